@@ -1,0 +1,135 @@
+//! How much memory the process may use: its cgroup's limit, v2 or v1, else the machine's memory.
+
+use serde::Serialize;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The memory that this process may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Limit {
+    /// In bytes.
+    pub bytes: u64,
+    /// Who sets it.
+    pub source: LimitSource,
+}
+
+/// Where a [`Limit`] comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitSource {
+    /// `memory.max` of a cgroup v2.
+    CgroupV2,
+    /// `memory.limit_in_bytes` of a cgroup v1.
+    CgroupV1,
+    /// No cgroup limits the process: the machine's physical memory.
+    Physical,
+}
+
+/// The limit that holds for this process: the smallest along its cgroup's path, or the machine's
+/// memory where that is smaller or no cgroup sets one.
+pub fn limit() -> Limit {
+    let physical = Limit { bytes: physical_memory(), source: LimitSource::Physical };
+    let found = cgroup_limit(Path::new("/proc/self/cgroup"), Path::new("/sys/fs/cgroup"));
+    found.filter(|limit| limit.bytes < physical.bytes).unwrap_or(physical)
+}
+
+/// The folder of this process's memory cgroup and the version it is of. `cgroups` is the content
+/// of `/proc/self/cgroup` (cgroups(7)): `0::/path` is v2, `N:...,memory,...:/path` is v1.
+pub(crate) fn memory_cgroup(cgroups: &str, root: &Path) -> Option<(PathBuf, LimitSource)> {
+    let fields = |line: &str| {
+        let mut parts = line.splitn(3, ':');
+        let (_id, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+        Some((controllers.to_owned(), path.trim_start_matches('/').to_owned()))
+    };
+    let lines: Vec<_> = cgroups.lines().filter_map(fields).collect();
+    let v1 = lines.iter().find(|(controllers, _)| controllers.split(',').any(|c| c == "memory"));
+    if let Some((_, path)) = v1 {
+        return Some((inside(&root.join("memory"), path), LimitSource::CgroupV1));
+    }
+    let (_, path) = lines.iter().find(|(controllers, _)| controllers.is_empty())?;
+    Some((inside(root, path), LimitSource::CgroupV2))
+}
+
+/// `root/path`, or `root` itself: inside a container the namespace hides the host's path.
+fn inside(root: &Path, path: &str) -> PathBuf {
+    let full = root.join(path);
+    if full.is_dir() { full } else { root.to_owned() }
+}
+
+fn cgroup_limit(proc_cgroup: &Path, root: &Path) -> Option<Limit> {
+    let (folder, source) = memory_cgroup(&fs::read_to_string(proc_cgroup).ok()?, root)?;
+    let file = match source {
+        LimitSource::CgroupV1 => "memory.limit_in_bytes",
+        _ => "memory.max",
+    };
+    let bytes = folder
+        .ancestors()
+        .take_while(|folder| folder.starts_with(root))
+        // "max" in v2, a huge number in v1: neither is a limit.
+        .filter_map(|folder| fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok())
+        .min()?;
+    Some(Limit { bytes, source })
+}
+
+fn physical_memory() -> u64 {
+    use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+    let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    System::new_with_specifics(memory).map_or(u64::MAX, |system| system.total_memory())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cgroup tree below a fresh folder: `files` are (path below the root, content).
+    fn tree(name: &str, cgroups: &str, files: &[(&str, &str)]) -> (PathBuf, PathBuf) {
+        let root = std::env::temp_dir().join(format!("derm-cgroup-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        fs::create_dir_all(root.join("sys")).unwrap();
+        for (path, content) in files {
+            let path = root.join("sys").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        fs::write(root.join("cgroup"), cgroups).unwrap();
+        (root.join("cgroup"), root.join("sys"))
+    }
+
+    #[test]
+    fn v2_takes_the_smallest_limit_on_the_path() {
+        let (proc, sys) = tree(
+            "v2",
+            "0::/a/b\n",
+            &[("a/memory.max", "100\n"), ("a/b/memory.max", "max\n")],
+        );
+        let limit = cgroup_limit(&proc, &sys).unwrap();
+        assert_eq!(limit, Limit { bytes: 100, source: LimitSource::CgroupV2 });
+    }
+
+    #[test]
+    fn v2_inside_a_container_sees_its_own_root() {
+        let (proc, sys) = tree("ns", "0::/../host/path\n", &[("memory.max", "536870912\n")]);
+        assert_eq!(cgroup_limit(&proc, &sys).unwrap().bytes, 512 << 20);
+    }
+
+    #[test]
+    fn v1_memory_controller_wins_over_an_empty_v2_line() {
+        let (proc, sys) = tree(
+            "v1",
+            "5:cpu,memory:/x\n0::/\n",
+            &[
+                ("memory/memory.limit_in_bytes", "9223372036854771712\n"),
+                ("memory/x/memory.limit_in_bytes", "4096\n"),
+            ],
+        );
+        let limit = cgroup_limit(&proc, &sys).unwrap();
+        assert_eq!(limit, Limit { bytes: 4096, source: LimitSource::CgroupV1 });
+    }
+
+    #[test]
+    fn no_cgroup_is_no_limit() {
+        let (proc, sys) = tree("none", "", &[]);
+        assert_eq!(cgroup_limit(&proc, &sys), None);
+        assert!(limit().bytes > 0);
+    }
+}

@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+
+mod allocator;
+mod cgroup;
+mod pressure;
+mod usage;
+
+pub use allocator::{release_freed, tune_allocator};
+pub use cgroup::{Limit, LimitSource, limit};
+pub use pressure::{Pressure, pressure};
+pub use usage::{Usage, usage, usage_of};
+
+/// Bytes in a MiB, the unit of every figure that a person reads.
+pub const MIB: f64 = 1024.0 * 1024.0;
