@@ -73,6 +73,10 @@ def export_timm(out):
     for name, (timm_name, size) in TIMM.items():
         torch.manual_seed(0)
         module = timm.create_model(timm_name, num_classes=CLASSES, exportable=True).eval()
+        with torch.no_grad():  # equal tensors (zeros) would be exported as one
+            for tensor in [*module.parameters(), *module.buffers()]:
+                if tensor.is_floating_point():
+                    tensor.uniform_(0.5, 1.5)
         x = torch.zeros(1, 3, size, size)
         for opset in (OLD_OPSET, NEW_OPSET):
             with tempfile.TemporaryDirectory() as folder:

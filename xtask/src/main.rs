@@ -1,1 +1,20 @@
-fn main(){}
+//! `cargo xtask COMMAND`: chores of the workspace, one file a command.
+
+// A command-line tool talks to its user on stdout.
+#![allow(clippy::print_stdout)]
+
+mod zoo;
+
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Chores of the derm workspace")]
+enum Command {
+    Zoo(zoo::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Command::parse() {
+        Command::Zoo(arguments) => zoo::run(&arguments),
+    }
+}

@@ -1,0 +1,35 @@
+use std::path::PathBuf;
+
+/// Why a model could not be loaded or run. Each is one line that says what to mend.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file is missing or unreadable.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The manifest is not valid.
+    #[error("{path}: {reason}")]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        reason: String,
+    },
+    /// The file is not an ONNX graph, or has an operator that is not supported.
+    #[error("the model cannot be read: {0}")]
+    Graph(String),
+    /// The graph's input or output disagrees with the manifest.
+    #[error("the model disagrees with its manifest: {0}")]
+    Mismatch(String),
+    /// The graph has no layer of this name.
+    #[error("the model has no layer named {0:?}")]
+    NoSuchLayer(String),
+    /// Running the graph failed.
+    #[error("the model cannot be run: {0}")]
+    Run(String),
+}

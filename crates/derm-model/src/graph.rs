@@ -1,0 +1,152 @@
+//! From an ONNX file to a typed, simplified graph whose ends are what the manifest says.
+
+use crate::{Error, Manifest, ModelSource};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::internal::{DimLike, Factoid};
+
+/// A classifier's graph: one input of [`derm_preprocess::Spec::shape`], its first output
+/// `[1, classes]`.
+#[derive(Debug)]
+pub struct Graph {
+    typed: TypedModel,
+    manifest: Arc<Manifest>,
+}
+
+impl Graph {
+    /// Reads, checks and simplifies a model.
+    ///
+    /// # Errors
+    /// Every [`Error`] but [`Error::NoSuchLayer`] and [`Error::Run`].
+    pub fn load(source: &ModelSource) -> Result<Graph, Error> {
+        Graph::load_keeping(source, None)
+    }
+
+    /// As [`Graph::load`]; the value named `layer` (an ONNX node or one of its outputs) becomes
+    /// the graph's second output, so that no simplification removes it.
+    ///
+    /// # Errors
+    /// As [`Graph::load`], and [`Error::NoSuchLayer`].
+    pub fn load_keeping(source: &ModelSource, layer: Option<&str>) -> Result<Graph, Error> {
+        let manifest = Arc::new(source.manifest()?);
+        // tract panics on some malformed files (an output that no node computes, for one).
+        let typed = catch_unwind(AssertUnwindSafe(|| typed_model(source, &manifest, layer)))
+            .unwrap_or_else(|_| Err(Error::Graph("it is malformed".to_owned())))?;
+        Ok(Graph { typed, manifest })
+    }
+
+    /// The manifest it was checked against.
+    pub fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
+    }
+
+    /// The graph itself.
+    pub fn typed(&self) -> &TypedModel {
+        &self.typed
+    }
+
+    /// The graph itself, given away.
+    pub fn into_typed(self) -> TypedModel {
+        self.typed
+    }
+}
+
+fn typed_model(
+    source: &ModelSource,
+    manifest: &Manifest,
+    layer: Option<&str>,
+) -> Result<TypedModel, Error> {
+    let mut model = parse(source)?;
+    let inputs = model.input_outlets().map_err(unreadable)?.to_vec();
+    let [input] = inputs[..] else {
+        return Err(Error::Mismatch(format!("it has {} inputs, not one", inputs.len())));
+    };
+    let datum_type = check_input(&model, input, manifest)?;
+    let shape = manifest.input.shape();
+    model.set_input_fact(0, datum_type.fact(shape).into()).map_err(unreadable)?;
+
+    let mut outputs = vec![model.output_outlets().map_err(unreadable)?[0]];
+    if let Some(name) = layer {
+        outputs.push(find(&model, name).ok_or_else(|| Error::NoSuchLayer(name.to_owned()))?);
+    }
+    model.select_output_outlets(&outputs).map_err(unreadable)?;
+
+    let mut typed = model.into_typed().map_err(unreadable)?;
+    check_output(&typed, manifest)?;
+    typed.declutter().map_err(unreadable)?;
+    Ok(typed)
+}
+
+fn parse(source: &ModelSource) -> Result<InferenceModel, Error> {
+    let onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
+    match source {
+        ModelSource::Files { model, .. } => {
+            if let Err(source) = std::fs::File::open(model) {
+                return Err(Error::Read { path: model.clone(), source });
+            }
+            onnx.model_for_path(model).map_err(unreadable)
+        }
+        ModelSource::Embedded { model, .. } => {
+            onnx.model_for_read(&mut &model[..]).map_err(unreadable)
+        }
+    }
+}
+
+/// The declared input shape, as far as it is known, must be the manifest's; its batch must be one
+/// or free. Returns the input's element type.
+fn check_input(
+    model: &InferenceModel,
+    input: OutletId,
+    manifest: &Manifest,
+) -> Result<DatumType, Error> {
+    let fact = model.outlet_fact(input).map_err(unreadable)?;
+    let datum_type = fact.datum_type.concretize().unwrap_or(DatumType::F32);
+    if ![DatumType::F32, DatumType::F16].contains(&datum_type) {
+        let found = format!("its input holds {datum_type:?}, not float32 or float16");
+        return Err(Error::Mismatch(found));
+    }
+    let wanted = manifest.input.shape();
+    let declared: Vec<Option<usize>> =
+        fact.shape.dims().map(|dim| dim.concretize().and_then(|dim| dim.to_usize().ok())).collect();
+    let agrees = fact.shape.is_open() && declared.len() <= 4
+        || declared.len() == 4
+            && declared.iter().zip(wanted).all(|(dim, want)| dim.is_none_or(|dim| dim == want));
+    if agrees {
+        return Ok(datum_type);
+    }
+    let shown: Vec<String> =
+        declared.iter().map(|dim| dim.map_or("?".to_owned(), |dim| dim.to_string())).collect();
+    Err(Error::Mismatch(format!(
+        "its input is [{}], the manifest's [input] makes {wanted:?}",
+        shown.join(", ")
+    )))
+}
+
+fn check_output(typed: &TypedModel, manifest: &Manifest) -> Result<(), Error> {
+    let fact = typed.output_fact(0).map_err(unreadable)?;
+    let classes = manifest.classes.len();
+    if fact.shape.as_concrete() == Some(&[1, classes][..]) {
+        return Ok(());
+    }
+    Err(Error::Mismatch(format!("its output is {:?}, the manifest has {classes} classes", fact.shape)))
+}
+
+/// The value that a node of this name computes, or that itself has this name.
+fn find(model: &InferenceModel, name: &str) -> Option<OutletId> {
+    if let Ok(node) = model.node_by_name(name) {
+        return Some(node.id.into());
+    }
+    model.find_outlet_label(name)
+}
+
+/// The innermost cause first: that is where a reader learns which operator or tensor is meant.
+fn unreadable(error: TractError) -> Error {
+    let mut causes: Vec<String> = error.chain().map(|cause| first_line(&cause.to_string())).collect();
+    causes.reverse();
+    causes.truncate(3);
+    Error::Graph(causes.join("; in: "))
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().take(200).collect()
+}

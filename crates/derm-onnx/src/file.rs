@@ -1,0 +1,93 @@
+//! Whole files: external data is taken in, writing is atomic.
+
+use crate::Error;
+use crate::tensor::for_each_tensor;
+use crate::messages::tensor_proto::DataLocation;
+use crate::messages::{ModelProto, TensorProto};
+use protobuf::Message;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Component, Path};
+
+/// Reads a model; tensors whose data lies in other files of its folder get it inline.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::NotOnnx`], [`Error::ExternalData`].
+pub fn read(path: &Path) -> Result<ModelProto, Error> {
+    let bytes =
+        std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    let not_onnx = |reason: String| Error::NotOnnx { path: path.to_owned(), reason };
+    let mut model =
+        ModelProto::parse_from_bytes(&bytes).map_err(|error| not_onnx(error.to_string()))?;
+    if model.graph.is_none() {
+        return Err(not_onnx("it has no graph".to_owned()));
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut result = Ok(());
+    for_each_tensor(&mut model, &mut |tensor| {
+        if result.is_ok() && tensor.data_location.enum_value() == Ok(DataLocation::EXTERNAL) {
+            result = take_in(tensor, folder);
+        }
+    });
+    result.map(|()| model)
+}
+
+/// Writes a model: into a new file beside `path`, which then takes its place.
+///
+/// # Errors
+/// [`Error::Io`]; the old file, if any, is then as it was.
+pub fn write(model: &ModelProto, path: &Path) -> Result<(), Error> {
+    let io = |source| Error::Io { path: path.to_owned(), source };
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
+    let bytes = model.write_to_bytes().map_err(|error| io(std::io::Error::other(error)))?;
+    file.write_all(&bytes).map_err(io)?;
+    file.as_file().sync_all().map_err(io)?;
+    make_readable(file.as_file()).map_err(io)?;
+    file.persist(path).map_err(|error| io(error.error))?;
+    Ok(())
+}
+
+/// Temporary files are for their owner alone; a model is for everyone.
+fn make_readable(file: &std::fs::File) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    }
+    let _ = file;
+    Ok(())
+}
+
+/// External data as in the ONNX specification: keys `location`, `offset`, `length`.
+fn take_in(tensor: &mut TensorProto, folder: &Path) -> Result<(), Error> {
+    let name = tensor.name.clone();
+    let bad = |reason: String| Error::ExternalData { tensor: name.clone(), reason };
+    let value = |key: &str| {
+        tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str())
+    };
+    let number = |key: &str| match value(key).map(str::parse::<u64>) {
+        Some(Ok(number)) => Ok(Some(number)),
+        Some(Err(_)) => Err(bad(format!("{key} is not a number"))),
+        None => Ok(None),
+    };
+    let location = Path::new(value("location").ok_or_else(|| bad("no location".to_owned()))?);
+    if !location.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(bad(format!("{} leaves the model's folder", location.display())));
+    }
+    let (offset, length) = (number("offset")?.unwrap_or(0), number("length")?);
+    let path = folder.join(location);
+    let io = |source| Error::Io { path: path.clone(), source };
+    let mut file = std::fs::File::open(&path).map_err(io)?;
+    let available = file.metadata().map_err(io)?.len().saturating_sub(offset);
+    let length = length.unwrap_or(available);
+    if length > available {
+        return Err(bad(format!("{length} bytes wanted, {available} there")));
+    }
+    file.seek(SeekFrom::Start(offset)).map_err(io)?;
+    let mut data = vec![0; length as usize];
+    file.read_exact(&mut data).map_err(io)?;
+    tensor.raw_data = data;
+    tensor.external_data.clear();
+    tensor.data_location = DataLocation::DEFAULT.into();
+    Ok(())
+}

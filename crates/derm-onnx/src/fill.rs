@@ -1,0 +1,156 @@
+//! Seeded weights for graphs that were stored without any (`models/zoo`).
+//!
+//! Values are uniform, of a variance that keeps activations in range: `2 / fan_in` for
+//! convolutions and products (He et al. 2015, arXiv:1502.01852). Each tensor has its own stream,
+//! seeded by its name, and only sums and products of float32 are used, so that a file is the
+//! same on every machine.
+
+use crate::Error;
+use crate::tensor::{FLOAT, data_bytes, volume};
+use crate::messages::{GraphProto, ModelProto, TensorProto};
+use std::collections::HashMap;
+
+/// Gives every float32 initialiser that has a shape and no data seeded values.
+///
+/// # Errors
+/// [`Error::NothingToFill`], [`Error::WrongLength`] for a nonsensical shape.
+pub fn fill(model: &mut ModelProto, seed: u64) -> Result<(), Error> {
+    let graph = model.graph.as_mut().ok_or(Error::NothingToFill)?;
+    let mut initializers = std::mem::take(&mut graph.initializer);
+    let readers = readers(graph);
+    let mut filled = 0;
+    for tensor in &mut initializers {
+        let elements = volume(tensor).ok_or_else(|| Error::WrongLength(tensor.name.clone()))?;
+        if tensor.data_type != FLOAT || data_bytes(tensor) > 0 || elements == 0 {
+            continue;
+        }
+        let range = readers.get(tensor.name.as_str()).map_or(Range::AROUND_ZERO, |role| role.range(tensor));
+        let mut random = SplitMix64::seeded(&tensor.name, seed);
+        tensor.raw_data = (0..elements)
+            .flat_map(|_| (range.centre + range.reach * random.signed_unit()).to_le_bytes())
+            .collect();
+        filled += 1;
+    }
+    graph.initializer = initializers;
+    if filled == 0 { Err(Error::NothingToFill) } else { Ok(()) }
+}
+
+/// Values lie in `centre - reach .. centre + reach`.
+struct Range {
+    centre: f32,
+    reach: f32,
+}
+
+impl Range {
+    /// Biases, means, position embeddings.
+    const AROUND_ZERO: Range = Range { centre: 0.0, reach: 0.1 };
+    /// Scales and variances.
+    const AROUND_ONE: Range = Range { centre: 1.0, reach: 0.2 };
+
+    /// Uniform values of variance `2 / fan_in`.
+    fn for_fan_in(fan_in: usize) -> Range {
+        Range { centre: 0.0, reach: (6.0 / fan_in.max(1) as f32).sqrt() }
+    }
+}
+
+/// How a tensor is first read: by which operator, at which place.
+struct Role {
+    op_type: String,
+    place: usize,
+    transposed: bool,
+}
+
+impl Role {
+    fn range(&self, tensor: &TensorProto) -> Range {
+        let dim = |axis: usize| tensor.dims.get(axis).map_or(1, |&dim| dim.max(1) as usize);
+        match (self.op_type.as_str(), self.place) {
+            ("Conv", 1) => Range::for_fan_in(tensor.dims.iter().skip(1).product::<i64>() as usize),
+            ("Gemm", 1) if self.transposed => Range::for_fan_in(dim(1)),
+            ("Gemm" | "MatMul", _) if tensor.dims.len() >= 2 => {
+                Range::for_fan_in(dim(tensor.dims.len() - 2))
+            }
+            ("BatchNormalization", 1 | 4) | ("LayerNormalization", 1) | ("Mul" | "Div", _) => {
+                Range::AROUND_ONE
+            }
+            _ => Range::AROUND_ZERO,
+        }
+    }
+}
+
+/// The first reader of every value.
+fn readers(graph: &GraphProto) -> HashMap<&str, Role> {
+    let mut readers = HashMap::new();
+    for node in &graph.node {
+        let transposed = node.attribute.iter().any(|a| a.name == "transB" && a.i == 1);
+        for (place, input) in node.input.iter().enumerate() {
+            let role = || Role { op_type: node.op_type.clone(), place, transposed };
+            readers.entry(input.as_str()).or_insert_with(role);
+        }
+    }
+    readers
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): one 64-bit state, full period.
+struct SplitMix64(u64);
+
+impl SplitMix64 {
+    /// FNV-1a of the name, mixed with the seed.
+    fn seeded(name: &str, seed: u64) -> SplitMix64 {
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        SplitMix64(hash ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in `-1..1`, from the top 24 bits: exact in float32.
+    fn signed_unit(&mut self) -> f32 {
+        let top = (self.next() >> 40) as f32;
+        top / (1u32 << 23) as f32 - 1.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::floats;
+
+    #[test]
+    fn splitmix_gives_the_published_sequence() {
+        // From seed 1234567, as in the reference implementation's test vectors.
+        let mut random = SplitMix64(1_234_567);
+        assert_eq!(random.next(), 6_457_827_717_110_365_317);
+        assert_eq!(random.next(), 3_203_168_211_198_807_973);
+    }
+
+    #[test]
+    fn a_convolution_is_scaled_by_its_fan_in_and_the_seed_decides() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/zoo/resnet18.opset13.onnx");
+        let stripped = crate::read(path.as_ref()).unwrap();
+        let filled = |seed| {
+            let mut model = stripped.clone();
+            fill(&mut model, seed).unwrap();
+            model
+        };
+        let (first, same, other) = (filled(1), filled(1), filled(2));
+        assert_eq!(first, same);
+        assert_ne!(first, other);
+        let convolutions: Vec<_> =
+            first.graph.initializer.iter().filter(|tensor| tensor.dims.len() == 4).collect();
+        assert_eq!(convolutions.len(), 20);
+        for tensor in convolutions {
+            let fan_in: i64 = tensor.dims[1..].iter().product();
+            let values = floats(tensor).unwrap();
+            let square: f32 = values.iter().map(|v| v * v).sum();
+            let expected = 2.0 / fan_in as f32;
+            let variance = square / values.len() as f32;
+            assert!((variance / expected - 1.0).abs() < 0.1, "{}: {variance}", tensor.name);
+        }
+    }
+}
