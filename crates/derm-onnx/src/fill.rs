@@ -1,7 +1,8 @@
 //! Seeded weights for graphs that were stored without any (`models/zoo`).
 //!
 //! Values are uniform, of a variance that keeps activations in range: `2 / fan_in` for
-//! convolutions and products (He et al. 2015, arXiv:1502.01852). Each tensor has its own stream,
+//! convolutions and products (He et al. 2015, arXiv:1502.01852), an eighth of that for a
+//! convolution that ends a residual branch, so that the sum over dozens of branches stays small. Each tensor has its own stream,
 //! seeded by its name, and only sums and products of float32 are used, so that a file is the
 //! same on every machine.
 
@@ -24,7 +25,10 @@ pub fn fill(model: &mut ModelProto, seed: u64) -> Result<(), Error> {
         if tensor.data_type != FLOAT || data_bytes(tensor) > 0 || elements == 0 {
             continue;
         }
-        let range = readers.get(tensor.name.as_str()).map_or(Range::AROUND_ZERO, |role| role.range(tensor));
+        let range = readers.get(tensor.name.as_str()).map_or(Range::AROUND_ZERO, |role| {
+            let next = readers.get(role.output.as_str());
+            role.range(tensor, next.is_some_and(|next| next.op_type == "Add"))
+        });
         let mut random = SplitMix64::seeded(&tensor.name, seed);
         tensor.raw_data = (0..elements)
             .flat_map(|_| (range.centre + range.reach * random.signed_unit()).to_le_bytes())
@@ -47,9 +51,9 @@ impl Range {
     /// Scales and variances.
     const AROUND_ONE: Range = Range { centre: 1.0, reach: 0.2 };
 
-    /// Uniform values of variance `2 / fan_in`.
-    fn for_fan_in(fan_in: usize) -> Range {
-        Range { centre: 0.0, reach: (6.0 / fan_in.max(1) as f32).sqrt() }
+    /// Uniform values of variance `gain / fan_in`.
+    fn for_fan_in(fan_in: usize, gain: f32) -> Range {
+        Range { centre: 0.0, reach: (3.0 * gain / fan_in.max(1) as f32).sqrt() }
     }
 }
 
@@ -58,16 +62,20 @@ struct Role {
     op_type: String,
     place: usize,
     transposed: bool,
+    output: String,
 }
 
 impl Role {
-    fn range(&self, tensor: &TensorProto) -> Range {
+    fn range(&self, tensor: &TensorProto, ends_branch: bool) -> Range {
         let dim = |axis: usize| tensor.dims.get(axis).map_or(1, |&dim| dim.max(1) as usize);
         match (self.op_type.as_str(), self.place) {
-            ("Conv", 1) => Range::for_fan_in(tensor.dims.iter().skip(1).product::<i64>() as usize),
-            ("Gemm", 1) if self.transposed => Range::for_fan_in(dim(1)),
+            ("Conv", 1) => {
+                let fan_in = tensor.dims.iter().skip(1).product::<i64>() as usize;
+                Range::for_fan_in(fan_in, if ends_branch { 0.25 } else { 2.0 })
+            }
+            ("Gemm", 1) if self.transposed => Range::for_fan_in(dim(1), 2.0),
             ("Gemm" | "MatMul", _) if tensor.dims.len() >= 2 => {
-                Range::for_fan_in(dim(tensor.dims.len() - 2))
+                Range::for_fan_in(dim(tensor.dims.len() - 2), 2.0)
             }
             ("BatchNormalization", 1 | 4) | ("LayerNormalization", 1) | ("Mul" | "Div", _) => {
                 Range::AROUND_ONE
@@ -83,7 +91,8 @@ fn readers(graph: &GraphProto) -> HashMap<&str, Role> {
     for node in &graph.node {
         let transposed = node.attribute.iter().any(|a| a.name == "transB" && a.i == 1);
         for (place, input) in node.input.iter().enumerate() {
-            let role = || Role { op_type: node.op_type.clone(), place, transposed };
+            let output = node.output.first().cloned().unwrap_or_default();
+            let role = || Role { op_type: node.op_type.clone(), place, transposed, output };
             readers.entry(input.as_str()).or_insert_with(role);
         }
     }
@@ -144,13 +153,16 @@ mod tests {
         let convolutions: Vec<_> =
             first.graph.initializer.iter().filter(|tensor| tensor.dims.len() == 4).collect();
         assert_eq!(convolutions.len(), 20);
-        for tensor in convolutions {
+        let gains = convolutions.iter().map(|tensor| {
             let fan_in: i64 = tensor.dims[1..].iter().product();
             let values = floats(tensor).unwrap();
             let square: f32 = values.iter().map(|v| v * v).sum();
-            let expected = 2.0 / fan_in as f32;
-            let variance = square / values.len() as f32;
-            assert!((variance / expected - 1.0).abs() < 0.1, "{}: {variance}", tensor.name);
-        }
+            square / values.len() as f32 * fan_in as f32
+        });
+        let close = |gain: f32, to: f32| (gain / to - 1.0).abs() < 0.1;
+        let (ends, others): (Vec<f32>, Vec<f32>) = gains.partition(|gain| *gain < 1.0);
+        assert_eq!((ends.len(), others.len()), (11, 9), "8 blocks, 3 of them with a projection");
+        assert!(ends.iter().all(|gain| close(*gain, 0.25)), "{ends:?}");
+        assert!(others.iter().all(|gain| close(*gain, 2.0)), "{others:?}");
     }
 }

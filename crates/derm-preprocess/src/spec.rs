@@ -113,11 +113,20 @@ impl Spec {
         }
     }
 
+    /// Which axes of [`Spec::shape`] are rows and columns.
+    pub fn spatial_axes(&self) -> [usize; 2] {
+        match self.layout {
+            Layout::Nchw => [2, 3],
+            Layout::Nhwc => [1, 2],
+        }
+    }
+
     /// What is wrong with the numbers, if anything.
     pub fn problem(&self) -> Option<String> {
         let sides = 1..=4096;
         if !sides.contains(&self.height) || !sides.contains(&self.width) {
-            return Some(format!("height and width must be in 1..=4096, not {self_size}", self_size = format_args!("{}x{}", self.height, self.width)));
+            let (height, width) = (self.height, self.width);
+            return Some(format!("height and width must be in 1..=4096, not {height}x{width}"));
         }
         if !self.scale.is_finite() || self.mean.iter().any(|m| !m.is_finite()) {
             return Some("scale and mean must be finite numbers".to_owned());

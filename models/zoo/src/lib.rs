@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+use ndarray::Array4;
 use std::path::{Path, PathBuf};
 
 /// The seed of the weights that golden files were made with.
@@ -53,6 +54,22 @@ pub fn entry(name: &str) -> Option<Entry> {
 /// Where filled models are kept: `target/zoo` of this workspace.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/zoo")
+}
+
+/// The input that golden files were made with, in -1..1 (0..=255 for NHWC, as Keras has it):
+/// stripes and waves whose strength and pitch change over the picture. `golden.py` makes the same.
+pub fn picture(shape: [usize; 4]) -> Array4<f32> {
+    let keras = shape[3] == 3;
+    let side = if keras { shape[1] } else { shape[2] };
+    let value = |c: usize, y: usize, x: usize| {
+        let wave = (y * (3 + c) + x * (7 - 2 * c) + (x * y) / 32) % 64;
+        let block = ((x / 37) * 5 + (y / 23) * 3 + c) % 16;
+        let value = wave * (y + 32) / 8 + block * 16 * (side - x) / 16;
+        ((value % 512) as f32 - 256.0) / 256.0
+    };
+    Array4::from_shape_fn(shape, |(_, i, j, k)| {
+        if keras { (value(k, i, j) + 1.0) * 127.5 } else { value(i, j, k) }
+    })
 }
 
 impl Entry {

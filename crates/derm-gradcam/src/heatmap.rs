@@ -1,0 +1,99 @@
+//! The heatmap itself: from activations and gradients, and at other sizes.
+
+use ndarray::{Array2, ArrayView3};
+
+/// How much each place speaks for a class: `[rows, columns]` of the target layer, 0..=1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heatmap(Array2<f32>);
+
+impl Heatmap {
+    /// Grad-CAM (Selvaraju et al. 2017): each channel of `activations` weighed by the mean of its
+    /// gradient, summed, negative values cut off. Both are `[channels, rows, columns]`.
+    pub(crate) fn grad_cam(activations: ArrayView3<f32>, gradients: ArrayView3<f32>) -> Heatmap {
+        let (_, rows, columns) = activations.dim();
+        let mut sum = Array2::<f32>::zeros((rows, columns));
+        for (activation, gradient) in activations.outer_iter().zip(gradients.outer_iter()) {
+            let weight = gradient.mean().unwrap_or(0.0);
+            sum.scaled_add(weight, &activation);
+        }
+        sum.mapv_inplace(|value| value.max(0.0));
+        Heatmap(stretched(sum))
+    }
+
+    /// The values.
+    pub fn values(&self) -> &Array2<f32> {
+        &self.0
+    }
+
+    /// At another size, bilinearly (pixel centres at half places, edges repeated: OpenCV's
+    /// `INTER_LINEAR`), stretched to 0..=1 again.
+    pub fn resized(&self, width: u32, height: u32) -> Heatmap {
+        let (rows, columns) = self.0.dim();
+        let down = Taps::new(rows, height as usize);
+        let across = Taps::new(columns, width as usize);
+        let values = Array2::from_shape_fn((height as usize, width as usize), |(y, x)| {
+            let ((top, bottom, v), (left, right, h)) = (down.0[y], across.0[x]);
+            let mix = |a: f32, b: f32, share: f32| a + (b - a) * share;
+            let upper = mix(self.0[[top, left]], self.0[[top, right]], h);
+            let lower = mix(self.0[[bottom, left]], self.0[[bottom, right]], h);
+            mix(upper, lower, v)
+        });
+        Heatmap(stretched(values))
+    }
+}
+
+/// For each place of the new axis: the two old places between which it lies, and how far.
+struct Taps(Vec<(usize, usize, f32)>);
+
+impl Taps {
+    fn new(old: usize, new: usize) -> Taps {
+        let scale = old as f32 / new as f32;
+        let tap = |place: usize| {
+            let centre = ((place as f32 + 0.5) * scale - 0.5).clamp(0.0, (old - 1) as f32);
+            let first = centre.floor() as usize;
+            (first, (first + 1).min(old - 1), centre - first as f32)
+        };
+        Taps((0..new).map(tap).collect())
+    }
+}
+
+/// Least value to 0, largest to 1; 0 everywhere where all are equal.
+fn stretched(mut values: Array2<f32>) -> Array2<f32> {
+    let least = values.iter().copied().fold(f32::INFINITY, f32::min);
+    let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let range = largest - least;
+    values.mapv_inplace(|value| if range > 0.0 { (value - least) / range } else { 0.0 });
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array3, array};
+
+    #[test]
+    fn channels_are_weighed_by_their_mean_gradient() {
+        let activations =
+            Array3::from_shape_vec((2, 1, 3), vec![1.0, 2.0, 0.0, 0.0, 4.0, 1.0]).unwrap();
+        let gradients =
+            Array3::from_shape_vec((2, 1, 3), vec![3.0, 3.0, 3.0, -1.0, 0.0, -2.0]).unwrap();
+        // Weights 3 and -1: sums 3, 2, -1; cut off and stretched.
+        let heatmap = Heatmap::grad_cam(activations.view(), gradients.view());
+        let expected = array![[1.0, 2.0 / 3.0, 0.0]];
+        assert!((heatmap.values() - &expected).iter().all(|d| d.abs() < 1e-6));
+    }
+
+    #[test]
+    fn nothing_stays_nothing() {
+        let zero = Array3::zeros((2, 3, 3));
+        let heatmap = Heatmap::grad_cam(zero.view(), zero.view()).resized(9, 9);
+        assert!(heatmap.values().iter().all(|value| *value == 0.0));
+    }
+
+    #[test]
+    fn resizing_puts_centres_at_half_places() {
+        let heatmap = Heatmap(array![[0.0, 1.0]]).resized(4, 1);
+        let expected = array![[0.0, 0.25, 0.75, 1.0]];
+        assert!((heatmap.values() - &expected).iter().all(|d| d.abs() < 1e-5));
+    }
+}

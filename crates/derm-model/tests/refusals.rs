@@ -1,0 +1,72 @@
+//! What is wrong with a model is told in one line, at load, and nothing panics.
+
+#![allow(missing_docs)]
+
+use derm_model::{Error, Graph, ModelSource};
+use std::path::PathBuf;
+
+fn model() -> PathBuf {
+    derm_zoo::entry("mobilenetv2.opset13").unwrap().make(&derm_zoo::folder()).unwrap()
+}
+
+/// The model with a manifest in which `from` became `to`.
+fn load_with(from: &str, to: &str) -> Result<Graph, Error> {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = std::fs::read_to_string(model().join("model.toml")).unwrap();
+    assert!(manifest.contains(from), "{manifest}");
+    std::fs::write(folder.path().join("model.toml"), manifest.replace(from, to)).unwrap();
+    std::fs::copy(model().join("model.onnx"), folder.path().join("model.onnx")).unwrap();
+    Graph::load(&ModelSource::at(folder.path()))
+}
+
+fn one_line(result: Result<Graph, Error>) -> String {
+    let message = result.expect_err("a refusal").to_string();
+    assert!(!message.is_empty() && message.len() < 800, "{message}");
+    message
+}
+
+#[test]
+fn an_input_of_another_size_is_a_mismatch() {
+    let message = one_line(load_with("= 224", "= 256"));
+    assert!(message.contains("[1, 3, 224, 224]") && message.contains("256"), "{message}");
+}
+
+#[test]
+fn another_layout_is_a_mismatch() {
+    let message = one_line(load_with("[input]\n", "[input]\nlayout = \"nhwc\"\n"));
+    assert!(message.contains("disagrees"), "{message}");
+}
+
+#[test]
+fn another_number_of_classes_is_a_mismatch() {
+    let message = one_line(load_with("[[classes]]\nid = \"c6\"\n", ""));
+    assert!(message.contains('7') && message.contains('6'), "{message}");
+}
+
+#[test]
+fn missing_files_are_named() {
+    let message = one_line(Graph::load(&ModelSource::at("/no/such/model")));
+    assert!(message.contains("/no/such/model.toml"), "{message}");
+}
+
+#[test]
+fn files_that_are_no_models_are_refused() {
+    let whole = std::fs::read(model().join("model.onnx")).unwrap();
+    let manifest = std::fs::read(model().join("model.toml")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("model.toml"), manifest).unwrap();
+    let load = |bytes: &[u8]| {
+        std::fs::write(folder.path().join("model.onnx"), bytes).unwrap();
+        Graph::load(&ModelSource::at(folder.path()))
+    };
+    one_line(load(b""));
+    one_line(load(b"not a model"));
+    one_line(load(&whole[..whole.len() / 2]));
+}
+
+#[test]
+fn a_layer_that_is_not_there_is_named() {
+    let source = ModelSource::at(model());
+    let error = Graph::load_keeping(&source, Some("nowhere")).unwrap_err();
+    assert!(matches!(error, Error::NoSuchLayer(name) if name == "nowhere"));
+}
