@@ -3,6 +3,7 @@
 // A command-line tool talks to its user on stdout.
 #![allow(clippy::print_stdout)]
 
+mod quantize;
 mod zoo;
 
 use clap::Parser;
@@ -10,11 +11,13 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Chores of the derm workspace")]
 enum Command {
+    Quantize(quantize::Arguments),
     Zoo(zoo::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
+        Command::Quantize(arguments) => quantize::run(&arguments),
         Command::Zoo(arguments) => zoo::run(&arguments),
     }
 }

@@ -10,6 +10,7 @@ mod spec;
 
 pub use decode::{decode, dimensions};
 pub use error::Error;
+pub use image::RgbImage;
 pub use limits::Limits;
 pub use picture::Picture;
 pub use prepare::{Prepared, Region};

@@ -1,0 +1,288 @@
+//! The four crates composed.
+
+use crate::{
+    Drawing, Error, Explain, Explanation, Layer, Limits, Manifest, ModelSource, Prediction, Report,
+    Request, Timings,
+};
+use derm_gradcam::{Evaluation, Explainer, blend, encode_png, transparent};
+use derm_model::{Lazy, Threads};
+use derm_preprocess::{Prepared, RgbImage, decode};
+use ndarray::Array4;
+use std::num::NonZeroUsize;
+use std::ops::Deref;
+use std::time::{Duration, Instant};
+
+/// How a [`Classifier`] behaves.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What a picture may cost.
+    pub limits: Limits,
+    /// Threads inside one inference.
+    pub threads: NonZeroUsize,
+    /// When the model is dropped and loaded afresh.
+    pub reload: Option<Reload>,
+}
+
+impl Default for Options {
+    /// Default limits, one thread, no reload.
+    fn default() -> Self {
+        Options { limits: Limits::default(), threads: NonZeroUsize::MIN, reload: None }
+    }
+}
+
+/// After how many uses a model is loaded afresh: `uses`, give or take up to `jitter`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reload {
+    /// Predictions from one load to the next.
+    pub uses: NonZeroUsize,
+    /// So that several instances do not all load at once.
+    pub jitter: usize,
+}
+
+impl Reload {
+    fn draw(self) -> u64 {
+        let (uses, jitter) = (self.uses.get(), self.jitter.min(self.uses.get() - 1));
+        fastrand::usize(uses - jitter..=uses + jitter) as u64
+    }
+}
+
+/// A model that is loaded on first use, and everything from a picture's bytes to a [`Report`].
+#[derive(Debug)]
+pub struct Classifier {
+    source: ModelSource,
+    manifest: Manifest,
+    limits: Limits,
+    threads: Threads,
+    loaded: Lazy<Loaded, derm_model::Error>,
+}
+
+/// A loaded model; when it goes, its memory goes back to the system.
+#[derive(Debug)]
+struct Loaded {
+    explainer: Explainer,
+    // Fields are dropped in order: this one after the model.
+    _release: ReleaseOnDrop,
+}
+
+#[derive(Debug)]
+struct ReleaseOnDrop;
+
+impl Drop for ReleaseOnDrop {
+    fn drop(&mut self) {
+        derm_memstat::release_freed();
+    }
+}
+
+/// What [`Classifier::check`] found out.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// How long loading took.
+    pub load: Duration,
+    /// How long one inference takes.
+    pub infer: Duration,
+    /// Why there are no heatmaps, if there are none.
+    pub unexplained: Option<String>,
+}
+
+impl Classifier {
+    /// Reads and checks the manifest; the model itself is loaded by the first use.
+    ///
+    /// # Errors
+    /// [`Error::Model`].
+    pub fn new(source: ModelSource, options: Options) -> Result<Classifier, Error> {
+        let manifest = source.manifest()?;
+        let threads = Threads::new(options.threads);
+        let load = {
+            let (source, threads) = (source.clone(), threads.clone());
+            move || {
+                let explainer = Explainer::load(&source, &Layer::Last, &threads)?;
+                // What only loading needed: the file's copy, tensors before packing.
+                derm_memstat::release_freed();
+                Ok(Loaded { explainer, _release: ReleaseOnDrop })
+            }
+        };
+        let uses = move || options.reload.map(Reload::draw);
+        let loaded = Lazy::new(load, uses);
+        Ok(Classifier { source, manifest, limits: options.limits, threads, loaded })
+    }
+
+    /// The model's manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Whether the model is in memory.
+    pub fn is_loaded(&self) -> bool {
+        self.loaded.is_loaded()
+    }
+
+    /// How often the model was loaded.
+    pub fn times_loaded(&self) -> u64 {
+        self.loaded.times_made()
+    }
+
+    /// Drops the model, now or when its last user is done.
+    pub fn unload(&self) {
+        self.loaded.unload();
+    }
+
+    /// Drops the model if it was not used for `idle`; tells whether it did.
+    pub fn unload_if_idle(&self, idle: Duration) -> bool {
+        self.loaded.unload_if_idle(idle)
+    }
+
+    /// Loads the model and runs it once, on an input of zeros.
+    ///
+    /// # Errors
+    /// [`Error::Model`].
+    pub fn check(&self) -> Result<Checked, Error> {
+        let start = Instant::now();
+        let loaded = self.loaded.acquire(start + Duration::from_secs(3600))?;
+        let load = start.elapsed();
+        let start = Instant::now();
+        loaded.explainer.run(Array4::zeros(self.manifest.input.shape()))?;
+        let unexplained = loaded.explainer.why_not().map(ToString::to_string);
+        Ok(Checked { load, infer: start.elapsed(), unexplained })
+    }
+
+    /// Classifies the picture in `bytes`. Waits at most until `deadline` for the model; what has
+    /// begun is finished.
+    ///
+    /// # Errors
+    /// Every [`Error`].
+    pub fn classify(
+        &self,
+        bytes: &[u8],
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Report, Error> {
+        let report = self.classify_now(bytes, request, deadline);
+        derm_memstat::release_freed();
+        report
+    }
+
+    fn classify_now(
+        &self,
+        bytes: &[u8],
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Report, Error> {
+        let mut timings = Timings::default();
+        let class = self.class_to_explain(request)?;
+        if Instant::now() >= deadline {
+            return Err(Error::TimedOut);
+        }
+        let spec = &self.manifest.input;
+        let picture = timed(&mut timings.decode, || decode(bytes, &self.limits, spec))?;
+        let size = picture.full_size;
+        let prepared = timed(&mut timings.resize, || spec.prepare(&picture));
+        drop(picture);
+        let Prepared { tensor, view, region } = prepared;
+
+        let layer = request.explain.as_ref().map_or(&Layer::Last, |explain| &explain.layer);
+        let explainer = timed(&mut timings.load, || self.explainer(layer, deadline))?;
+        let evaluation = timed(&mut timings.infer, || explainer.run(tensor))?;
+        let predictions = self.predictions(&evaluation);
+
+        let explanation = request.explain.as_ref().map(|explain| {
+            let class = class.unwrap_or(predictions[0].index);
+            let heatmap = timed(&mut timings.gradcam, || explainer.grad_cam(&evaluation, class))
+                .map_err(|error| error.to_string())?;
+            let png = timed(&mut timings.render, || draw(&view, &heatmap, explain));
+            Ok(Explanation { class: self.manifest.classes[class].id.clone(), png })
+        });
+        let keep = request.top_k.unwrap_or(usize::MAX);
+        let predictions = predictions.into_iter().take(keep).collect();
+        Ok(Report { predictions, explanation, size, region, timings })
+    }
+
+    /// Number of the class that the request names.
+    fn class_to_explain(&self, request: &Request) -> Result<Option<usize>, Error> {
+        let named = request.explain.as_ref().and_then(|explain| explain.class.as_deref());
+        let Some(name) = named else { return Ok(None) };
+        let index = self.manifest.class_index(name).ok_or_else(|| {
+            let known: Vec<&str> =
+                self.manifest.classes.iter().take(20).map(|class| class.id.as_str()).collect();
+            let reason = format!("the model has no class {name:?}; it has {}", known.join(", "));
+            Error::Parameter { name: "class", reason }
+        })?;
+        Ok(Some(index))
+    }
+
+    /// The plan that is kept, or one of its own for a layer by name.
+    fn explainer<'a>(
+        &'a self,
+        layer: &Layer,
+        deadline: Instant,
+    ) -> Result<impl Deref<Target = Explainer> + 'a, Error> {
+        if *layer == Layer::Last {
+            return Ok(Use::Kept(self.loaded.acquire(deadline)?));
+        }
+        let explainer = Explainer::load(&self.source, layer, &self.threads).map_err(|error| {
+            if matches!(error, derm_model::Error::NoSuchLayer(_)) {
+                return Error::Parameter { name: "layer", reason: error.to_string() };
+            }
+            error.into()
+        })?;
+        if let Some(reason) = explainer.why_not() {
+            return Err(Error::Parameter { name: "layer", reason: reason.to_string() });
+        }
+        Ok(Use::Own(Box::new(explainer)))
+    }
+
+    fn predictions(&self, evaluation: &Evaluation) -> Vec<Prediction> {
+        let probabilities = self.manifest.output.probabilities(&evaluation.scores);
+        let mut predictions: Vec<Prediction> = probabilities
+            .into_iter()
+            .zip(&self.manifest.classes)
+            .enumerate()
+            .map(|(index, (probability, class))| {
+                Prediction { class: class.id.clone(), index, probability }
+            })
+            .collect();
+        predictions.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        predictions
+    }
+}
+
+/// Whose plan a request runs on.
+enum Use<'a> {
+    Kept(derm_model::Lease<'a, Loaded, derm_model::Error>),
+    Own(Box<Explainer>),
+}
+
+impl Deref for Use<'_> {
+    type Target = Explainer;
+
+    fn deref(&self) -> &Explainer {
+        match self {
+            Use::Kept(lease) => &lease.explainer,
+            Use::Own(explainer) => explainer,
+        }
+    }
+}
+
+fn draw(
+    view: &RgbImage,
+    heatmap: &derm_gradcam::Heatmap,
+    explain: &Explain,
+) -> Vec<u8> {
+    let (width, height) = view.dimensions();
+    match explain.drawing {
+        Drawing::Overlay => {
+            let overlay = blend(view, heatmap, explain.colormap, explain.alpha);
+            encode_png(width, height, overlay.as_raw())
+        }
+        Drawing::Heatmap => {
+            let overlay = transparent(heatmap, width, height, explain.colormap);
+            encode_png(width, height, overlay.as_raw())
+        }
+    }
+}
+
+fn timed<T>(into: &mut Duration, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = work();
+    *into += start.elapsed();
+    result
+}

@@ -1,0 +1,55 @@
+use derm_preprocess::Region;
+use serde::Serialize;
+use std::time::Duration;
+
+/// What a picture is taken for.
+#[derive(Debug)]
+pub struct Report {
+    /// The most probable class first.
+    pub predictions: Vec<Prediction>,
+    /// The heatmap, or why there is none; `None` when none was asked for.
+    pub explanation: Option<Result<Explanation, String>>,
+    /// Size of the upright picture, width first.
+    pub size: (u32, u32),
+    /// The part of it that the network saw.
+    pub region: Region,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+/// A class and its probability.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Prediction {
+    /// Id of the class.
+    pub class: String,
+    /// Place of the class in the manifest.
+    pub index: usize,
+    /// 0..=1.
+    pub probability: f32,
+}
+
+/// A heatmap as a picture.
+#[derive(Debug, Clone)]
+pub struct Explanation {
+    /// Id of the class that is explained.
+    pub class: String,
+    /// PNG bytes, of the network's input size.
+    pub png: Vec<u8>,
+}
+
+/// How long each step took; zero for steps that were not taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Bytes to pixels.
+    pub decode: Duration,
+    /// Pixels to the input tensor.
+    pub resize: Duration,
+    /// Waiting for the model to be there, loading it where it was not.
+    pub load: Duration,
+    /// The network.
+    pub infer: Duration,
+    /// The gradient and the heatmap.
+    pub gradcam: Duration,
+    /// Drawing and encoding the heatmap.
+    pub render: Duration,
+}

@@ -1,0 +1,110 @@
+//! The library as people use it.
+
+#![allow(missing_docs)]
+
+use derm::{Classifier, Drawing, Error, Explain, Layer, Limits, ModelSource, Options, Reload, Request};
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+fn classifier(options: Options) -> Classifier {
+    let entry = derm_zoo::entry("mobilenetv2.opset13").unwrap();
+    let source = ModelSource::at(entry.make(&derm_zoo::folder()).unwrap());
+    Classifier::new(source, options).unwrap()
+}
+
+fn picture() -> Vec<u8> {
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../derm-preprocess/tests/data");
+    std::fs::read(format!("{data}/baseline.jpg")).unwrap()
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(100)
+}
+
+fn explaining(explain: Explain) -> Request {
+    Request { explain: Some(explain), ..Request::default() }
+}
+
+#[test]
+fn a_hundred_first_requests_load_once_and_agree() {
+    let (classifier, picture) = (classifier(Options::default()), picture());
+    assert!(!classifier.is_loaded());
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let ask = || classifier.classify(&picture, &Request::default(), soon()).unwrap().predictions;
+        let handles: Vec<_> = (0..100).map(|_| scope.spawn(ask)).collect();
+        handles.into_iter().map(|handle| handle.join().unwrap()).collect()
+    });
+    assert_eq!(classifier.times_loaded(), 1);
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+    let sum: f32 = answers[0].iter().map(|p| p.probability).sum();
+    assert!((sum - 1.0).abs() < 1e-5);
+    assert!(answers[0].is_sorted_by(|a, b| a.probability >= b.probability));
+}
+
+#[test]
+fn the_heatmap_is_a_picture_of_the_input_size_and_depends_on_the_class() {
+    let (classifier, picture) = (classifier(Options::default()), picture());
+    let draw = |explain: Explain| {
+        let report = classifier.classify(&picture, &explaining(explain), soon()).unwrap();
+        let explanation = report.explanation.unwrap().unwrap();
+        (explanation.class, image::load_from_memory(&explanation.png).unwrap())
+    };
+    let of = |class: &str| Explain { class: Some(class.to_owned()), ..Explain::default() };
+    let (class, first) = draw(of("c1"));
+    assert_eq!((class.as_str(), first.width(), first.height()), ("c1", 224, 224));
+    assert_ne!(first, draw(of("2")).1);
+    let alone = draw(Explain { drawing: Drawing::Heatmap, ..of("c1") }).1;
+    assert!(alone.color().has_alpha());
+    let layer = Layer::Named("/blocks/blocks.5/blocks.5.2/Add_output_0".to_owned());
+    assert_ne!(first, draw(Explain { layer, ..of("c1") }).1);
+}
+
+#[test]
+fn names_that_the_model_lacks_are_parameters_to_mend() {
+    let (classifier, picture) = (classifier(Options::default()), picture());
+    let refused = |explain: Explain| {
+        match classifier.classify(&picture, &explaining(explain), soon()).unwrap_err() {
+            Error::Parameter { name, .. } => name,
+            other => panic!("{other}"),
+        }
+    };
+    let class = Some("melanom".to_owned());
+    assert_eq!(refused(Explain { class, ..Explain::default() }), "class");
+    let layer = Layer::Named("nowhere".to_owned());
+    assert_eq!(refused(Explain { layer, ..Explain::default() }), "layer");
+}
+
+#[test]
+fn a_model_that_cannot_be_explained_predicts_and_says_why() {
+    let entry = derm_zoo::entry("deit-ti.opset13").unwrap();
+    let source = ModelSource::at(entry.make(&derm_zoo::folder()).unwrap());
+    let classifier = Classifier::new(source, Options::default()).unwrap();
+    let report =
+        classifier.classify(&picture(), &explaining(Explain::default()), soon()).unwrap();
+    assert_eq!(report.predictions.len(), 7);
+    assert!(report.explanation.unwrap().unwrap_err().contains("Softmax"));
+    assert!(classifier.check().unwrap().unexplained.is_some());
+}
+
+#[test]
+fn it_reloads_after_its_uses_and_unloads_when_told() {
+    let reload = Some(Reload { uses: NonZeroUsize::new(3).unwrap(), jitter: 0 });
+    let (classifier, picture) = (classifier(Options { reload, ..Options::default() }), picture());
+    for _ in 0..7 {
+        classifier.classify(&picture, &Request::default(), soon()).unwrap();
+    }
+    assert_eq!(classifier.times_loaded(), 3);
+    classifier.unload();
+    assert!(!classifier.is_loaded());
+}
+
+#[test]
+fn limits_and_deadlines_come_first() {
+    let limits = Limits { max_pixels: 10, ..Limits::default() };
+    let (classifier, picture) = (classifier(Options { limits, ..Options::default() }), picture());
+    let error = classifier.classify(&picture, &Request::default(), soon()).unwrap_err();
+    assert!(matches!(error, Error::Picture(derm::PictureError::TooManyPixels { .. })), "{error}");
+    let error = classifier.classify(&picture, &Request::default(), Instant::now()).unwrap_err();
+    assert!(matches!(error, Error::TimedOut), "{error}");
+    assert!(!classifier.is_loaded());
+}

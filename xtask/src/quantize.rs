@@ -1,0 +1,100 @@
+//! Float16 weights in a file that every ONNX runtime loads.
+
+use anyhow::{Context, bail};
+use derm::{Classifier, ModelSource, Options, Report, Request};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Store a model's weights as float16; arithmetic stays float32
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The float32 ONNX file
+    input: PathBuf,
+    /// Where the new file goes [default: INPUT with .f16.onnx]
+    #[arg(short, long)]
+    out: Option<PathBuf>,
+    /// Compare both files' answers on the pictures in this folder
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// The manifest for that comparison [default: beside OUT or INPUT, ending in .toml]
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let input = &arguments.input;
+    let out = arguments.out.clone().unwrap_or_else(|| input.with_extension("f16.onnx"));
+    let mut model = derm_onnx::read(input)?;
+    let report = derm_onnx::narrow(&mut model).with_context(|| input.display().to_string())?;
+    derm_onnx::write(&model, &out)?;
+
+    println!("{} -> {}", input.display(), out.display());
+    let share = 100.0 * report.bytes_after as f64 / report.bytes_before as f64;
+    println!("{} -> {} bytes ({share:.1} %)", report.bytes_before, report.bytes_after);
+    println!("{} tensors are float16 now", report.narrowed);
+    for kept in &report.kept {
+        println!("{:?} stays float32: {}", kept.name, kept.reason);
+    }
+    match &arguments.images {
+        Some(folder) => compare(arguments, &out, folder),
+        None => {
+            println!("answers were not compared: --images DIR does");
+            Ok(())
+        }
+    }
+}
+
+fn compare(arguments: &Arguments, out: &Path, folder: &Path) -> anyhow::Result<()> {
+    let manifest = manifest(arguments, out)?;
+    let classifier = |model: &Path| {
+        let source = ModelSource::Files { model: model.to_owned(), manifest: manifest.clone() };
+        Classifier::new(source, Options::default())
+    };
+    let (wide, narrow) = (classifier(&arguments.input)?, classifier(out)?);
+    let classify = |classifier: &Classifier, bytes: &[u8]| -> Result<Report, derm::Error> {
+        let deadline = Instant::now() + Duration::from_secs(600);
+        classifier.classify(bytes, &Request::default(), deadline)
+    };
+    let (mut pictures, mut agreeing, mut largest, mut sum, mut values) = (0, 0, 0f32, 0f64, 0u64);
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<_>>()?;
+    paths.sort();
+    for path in paths.iter().filter(|path| path.is_file()) {
+        let bytes = std::fs::read(path)?;
+        let first = match classify(&wide, &bytes) {
+            Err(derm::Error::Picture(error)) => {
+                println!("{} is left out: {error}", path.display());
+                continue;
+            }
+            result => result?.predictions,
+        };
+        let second = classify(&narrow, &bytes)?.predictions;
+        pictures += 1;
+        agreeing += usize::from(first[0].class == second[0].class);
+        for a in &first {
+            let b = second.iter().find(|b| b.index == a.index).context("the same classes")?;
+            let difference = (a.probability - b.probability).abs();
+            largest = largest.max(difference);
+            sum += f64::from(difference);
+            values += 1;
+        }
+    }
+    if pictures == 0 {
+        bail!("no picture in {} can be read", folder.display());
+    }
+    println!("compared on {pictures} pictures, probabilities 0..=1:");
+    println!("  largest difference {largest:.6}, mean {:.6}", sum / values as f64);
+    let share = 100.0 * agreeing as f64 / pictures as f64;
+    println!("  top-1 agreement {agreeing} of {pictures} ({share:.2} %)");
+    Ok(())
+}
+
+fn manifest(arguments: &Arguments, out: &Path) -> anyhow::Result<PathBuf> {
+    let beside = [out.with_extension("toml"), arguments.input.with_extension("toml")];
+    let candidates = arguments.manifest.iter().chain(&beside);
+    candidates
+        .into_iter()
+        .find(|path| path.exists())
+        .cloned()
+        .with_context(|| format!("no manifest: neither --manifest nor {}", beside[0].display()))
+}
