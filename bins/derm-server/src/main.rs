@@ -1,1 +1,126 @@
-fn main(){}
+//! `derm-server`: a classifier behind HTTP. Configuration comes from the environment; see
+//! `docs/deployment-checklist.md` for every variable.
+
+mod config;
+mod error;
+mod html;
+mod logging;
+mod middleware;
+mod model;
+mod parameters;
+mod permits;
+mod routes;
+mod state;
+mod upload;
+
+use actix_web::middleware::{NormalizePath, from_fn};
+use actix_web::web::Data;
+use actix_web::{App, HttpServer};
+use anyhow::Context;
+use clap::Parser;
+use config::Config;
+use state::State;
+use std::time::Duration;
+
+/// Serves a classifier of skin lesions over HTTP, with Grad-CAM heatmaps, in little memory.
+///
+/// Configured by environment variables: HOST, PORT, MODEL_PATH, ENABLE_GRADCAM, THREADS,
+/// OMP_NUM_THREADS, WORKERS, TIMEOUT, UPLOAD_SECONDS, MAX_REQUESTS, MAX_REQUESTS_JITTER,
+/// MODEL_IDLE_SECONDS, MAX_UPLOAD_BYTES, MAX_IMAGE_PIXELS, RUST_LOG.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Validate the configuration and the model, print what was found, and exit
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() {
+    derm::memory::tune_allocator();
+    let arguments = Arguments::parse();
+    if let Err(error) = run(&arguments) {
+        // One line: what an operator sees in a log.
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("derm-server: {error:#}\n"),
+        );
+        std::process::exit(1);
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let config = Config::from_environment()?;
+    logging::start(&config.rust_log)?;
+    let classifier = model::classifier(&config)?;
+    if arguments.check {
+        return check(&config, &classifier);
+    }
+    actix_web::rt::System::new().block_on(serve(config, classifier))
+}
+
+fn check(config: &Config, classifier: &derm::Classifier) -> anyhow::Result<()> {
+    let checked = classifier.check()?;
+    let manifest = classifier.manifest();
+    let mib = |bytes: u64| bytes as f64 / derm::memory::MIB;
+    let usage = derm::memory::usage();
+    let limit = derm::memory::limit();
+    let heatmaps = match (&checked.unexplained, config.enable_gradcam) {
+        (Some(reason), _) => format!("none: {reason}"),
+        (None, true) => "Grad-CAM".to_owned(),
+        (None, false) => "switched off by ENABLE_GRADCAM".to_owned(),
+    };
+    std::io::Write::write_fmt(
+        &mut std::io::stdout(),
+        format_args!(
+            "configuration: ok, would listen on {}:{}\n\
+             model: {} {}, {} classes, input {}x{}\n\
+             heatmaps: {heatmaps}\n\
+             load: {:.0} ms, one inference: {:.0} ms\n\
+             memory: {:.1} MiB now, {:.1} MiB at most so far, limit {:.0} MiB ({:?})\n",
+            config.host,
+            config.port,
+            manifest.name,
+            manifest.version,
+            manifest.classes.len(),
+            manifest.input.width,
+            manifest.input.height,
+            checked.load.as_secs_f64() * 1e3,
+            checked.infer.as_secs_f64() * 1e3,
+            mib(usage.rss),
+            mib(usage.peak),
+            mib(limit.bytes),
+            limit.source,
+        ),
+    )?;
+    Ok(())
+}
+
+async fn serve(config: Config, classifier: derm::Classifier) -> anyhow::Result<()> {
+    let (host, port, workers) = (config.host.clone(), config.port, config.workers);
+    let shutdown = config.timeout().as_secs();
+    let state = Data::new(State::new(config, classifier));
+    state::watch_idle(&state);
+    let app_state = state.clone();
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(app_state.clone())
+            // Paths work with and without the closing slash.
+            .wrap(NormalizePath::trim())
+            .wrap(from_fn(middleware::observe))
+            .configure(routes::configure)
+    })
+    .workers(workers.get())
+    .max_connections(1024)
+    .client_request_timeout(Duration::from_secs(10))
+    // A client that closes its side is gone: its request is dropped, its permit free.
+    .h1_allow_half_closed(false)
+    .shutdown_timeout(shutdown)
+    .bind((host.as_str(), port))
+    .with_context(|| format!("cannot listen on {host}:{port} (HOST, PORT)"))?;
+    for address in server.addrs() {
+        tracing::info!(%address, model = state.classifier.manifest().name, "listening");
+    }
+    server.run().await?;
+    tracing::info!("stopped");
+    Ok(())
+}

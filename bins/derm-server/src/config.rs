@@ -1,0 +1,193 @@
+//! Configuration from the environment, with the original application's names and defaults.
+
+use anyhow::{bail, ensure};
+use serde::{Deserialize, Deserializer};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Every environment variable that is read, in lower case.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Config {
+    #[serde(default = "default_host")]
+    pub(crate) host: String,
+    #[serde(default = "default_port")]
+    pub(crate) port: u16,
+    #[serde(default)]
+    pub(crate) model_path: Option<PathBuf>,
+    #[serde(default = "default_true", deserialize_with = "flag")]
+    pub(crate) enable_gradcam: bool,
+    /// Inferences at once.
+    #[serde(default = "two")]
+    pub(crate) threads: NonZeroUsize,
+    /// Threads inside one inference.
+    #[serde(default = "one")]
+    pub(crate) omp_num_threads: NonZeroUsize,
+    /// Threads that handle connections.
+    #[serde(default = "one")]
+    pub(crate) workers: NonZeroUsize,
+    /// Seconds that a request may take, waiting included.
+    #[serde(default = "default_timeout")]
+    timeout: u64,
+    /// Seconds that a client may take to send its picture.
+    #[serde(default = "default_upload_seconds")]
+    upload_seconds: u64,
+    /// Predictions from one load of the model to the next; 0: never.
+    #[serde(default = "default_max_requests")]
+    pub(crate) max_requests: usize,
+    #[serde(default = "default_jitter")]
+    pub(crate) max_requests_jitter: usize,
+    /// Unload the model when unused for so long; 0: never.
+    #[serde(default)]
+    model_idle_seconds: u64,
+    #[serde(default = "default_upload")]
+    pub(crate) max_upload_bytes: usize,
+    #[serde(default = "default_pixels")]
+    pub(crate) max_image_pixels: u64,
+    #[serde(default = "default_log")]
+    pub(crate) rust_log: String,
+}
+
+impl Config {
+    /// Reads and checks the environment.
+    pub(crate) fn from_environment() -> anyhow::Result<Config> {
+        Config::from_pairs(std::env::vars())
+    }
+
+    /// One variable at a time, so that the message names the one that is wrong: serde alone would
+    /// say only that some number was invalid.
+    fn from_pairs(pairs: impl Iterator<Item = (String, String)>) -> anyhow::Result<Config> {
+        // An empty variable is one that is not set, as deployment forms leave them.
+        let pairs: Vec<(String, String)> =
+            pairs.filter(|(_, value)| !value.trim().is_empty()).collect();
+        for pair in &pairs {
+            if let Err(error) = envy::from_iter::<_, Config>([pair.clone()]) {
+                bail!("{}={:?} is not valid: {error}", pair.0, pair.1);
+            }
+        }
+        let config: Config = envy::from_iter(pairs)?;
+        ensure!((1..=86_400).contains(&config.timeout), "TIMEOUT must be 1..=86400 seconds");
+        ensure!(
+            (1..=3600).contains(&config.upload_seconds),
+            "UPLOAD_SECONDS must be 1..=3600 seconds"
+        );
+        ensure!(
+            (1024..=1 << 30).contains(&config.max_upload_bytes),
+            "MAX_UPLOAD_BYTES must be 1024..=1073741824"
+        );
+        ensure!(config.max_image_pixels > 0, "MAX_IMAGE_PIXELS must be at least 1");
+        for (name, value) in [
+            ("THREADS", config.threads),
+            ("OMP_NUM_THREADS", config.omp_num_threads),
+            ("WORKERS", config.workers),
+        ] {
+            ensure!(value.get() <= 256, "{name} must be 1..=256");
+        }
+        Ok(config)
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+
+    pub(crate) fn upload_time(&self) -> Duration {
+        Duration::from_secs(self.upload_seconds)
+    }
+
+    pub(crate) fn model_idle(&self) -> Option<Duration> {
+        (self.model_idle_seconds > 0).then(|| Duration::from_secs(self.model_idle_seconds))
+    }
+}
+
+/// `true`, `1`, `yes`, `on` and their opposites, in any case.
+fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_flag(&text).ok_or_else(|| serde::de::Error::custom("expected true or false"))
+}
+
+pub(crate) fn parse_flag(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+fn default_host() -> String {
+    "0.0.0.0".to_owned()
+}
+fn default_port() -> u16 {
+    8000
+}
+fn default_true() -> bool {
+    true
+}
+fn one() -> NonZeroUsize {
+    NonZeroUsize::MIN
+}
+fn two() -> NonZeroUsize {
+    NonZeroUsize::MIN.saturating_add(1)
+}
+fn default_timeout() -> u64 {
+    300
+}
+fn default_upload_seconds() -> u64 {
+    30
+}
+fn default_max_requests() -> usize {
+    100
+}
+fn default_jitter() -> usize {
+    10
+}
+fn default_upload() -> usize {
+    5_242_880
+}
+fn default_pixels() -> u64 {
+    25_000_000
+}
+fn default_log() -> String {
+    "info".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> anyhow::Result<Config> {
+        Config::from_pairs(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+    }
+
+    #[test]
+    fn the_originals_defaults() {
+        let config = read(&[("PATH", "/bin"), ("PORT", "")]).unwrap();
+        assert!(config.enable_gradcam);
+        assert_eq!((config.port, config.workers.get(), config.threads.get()), (8000, 1, 2));
+        assert_eq!((config.timeout, config.max_requests, config.max_requests_jitter), (300, 100, 10));
+        assert_eq!(config.max_upload_bytes, 5_242_880);
+        assert_eq!(config.model_idle(), None);
+    }
+
+    #[test]
+    fn flags_in_any_spelling() {
+        for (text, value) in [("False", false), ("0", false), ("TRUE", true), ("on", true)] {
+            assert_eq!(read(&[("ENABLE_GRADCAM", text)]).unwrap().enable_gradcam, value);
+        }
+    }
+
+    #[test]
+    fn a_bad_value_is_one_line_that_names_it() {
+        for (name, value) in [
+            ("ENABLE_GRADCAM", "perhaps"),
+            ("PORT", "99999"),
+            ("THREADS", "0"),
+            ("TIMEOUT", "-1"),
+            ("TIMEOUT", "0"),
+            ("MAX_UPLOAD_BYTES", "5MB"),
+            ("OMP_NUM_THREADS", "1000"),
+        ] {
+            let message = format!("{:#}", read(&[(name, value)]).unwrap_err());
+            assert!(message.contains(name) && !message.contains('\n'), "{message}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What every request passes: a bound on headers, an id, a log line, and the headers that keep a
+//! page safe.
+
+use crate::error::ApiError;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use actix_web::middleware::Next;
+use actix_web::{Error, ResponseError};
+use std::time::Instant;
+
+/// Bytes of names and values of all headers of a request.
+const MAX_HEADERS: usize = 16 * 1024;
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+
+/// Nothing but what the binary itself serves; `data:` and `blob:` are the heatmap and the
+/// preview.
+const CONTENT_POLICY: &str = "default-src 'none'; img-src 'self' data: blob:; style-src 'self'; \
+                              script-src 'self'; connect-src 'self'; form-action 'self'; \
+                              base-uri 'none'; frame-ancestors 'none'";
+
+/// Bounds the headers, gives the request an id, logs it, and sets the safe headers.
+pub(crate) async fn observe(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let start = Instant::now();
+    let id = request_id(&request);
+    let (method, path) = (request.method().clone(), request.path().to_owned());
+    let mut response = if header_bytes(&request) > MAX_HEADERS {
+        request.into_response(ApiError::HeadersTooLarge(MAX_HEADERS).error_response())
+    } else {
+        next.call(request).await?.map_into_boxed_body()
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
+        (PERMISSIONS_POLICY, "camera=(self), microphone=(), geolocation=()"),
+        (CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+    let status = response.status().as_u16();
+    tracing::info!(id, %method, path, status, milliseconds, "request");
+    Ok(response)
+}
+
+/// The client's own id where it is a sensible one, else a new one.
+fn request_id(request: &ServiceRequest) -> String {
+    let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let sensible = |id: &&str| {
+        (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    given.filter(sensible).map_or_else(|| format!("{:016x}", fastrand::u64(..)), str::to_owned)
+}
+
+fn header_bytes(request: &ServiceRequest) -> usize {
+    request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+}

@@ -1,0 +1,168 @@
+"use strict";
+
+// The form works without this file; with it, the page is not left and the heatmap can be dimmed.
+const $ = (id) => document.getElementById(id);
+const texts = document.body.dataset;
+const language = document.documentElement.lang;
+let picture = null;
+let stream = null;
+
+document.body.classList.add("scripted");
+$("image").required = false;
+
+function choose(file) {
+  if (!file) return;
+  picture = file;
+  clear();
+  const url = URL.createObjectURL(file);
+  for (const id of ["preview", "second-preview"]) {
+    URL.revokeObjectURL($(id).src);
+    $(id).src = url;
+  }
+  $("pictures").hidden = false;
+}
+
+function clear() {
+  $("error").textContent = "";
+  $("answer").hidden = true;
+  $("over").hidden = true;
+  $("second").hidden = true;
+  $("drawn").textContent = "";
+}
+
+function fail(message) {
+  $("error").textContent = message;
+}
+
+async function analyse() {
+  if (!picture) {
+    $("image").click();
+    return;
+  }
+  clear();
+  $("status").textContent = texts.working;
+  $("analyse").disabled = true;
+  const form = new FormData();
+  form.append("image", picture, "picture");
+  form.append("output", "heatmap");
+  form.append("lang", language);
+  try {
+    const headers = { Accept: "application/json", "Accept-Language": language };
+    const response = await fetch("/predict/", { method: "POST", body: form, headers });
+    const answer = await response.json();
+    if (response.ok) await show(answer);
+    else fail(answer.error);
+  } catch {
+    fail(texts.unreachable);
+  } finally {
+    $("status").textContent = "";
+    $("analyse").disabled = false;
+  }
+}
+
+async function show(answer) {
+  $("bars").replaceChildren(...answer.results.map(row));
+  $("note").textContent = answer.heatmap_error ?? "";
+  $("controls").hidden = !answer.heatmap;
+  for (const id of ["over", "alone"]) {
+    const image = $(id);
+    image.hidden = !answer.heatmap;
+    if (!answer.heatmap) continue;
+    image.src = `data:image/png;base64,${answer.heatmap}`;
+    for (const side of ["left", "top", "width", "height"]) {
+      image.style[side] = `${answer.region[side] * 100}%`;
+    }
+  }
+  arrange();
+  $("answer").hidden = false;
+  $("answer").focus();
+  $("figures").textContent = `${texts.latency}: ${answer.latency_ms.total.toFixed(0)} ms`;
+  const { memory } = await (await fetch("/memory/")).json();
+  $("figures").textContent += ` · ${texts.memory}: ${memory.rss_mb.toFixed(0)} MiB (${memory.percent} %)`;
+}
+
+function row({ label, probability }) {
+  const row = document.createElement("tr");
+  const name = document.createElement("th");
+  name.scope = "row";
+  name.textContent = label;
+  const meter = document.createElement("meter");
+  Object.assign(meter, { min: 0, max: 100, value: probability });
+  const number = `${probability.toFixed(1)} %`;
+  meter.textContent = number;
+  row.append(name, cell(meter), cell(number, "number"));
+  return row;
+}
+
+function cell(content, className = "") {
+  const cell = document.createElement("td");
+  cell.className = className;
+  cell.append(content);
+  return cell;
+}
+
+function arrange() {
+  const side = document.querySelector("input[name=view]:checked").value === "side";
+  const explained = !$("alone").hidden && $("alone").src !== "";
+  $("second").hidden = !(side && explained);
+  $("over").hidden = side || !explained;
+  for (const id of ["over", "alone"]) $(id).style.opacity = $("opacity").value / 100;
+}
+
+async function openCamera() {
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    $("video").srcObject = stream;
+    $("viewfinder").hidden = false;
+    await $("video").play();
+    $("capture").focus();
+  } catch {
+    fail(texts.nocamera);
+  }
+}
+
+function closeCamera() {
+  stream?.getTracks().forEach((track) => track.stop());
+  stream = null;
+  $("viewfinder").hidden = true;
+}
+
+function capture() {
+  const video = $("video");
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  closeCamera();
+  canvas.toBlob(choose, "image/jpeg", 0.92);
+}
+
+$("image").addEventListener("change", (event) => choose(event.target.files[0]));
+$("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  analyse();
+});
+$("camera").addEventListener("click", openCamera);
+$("capture").addEventListener("click", capture);
+$("cancel").addEventListener("click", closeCamera);
+$("example").addEventListener("click", async () => {
+  choose(await (await fetch("/example.jpg")).blob());
+  analyse();
+});
+$("opacity").addEventListener("input", arrange);
+for (const radio of document.querySelectorAll("input[name=view]")) {
+  radio.addEventListener("change", arrange);
+}
+document.addEventListener("paste", (event) => choose(event.clipboardData.files[0]));
+for (const kind of ["dragenter", "dragover"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    $("drop").classList.add("over");
+  });
+}
+for (const kind of ["dragleave", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    $("drop").classList.remove("over");
+  });
+}
+document.addEventListener("drop", (event) => choose(event.dataTransfer.files[0]));

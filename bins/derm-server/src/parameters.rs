@@ -1,0 +1,147 @@
+//! The optional parameters of a prediction, from the query, the form or the JSON body.
+
+use crate::config::parse_flag;
+use crate::error::ApiError;
+use derm::{Colormap, Drawing, Explain, Layer, Request};
+use serde::de::DeserializeOwned;
+
+/// Longest value that is read.
+pub(crate) const MAX_VALUE: usize = 1024;
+
+/// What a client may choose. A later value of the same name wins.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Parameters {
+    top_k: Option<usize>,
+    gradcam: Option<bool>,
+    class: Option<String>,
+    layer: Option<String>,
+    drawing: Drawing,
+    colormap: Colormap,
+    alpha: Option<f32>,
+    /// Language of a page.
+    pub(crate) lang: Option<String>,
+}
+
+impl Parameters {
+    /// Those of a query string.
+    pub(crate) fn from_query(query: &str) -> Result<Parameters, ApiError> {
+        let mut parameters = Parameters::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            parameters.set(&name, &value)?;
+        }
+        Ok(parameters)
+    }
+
+    /// Takes one parameter; names that mean nothing here are let pass, as the original did.
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), ApiError> {
+        let value = value.trim();
+        if value.is_empty() {
+            return Ok(());
+        }
+        let bad = |reason: &str| ApiError::Parameter {
+            name: name.to_owned(),
+            reason: format!("{:?} is not valid: {reason}", shortened(value)),
+        };
+        if value.len() > MAX_VALUE {
+            return Err(bad("it is too long"));
+        }
+        match name {
+            "top_k" => {
+                let top_k = value.parse().ok().filter(|top_k| (1..=10_000).contains(top_k));
+                self.top_k = Some(top_k.ok_or_else(|| bad("give a whole number from 1"))?);
+            }
+            "gradcam" => {
+                self.gradcam = Some(parse_flag(value).ok_or_else(|| bad("give true or false"))?);
+            }
+            "method" => {
+                if value != "gradcam" {
+                    return Err(bad("give gradcam"));
+                }
+            }
+            "class" => self.class = Some(value.to_owned()),
+            "layer" => self.layer = (value != "auto").then(|| value.to_owned()),
+            "output" => {
+                self.drawing = one_of(value).ok_or_else(|| bad("give overlay or heatmap"))?;
+            }
+            "colormap" => {
+                self.colormap =
+                    one_of(value).ok_or_else(|| bad("give jet, viridis, inferno or turbo"))?;
+            }
+            "alpha" => {
+                let alpha = value.parse().ok().filter(|alpha| (0.0..=1.0).contains(alpha));
+                self.alpha = Some(alpha.ok_or_else(|| bad("give a number from 0 to 1"))?);
+            }
+            "lang" => self.lang = Some(value.to_owned()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The request that they make; a heatmap unless it is declined or `enabled` is false.
+    pub(crate) fn request(&self, enabled: bool) -> Request {
+        let defaults = Explain::default();
+        let wanted = enabled && self.gradcam.unwrap_or(true);
+        let explain = wanted.then(|| Explain {
+            class: self.class.clone(),
+            layer: self.layer.clone().map_or(Layer::Last, Layer::Named),
+            drawing: self.drawing,
+            colormap: self.colormap,
+            alpha: self.alpha.unwrap_or(defaults.alpha),
+        });
+        Request { top_k: self.top_k, explain }
+    }
+
+    /// Whether the client asked for a heatmap in so many words.
+    pub(crate) fn insists_on_gradcam(&self) -> bool {
+        self.gradcam == Some(true)
+    }
+}
+
+/// The variant of this name, as the enum's `Deserialize` spells it.
+fn one_of<T: DeserializeOwned>(name: &str) -> Option<T> {
+    serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
+}
+
+fn shortened(value: &str) -> String {
+    value.chars().take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_can_be_chosen() {
+        let query = "top_k=3&class=mel&layer=a/b&output=heatmap&colormap=turbo&alpha=0.7&method=gradcam";
+        let request = Parameters::from_query(query).unwrap().request(true);
+        let explain = request.explain.unwrap();
+        assert_eq!(request.top_k, Some(3));
+        assert_eq!(explain.class.as_deref(), Some("mel"));
+        assert_eq!(explain.layer, Layer::Named("a/b".to_owned()));
+        assert_eq!((explain.drawing, explain.colormap), (Drawing::Heatmap, Colormap::Turbo));
+        assert_eq!(explain.alpha, 0.7);
+    }
+
+    #[test]
+    fn a_heatmap_is_the_default_and_can_be_declined_or_disabled() {
+        let of = |query: &str, enabled| Parameters::from_query(query).unwrap().request(enabled);
+        assert!(of("", true).explain.is_some());
+        assert!(of("gradcam=", true).explain.is_some());
+        assert!(of("gradcam=false", true).explain.is_none());
+        assert!(of("gradcam=1", false).explain.is_none());
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        for query in [
+            "top_k=0", "top_k=-1", "top_k=x", "alpha=NaN", "alpha=2", "alpha=-0.1", "alpha=inf",
+            "gradcam=maybe", "colormap=rainbow", "output=pdf", "method=magic",
+        ] {
+            let error = Parameters::from_query(query).unwrap_err();
+            let name = query.split('=').next().unwrap();
+            assert!(matches!(&error, ApiError::Parameter { name: n, .. } if n == name), "{error}");
+        }
+        let long = format!("class={}", "x".repeat(MAX_VALUE + 1));
+        assert!(Parameters::from_query(&long).is_err());
+    }
+}

@@ -1,0 +1,46 @@
+//! One file a resource.
+
+mod health;
+mod memory;
+mod page;
+mod predict;
+
+pub(crate) use predict::Answer;
+
+use crate::error::ApiError;
+use actix_web::HttpRequest;
+use actix_web::web::{self, ServiceConfig};
+
+/// Every address. The three of predictions are the original application's.
+pub(crate) fn configure(config: &mut ServiceConfig) {
+    for path in ["/predict", "/upload", "/upload/file"] {
+        config.service(
+            web::resource(path)
+                .route(web::post().to(predict::predict))
+                .default_service(web::to(|request| not_allowed(request, "POST"))),
+        );
+    }
+    let mut get = |path: &str, route: fn() -> actix_web::Route| {
+        config.service(
+            web::resource(path)
+                .route(route())
+                .default_service(web::to(|request| not_allowed(request, "GET"))),
+        );
+    };
+    get("/health", || web::get().to(health::health));
+    get("/memory", || web::get().to(memory::memory));
+    get("/", || web::get().to(page::index));
+    get("/style.css", || web::get().to(page::style));
+    get("/app.js", || web::get().to(page::script));
+    get("/example.jpg", || web::get().to(page::example));
+    config.default_service(web::to(not_found));
+}
+
+async fn not_allowed(request: HttpRequest, allowed: &'static str) -> Result<String, ApiError> {
+    let method: String = request.method().as_str().chars().take(20).collect();
+    Err(ApiError::MethodNotAllowed { method, allowed })
+}
+
+async fn not_found() -> Result<String, ApiError> {
+    Err(ApiError::NotFound)
+}
