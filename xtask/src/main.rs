@@ -3,7 +3,9 @@
 // A command-line tool talks to its user on stdout.
 #![allow(clippy::print_stdout)]
 
+mod memtest;
 mod quantize;
+mod server;
 mod zoo;
 
 use clap::Parser;
@@ -11,12 +13,14 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Chores of the derm workspace")]
 enum Command {
+    Memtest(memtest::Arguments),
     Quantize(quantize::Arguments),
     Zoo(zoo::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
+        Command::Memtest(arguments) => memtest::run(&arguments),
         Command::Quantize(arguments) => quantize::run(&arguments),
         Command::Zoo(arguments) => zoo::run(&arguments),
     }

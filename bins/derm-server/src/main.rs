@@ -3,6 +3,7 @@
 
 mod config;
 mod error;
+mod health;
 mod html;
 mod logging;
 mod middleware;
@@ -33,6 +34,9 @@ struct Arguments {
     /// Validate the configuration and the model, print what was found, and exit
     #[arg(long)]
     check: bool,
+    /// Ask the server that runs on HOST and PORT whether it is healthy; for container health checks
+    #[arg(long, conflicts_with = "check")]
+    health: bool,
 }
 
 fn main() {
@@ -50,6 +54,9 @@ fn main() {
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let config = Config::from_environment()?;
+    if arguments.health {
+        return health::ask(&config);
+    }
     logging::start(&config.rust_log)?;
     let classifier = model::classifier(&config)?;
     if arguments.check {

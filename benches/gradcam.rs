@@ -1,0 +1,37 @@
+//! What does Grad-CAM at the last feature map cost beside the prediction it explains?
+
+#![allow(missing_docs)]
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use derm_gradcam::{Explainer, Layer};
+use derm_model::{ModelSource, Threads};
+
+const MODELS: [&str; 2] = ["efficientnet-lite0.opset13", "efficientnetv2-s.opset13"];
+
+fn gradcam(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("gradcam");
+    group.sample_size(10);
+    for entry in derm_benches::models(&MODELS) {
+        let folder = entry.make_f16(&derm_zoo::folder()).expect("the zoo");
+        let source = ModelSource::at(folder);
+        let explainer = Explainer::load(&source, &Layer::Last, &Threads::ONE).expect("a model");
+        let input = derm_zoo::picture(explainer.manifest().input.shape());
+        group.bench_function(format!("{}/predict", entry.name), |bencher| {
+            bencher.iter(|| explainer.run(input.clone()).expect("scores"));
+        });
+        group.bench_function(format!("{}/predict and explain", entry.name), |bencher| {
+            bencher.iter(|| {
+                let evaluation = explainer.run(input.clone()).expect("scores");
+                explainer.grad_cam(&evaluation, 0).expect("a heatmap")
+            });
+        });
+        let evaluation = explainer.run(input).expect("scores");
+        group.bench_function(format!("{}/explain alone", entry.name), |bencher| {
+            bencher.iter(|| explainer.grad_cam(&evaluation, 0).expect("a heatmap"));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, gradcam);
+criterion_main!(benches);

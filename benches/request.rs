@@ -1,0 +1,27 @@
+//! How long is a whole request without HTTP: bytes in, answer and PNG out, the bundled model?
+
+#![allow(missing_docs)]
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use derm::{Classifier, Explain, ModelSource, Options, Request};
+use std::time::{Duration, Instant};
+
+fn request(criterion: &mut Criterion) {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/derm-lite0");
+    let classifier = Classifier::new(ModelSource::at(folder), Options::default()).expect("a model");
+    let mut group = criterion.benchmark_group("request");
+    group.sample_size(10);
+    for (name, explain) in [("prediction", None), ("with Grad-CAM", Some(Explain::default()))] {
+        let request = Request { explain, ..Request::default() };
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let deadline = Instant::now() + Duration::from_secs(60);
+                classifier.classify(derm_benches::PICTURE, &request, deadline).expect("an answer")
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, request);
+criterion_main!(benches);

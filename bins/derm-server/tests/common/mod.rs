@@ -1,0 +1,180 @@
+//! The real binary, started on a port of its own, and ways to talk to it.
+
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::print_stderr)] // each test file uses its part
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+pub struct Server {
+    child: Child,
+    pub port: u16,
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Server {
+    pub fn start(environment: &[(&str, &str)]) -> Server {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = command(environment)
+            .env("HOST", "127.0.0.1")
+            .env("PORT", port.to_string())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Server { child, port };
+        let start = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(20), "the server does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        server
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream
+    }
+
+    /// Sends bytes as they are and reads until the server closes.
+    pub fn raw(&self, request: &[u8]) -> Answer {
+        let mut stream = self.connect();
+        // The server may refuse and close before all is sent.
+        let _ = stream.write_all(request);
+        read_answer(&mut stream)
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.raw(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+    }
+
+    /// `POST` with these headers (whole lines) and this body.
+    pub fn post(&self, path: &str, headers: &str, body: &[u8]) -> Answer {
+        self.raw(&post_bytes(path, headers, body))
+    }
+
+    pub fn memory(&self) -> serde_json::Value {
+        self.get("/memory/").json()
+    }
+
+    pub fn terminate(&self) {
+        let status = Command::new("kill").arg(self.pid().to_string()).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait(mut self, limit: Duration) -> std::process::ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < limit, "the server does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Answer {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {} {}", self.head, self.text()))
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    /// The text of a JSON error.
+    pub fn error(&self) -> String {
+        let json = self.json();
+        json["error"].as_str().unwrap_or_else(|| panic!("no error in {json}")).to_owned()
+    }
+}
+
+/// The binary with a clean environment and these variables.
+pub fn command(environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_derm-server"));
+    command.env_clear().env("RUST_LOG", "warn").envs(environment.iter().copied());
+    command.stdin(Stdio::null());
+    command
+}
+
+pub fn output(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    command(environment).args(arguments).output().unwrap()
+}
+
+pub fn read_answer(stream: &mut TcpStream) -> Answer {
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    let split = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+    let split = split.unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&bytes)));
+    let head = String::from_utf8_lossy(&bytes[..split]).into_owned();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head, body: bytes[split + 4..].to_vec() }
+}
+
+pub fn post_bytes(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let mut request = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
+    )
+    .into_bytes();
+    request.extend_from_slice(body);
+    request
+}
+
+pub const FORM: &str = "Content-Type: multipart/form-data; boundary=B\r\n";
+
+/// A form of (name, is a file, value).
+pub fn form(fields: &[(&str, bool, &[u8])]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (name, file, value) in fields {
+        let file = if *file { "; filename=\"p.jpg\"\r\nContent-Type: image/jpeg" } else { "" };
+        let head = format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n");
+        body.extend_from_slice(head.as_bytes());
+        body.extend_from_slice(value);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(b"--B--\r\n");
+    body
+}
+
+pub fn data(name: &str) -> Vec<u8> {
+    let folder =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../crates/derm-preprocess/tests/data");
+    std::fs::read(folder.join(name)).unwrap()
+}
+
+pub fn picture() -> Vec<u8> {
+    data("baseline.jpg")
+}

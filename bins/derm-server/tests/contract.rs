@@ -1,0 +1,182 @@
+//! The HTTP contract of docs/api.md, on the real binary with the bundled model.
+
+#![allow(missing_docs)]
+
+mod common;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use common::{FORM, Server, data, form, picture};
+
+const CLASSES: [&str; 7] = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"];
+
+#[test]
+fn every_way_to_send_a_picture_gives_the_same_answer() {
+    let server = Server::start(&[]);
+    let picture = picture();
+    let url = format!("data:image/jpeg;base64,{}", STANDARD.encode(&picture));
+    let json = serde_json::json!({ "image": url, "top_k": 7 }).to_string();
+    let escaped: String = form_urlencoded::byte_serialize(url.as_bytes()).collect();
+    let sent: [(&str, &str, Vec<u8>); 7] = [
+        ("/predict/", FORM, form(&[("image", true, &picture)])),
+        ("/upload/", FORM, form(&[("image", false, url.as_bytes())])),
+        ("/upload/file/", FORM, form(&[("csrf", false, b"x"), ("image", true, &picture)])),
+        ("/predict", "Content-Type: image/jpeg\r\n", picture.clone()),
+        ("/upload", "Content-Type: application/json\r\n", json.into_bytes()),
+        (
+            "/upload/file",
+            "Content-Type: application/x-www-form-urlencoded\r\n",
+            format!("image={escaped}&top_k=7").into_bytes(),
+        ),
+        ("/predict/", "Content-Type: application/octet-stream\r\n", picture.clone()),
+    ];
+    let answers: Vec<serde_json::Value> = sent
+        .iter()
+        .map(|(path, headers, body)| {
+            let answer = server.post(path, headers, body);
+            assert_eq!(answer.status, 200, "{path} {headers} {}", answer.text());
+            answer.json()
+        })
+        .collect();
+    for answer in &answers {
+        assert_eq!(answer["results"], answers[0]["results"]);
+        assert_eq!(answer["heatmap"], answers[0]["heatmap"]);
+    }
+    let results = answers[0]["results"].as_array().unwrap();
+    let mut classes: Vec<&str> = results.iter().map(|r| r["class"].as_str().unwrap()).collect();
+    let percents: Vec<f64> = results.iter().map(|r| r["probability"].as_f64().unwrap()).collect();
+    assert!(percents.is_sorted_by(|a, b| a >= b));
+    assert!((percents.iter().sum::<f64>() - 100.0).abs() < 0.01, "percent, as the original gave it");
+    classes.sort_unstable();
+    assert_eq!(classes, CLASSES);
+    let png = STANDARD.decode(answers[0]["heatmap"].as_str().unwrap()).unwrap();
+    assert_eq!(image::load_from_memory(&png).unwrap().width(), 224);
+    assert!(answers[0]["disclaimer"].as_str().unwrap().contains("never a diagnosis"));
+}
+
+#[test]
+fn every_picture_format_is_read() {
+    let server = Server::start(&[("ENABLE_GRADCAM", "false")]);
+    for name in [
+        "progressive.jpg", "cmyk.jpg", "grey.jpg", "palette.png", "deep.png", "interlaced.png",
+        "alpha.png", "lossy.webp", "rgb.bmp", "two-frames.gif", "rgb.tiff",
+    ] {
+        let answer = server.post("/predict/", FORM, &form(&[("image", true, &data(name))]));
+        assert_eq!(answer.status, 200, "{name} {}", answer.text());
+        assert!(answer.json()["heatmap"].is_null());
+    }
+}
+
+#[test]
+fn parameters_in_query_and_form() {
+    let server = Server::start(&[]);
+    let ask = |query: &str, extra: &[(&str, bool, &[u8])]| {
+        let picture = picture();
+        let mut fields: Vec<(&str, bool, &[u8])> = vec![("image", true, &picture)];
+        fields.extend_from_slice(extra);
+        let answer = server.post(&format!("/predict/?{query}"), FORM, &form(&fields));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    };
+    assert_eq!(ask("top_k=2", &[])["results"].as_array().unwrap().len(), 2);
+    assert!(ask("", &[("gradcam", false, b"false")])["heatmap"].is_null());
+    let plain = ask("", &[]);
+    let of_class = ask("class=vasc", &[("colormap", false, b"viridis"), ("alpha", false, b"0.9")]);
+    assert_eq!(of_class["explained_class"], "vasc");
+    assert_ne!(of_class["heatmap"], plain["heatmap"]);
+    assert_eq!(plain["explained_class"], plain["results"][0]["class"]);
+    let alone = ask("output=heatmap", &[]);
+    let png = STANDARD.decode(alone["heatmap"].as_str().unwrap()).unwrap();
+    assert!(image::load_from_memory(&png).unwrap().color().has_alpha());
+    assert_eq!(alone["picture"], serde_json::json!({ "width": 320, "height": 240 }));
+    assert_eq!(alone["region"]["height"], 1.0);
+    assert_eq!(ask("lang=vi&class=mel", &[])["results"].as_array().unwrap().len(), 7);
+}
+
+#[test]
+fn headers_of_an_answer() {
+    let server = Server::start(&[]);
+    let body = form(&[("image", true, &picture())]);
+    let answer = server.post("/predict/", &format!("{FORM}X-Request-Id: abc-1\r\n"), &body);
+    let timing = answer.header("Server-Timing").unwrap();
+    for step in ["decode", "resize", "infer", "gradcam", "render"] {
+        assert!(timing.contains(&format!("{step};dur=")), "{timing}");
+    }
+    assert_eq!(answer.header("X-Request-Id"), Some("abc-1"));
+    assert_eq!(answer.header("X-Content-Type-Options"), Some("nosniff"));
+    let other = server.get("/health/");
+    assert_eq!(other.header("X-Request-Id").unwrap().len(), 16);
+    assert!(other.header("Content-Security-Policy").unwrap().contains("default-src 'none'"));
+}
+
+#[test]
+fn health_and_memory() {
+    let server = Server::start(&[("ENABLE_GRADCAM", "0")]);
+    for path in ["/health", "/health/"] {
+        let answer = server.get(path);
+        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+    }
+    let before = server.memory();
+    assert_eq!((&before["status"], &before["model_loaded"]), (&"ok".into(), &false.into()));
+    assert_eq!(before["gradcam_enabled"], false);
+    let body = form(&[("image", true, &picture()), ("gradcam", false, b"true")]);
+    let answer = server.post("/predict/", FORM, &body).json();
+    assert!(answer["heatmap_error"].as_str().unwrap().contains("ENABLE_GRADCAM"));
+    let after = server.memory();
+    assert_eq!((&after["model_loaded"], &after["predictions"]), (&true.into(), &1.into()));
+    for key in ["rss_mb", "vms_mb", "percent", "peak_mb", "limit_mb"] {
+        assert!(after["memory"][key].as_f64().unwrap() > 0.0, "{key}");
+    }
+    assert!(after["memory"]["rss_mb"].as_f64() > before["memory"]["rss_mb"].as_f64());
+}
+
+#[test]
+fn pages_for_browsers() {
+    let server = Server::start(&[]);
+    let page = server.get("/");
+    assert!(page.header("Content-Type").unwrap().starts_with("text/html"));
+    assert!(page.text().contains("not a diagnosis"));
+    assert!(server.get("/?lang=vi").text().contains("không phải là chẩn đoán"));
+    for asset in ["/style.css", "/app.js", "/example.jpg"] {
+        assert_eq!(server.get(asset).status, 200, "{asset}");
+    }
+    let html = format!("{FORM}Accept: text/html,application/xhtml+xml\r\n");
+    let result = server.post("/upload/?lang=vi", &html, &form(&[("image", true, &picture())]));
+    assert_eq!(result.status, 200);
+    let text = result.text();
+    assert!(text.contains("<meter") && text.contains("data:image/png;base64,"));
+    assert!(text.contains("U hắc tố ác tính") && text.contains("không phải là chẩn đoán"));
+    let error = server.post("/upload/", &html, &form(&[("image", true, b"<b>no</b>")]));
+    assert_eq!(error.status, 415);
+    assert!(error.text().contains("role=\"alert\""));
+    let again = server.post("/upload/", &html, &form(&[("image", true, b"")]));
+    assert_eq!(again.status, 400);
+}
+
+/// Every example of docs/api.md is run as it stands, against this server.
+#[test]
+fn the_curl_examples_of_the_docs_work() {
+    if std::process::Command::new("curl").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: curl is not installed, the examples of docs/api.md were not run");
+        return;
+    }
+    let server = Server::start(&[]);
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let docs = std::fs::read_to_string(format!("{root}/docs/api.md")).unwrap();
+    let mut run = 0;
+    for block in docs.split("```sh\n").skip(1) {
+        let script = block.split("```").next().unwrap();
+        let script = script.replace("http://localhost:8000", &server.address());
+        let output = std::process::Command::new("bash")
+            .args(["-euo", "pipefail", "-c", &script])
+            .current_dir(root)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{script}\n{text}\n{errors}");
+        assert!(!text.contains("\"error\"") || script.contains("# an error"), "{script}\n{text}");
+        run += 1;
+    }
+    assert!(run >= 6, "{run} examples");
+}

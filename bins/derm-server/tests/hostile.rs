@@ -1,0 +1,173 @@
+//! Requests that mean harm or mistake: each gets the documented status and a JSON error, the
+//! server lives on, and its memory comes back.
+
+#![allow(missing_docs, clippy::print_stderr)]
+
+mod common;
+
+use common::{FORM, Server, data, form, picture, post_bytes, read_answer};
+use std::io::Write;
+use std::time::Duration;
+
+/// A PNG header that announces `side` x `side` pixels.
+fn png_bomb(side: u32) -> Vec<u8> {
+    let mut png = data("rgb.png");
+    png[16..20].copy_from_slice(&side.to_be_bytes());
+    png[20..24].copy_from_slice(&side.to_be_bytes());
+    // The header's checksum, so that it is believed.
+    let crc = crc32(&png[12..29]);
+    png[29..33].copy_from_slice(&crc.to_be_bytes());
+    png
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0u32, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)))
+    })
+}
+
+/// A GIF of 20000 x 20000 in a few bytes.
+fn gif_bomb() -> Vec<u8> {
+    let mut gif = data("two-frames.gif");
+    gif[6..10].copy_from_slice(&[0x20, 0x4e, 0x20, 0x4e]);
+    gif
+}
+
+/// A PNG of one colour, 4900 x 4900: 24 megapixels in a few KB, within the limit on pixels but
+/// not on memory together with its copy in RGB.
+fn valid_but_heavy() -> Vec<u8> {
+    let mut png = Vec::new();
+    image::DynamicImage::new_rgba16(4900, 4900)
+        .write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png)
+        .unwrap();
+    png
+}
+
+#[test]
+fn hostile_requests_get_their_4xx_and_cost_nothing() {
+    let server = Server::start(&[("UPLOAD_SECONDS", "2"), ("MAX_REQUESTS", "0")]);
+    let fine = || form(&[("image", true, &picture())]);
+    assert_eq!(server.post("/predict/", FORM, &fine()).status, 200);
+    let before = server.memory()["memory"]["rss_mb"].as_f64().unwrap();
+
+    let jpeg = picture();
+    let png = data("rgb.png");
+    let file = |bytes: &[u8]| form(&[("image", true, bytes)]);
+    let with = |name: &str, value: &str| {
+        form(&[("image", true, &picture()), (name, false, value.as_bytes())])
+    };
+    let json = "Content-Type: application/json\r\n";
+    let large = vec![b'x'; 6 << 20];
+    let cases: Vec<(&str, &str, &str, Vec<u8>, u16)> = vec![
+        ("truncated jpeg", "/predict/", FORM, file(&jpeg[..200]), 400),
+        ("truncated png", "/predict/", FORM, file(&png[..png.len() / 2]), 400),
+        ("truncated webp", "/predict/", FORM, file(&data("lossy.webp")[..400]), 400),
+        ("no picture", "/predict/", FORM, form(&[("other", false, b"1")]), 400),
+        ("empty picture", "/predict/", FORM, file(b""), 400),
+        ("empty body", "/predict/", FORM, Vec::new(), 400),
+        ("no content type", "/predict/", "", jpeg.clone(), 400),
+        ("text", "/predict/", FORM, file(b"just some words, not a picture"), 415),
+        ("pdf", "/predict/", FORM, file(b"%PDF-1.7\n%more"), 415),
+        ("svg", "/predict/", FORM, file(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), 415),
+        ("wrong type", "/predict/", "Content-Type: text/plain\r\n", jpeg.clone(), 415),
+        ("xml", "/predict/", "Content-Type: application/xml\r\n", jpeg.clone(), 415),
+        ("pixel bomb, png", "/predict/", FORM, file(&png_bomb(60_000)), 413),
+        ("pixel bomb, gif", "/predict/", FORM, file(&gif_bomb()), 413),
+        ("memory bomb, png", "/predict/", FORM, file(&valid_but_heavy()), 413),
+        ("too large, form", "/predict/", FORM, file(&large), 413),
+        ("too large, raw", "/predict/", "Content-Type: image/jpeg\r\n", large.clone(), 413),
+        ("too large, json", "/predict/", json, [&large[..], &large[..]].concat(), 413),
+        ("zip", "/predict/", FORM, file(b"PK\x03\x04 chunks of zip"), 415),
+        ("json array", "/predict/", json, b"[1,2]".to_vec(), 400),
+        ("json number", "/predict/", json, b"{\"image\": 5}".to_vec(), 400),
+        ("broken json", "/predict/", json, b"{\"image\": ".to_vec(), 400),
+        ("bad base64", "/predict/", json, b"{\"image\": \"$$$\"}".to_vec(), 400),
+        ("deep json", "/predict/", json, vec![b'['; 100_000], 400),
+        ("bad boundary", "/predict/", "Content-Type: multipart/form-data\r\n", fine(), 400),
+        ("alpha NaN", "/predict/", FORM, with("alpha", "NaN"), 422),
+        ("alpha 1e999", "/predict/", FORM, with("alpha", "1e999"), 422),
+        ("top_k -1", "/predict/", FORM, with("top_k", "-1"), 422),
+        ("top_k huge", "/predict/?top_k=99999999999999999999", FORM, fine(), 422),
+        ("class unknown", "/predict/", FORM, with("class", "../../etc/passwd"), 422),
+        ("layer unknown", "/predict/", FORM, with("layer", "nowhere"), 422),
+        ("method unknown", "/predict/", FORM, with("method", "magic"), 422),
+        ("long parameter", "/predict/", FORM, with("class", &"x".repeat(5000)), 413),
+        ("path trick", "/predict/../../etc/passwd", FORM, fine(), 404),
+        ("encoded path trick", "/%2e%2e/%2e%2e/etc/passwd", FORM, fine(), 404),
+        ("huge headers", "/predict/", &HUGE_HEADER, fine(), 431),
+        ("post to a page", "/", FORM, fine(), 405),
+    ];
+    assert!(cases.len() >= 30);
+    for (name, path, headers, body, status) in &cases {
+        let answer = server.post(path, headers, body);
+        assert_eq!(answer.status, *status, "{name}: {}", answer.text());
+        assert!(!answer.error().is_empty(), "{name}");
+    }
+    let many: Vec<(&str, bool, &[u8])> = vec![("x", false, b"1"); 500];
+    let answer = server.post("/predict/", FORM, &form(&many));
+    assert_eq!((answer.status, answer.error().contains("fields")), (400, true));
+    let answer = server.get("/predict/");
+    assert_eq!((answer.status, answer.header("Allow")), (405, Some("POST")));
+
+    slow_body(&server);
+    chunked_without_end(&server);
+    gone_in_the_middle(&server);
+    broken_protocol(&server);
+
+    assert_eq!(server.post("/predict/", FORM, &fine()).status, 200, "it lives on");
+    std::thread::sleep(Duration::from_secs(1));
+    let after = server.memory()["memory"]["rss_mb"].as_f64().unwrap();
+    eprintln!("RSS {before} MiB before, {after} MiB after");
+    assert!(after < before + 8.0, "RSS {before} MiB before, {after} MiB after");
+}
+
+static HUGE_HEADER: std::sync::LazyLock<String> =
+    std::sync::LazyLock::new(|| format!("{FORM}X-Long: {}\r\n", "h".repeat(40_000)));
+
+/// A body that never comes gets 408 after UPLOAD_SECONDS.
+fn slow_body(server: &Server) {
+    let mut stream = server.connect();
+    let head = "POST /predict/ HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n\
+                Content-Length: 100000\r\n\r\nabc";
+    stream.write_all(head.as_bytes()).unwrap();
+    let answer = read_answer(&mut stream);
+    assert_eq!(answer.status, 408, "{}", answer.text());
+    assert!(answer.error().contains("in time"));
+}
+
+/// Chunks without a declared length are cut off at the limit.
+fn chunked_without_end(server: &Server) {
+    let mut stream = server.connect();
+    let head = "POST /predict/ HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n\
+                Transfer-Encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let chunk = [b"10000\r\n", &vec![b'x'; 0x10000][..], b"\r\n"].concat();
+    for _ in 0..200 {
+        if stream.write_all(&chunk).is_err() {
+            break;
+        }
+    }
+    let answer = read_answer(&mut stream);
+    assert_eq!(answer.status, 413, "{}", answer.text());
+}
+
+fn gone_in_the_middle(server: &Server) {
+    let whole = post_bytes("/predict/", FORM, &form(&[("image", true, &picture())]));
+    for part in [10, 100, 400, whole.len() - 10] {
+        let mut stream = server.connect();
+        stream.write_all(&whole[..part]).unwrap();
+        drop(stream);
+    }
+}
+
+/// What is no HTTP at all is refused by the protocol layer: a 4xx without a body.
+fn broken_protocol(server: &Server) {
+    for request in [
+        "NONSENSE\r\n\r\n".to_owned(),
+        "POST /predict/ HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n".to_owned(),
+        format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "h".repeat(200_000)),
+    ] {
+        let answer = server.raw(request.as_bytes());
+        assert!((400..500).contains(&answer.status), "{}", answer.head);
+    }
+}

@@ -1,0 +1,114 @@
+//! The real server as a process of its own, for commands that measure it.
+
+use anyhow::{Context, bail, ensure};
+use derm::memory::{Usage, usage_of};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running `derm-server`; ended when dropped.
+pub(crate) struct Server {
+    child: Child,
+    port: u16,
+    /// From starting the process to the first connection.
+    pub(crate) start: Duration,
+}
+
+/// Status and body.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Builds the server in release mode and returns the binary.
+pub(crate) fn build() -> anyhow::Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--release", "--package", "derm-server"])
+        .status()
+        .context("cargo")?;
+    ensure!(status.success(), "the server does not build");
+    let name = format!("derm-server{}", std::env::consts::EXE_SUFFIX);
+    // This program is target/release/xtask, or target/debug/xtask.
+    let here = std::env::current_exe()?;
+    let target = here.ancestors().nth(2).context("target folder")?;
+    Ok(target.join("release").join(name))
+}
+
+impl Server {
+    /// Starts the binary with a clean environment and these variables.
+    pub(crate) fn start(binary: &Path, environment: &[(&str, String)]) -> anyhow::Result<Server> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let start = Instant::now();
+        let child = Command::new(binary)
+            .env_clear()
+            .env("HOST", "127.0.0.1")
+            .env("PORT", port.to_string())
+            .env("RUST_LOG", "error")
+            .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .with_context(|| binary.display().to_string())?;
+        let mut server = Server { child, port, start: Duration::ZERO };
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if let Some(status) = server.child.try_wait()? {
+                bail!("the server ended at once: {status}");
+            }
+            ensure!(start.elapsed() < Duration::from_secs(30), "the server does not listen");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        server.start = start.elapsed();
+        Ok(server)
+    }
+
+    /// The kernel's own figures for the process.
+    pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
+        usage_of(self.child.id()).context("the server is gone")
+    }
+
+    /// Lets the peak begin anew at what is resident now (Linux; `proc_pid_clear_refs(5)`).
+    pub(crate) fn reset_peak(&self) -> anyhow::Result<()> {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5")
+            .context("the peak cannot be reset; memtest needs Linux")
+    }
+
+    pub(crate) fn get(&self, path: &str) -> anyhow::Result<Answer> {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+    }
+
+    pub(crate) fn post(&self, path: &str, kind: &str, body: &[u8]) -> anyhow::Result<Answer> {
+        let length = body.len();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {kind}\r\n\
+             Content-Length: {length}\r\n\r\n"
+        );
+        self.send(&[head.as_bytes(), body].concat())
+    }
+
+    /// The JSON of `GET /memory/`.
+    pub(crate) fn memory(&self) -> anyhow::Result<serde_json::Value> {
+        Ok(serde_json::from_slice(&self.get("/memory/")?.body)?)
+    }
+
+    fn send(&self, request: &[u8]) -> anyhow::Result<Answer> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(120)))?;
+        stream.write_all(request)?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no answer")?;
+        let head = String::from_utf8_lossy(&answer[..end]);
+        let status = head.split(' ').nth(1).context("no status")?.parse()?;
+        Ok(Answer { status, body: answer.split_off(end + 4) })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
