@@ -12,8 +12,7 @@ pub fn models(defaults: &[&str]) -> Vec<Entry> {
         Some(list) => list.split(',').collect(),
         None => defaults.to_vec(),
     };
-    let entry = |name: &str| {
-        derm_zoo::entry(name).unwrap_or_else(|| panic!("the zoo has no {name:?}"))
-    };
+    let entry =
+        |name: &str| derm_zoo::entry(name).unwrap_or_else(|| panic!("the zoo has no {name:?}"));
     names.into_iter().map(entry).collect()
 }

@@ -2,5 +2,10 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=onnx.proto");
-    protobuf_codegen::Codegen::new().pure().include(".").input("onnx.proto").cargo_out_dir("messages").run_from_script();
+    protobuf_codegen::Codegen::new()
+        .pure()
+        .include(".")
+        .input("onnx.proto")
+        .cargo_out_dir("messages")
+        .run_from_script();
 }

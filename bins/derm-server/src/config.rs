@@ -163,7 +163,10 @@ mod tests {
         let config = read(&[("PATH", "/bin"), ("PORT", "")]).unwrap();
         assert!(config.enable_gradcam);
         assert_eq!((config.port, config.workers.get(), config.threads.get()), (8000, 1, 2));
-        assert_eq!((config.timeout, config.max_requests, config.max_requests_jitter), (300, 100, 10));
+        assert_eq!(
+            (config.timeout, config.max_requests, config.max_requests_jitter),
+            (300, 100, 10)
+        );
         assert_eq!(config.max_upload_bytes, 5_242_880);
         assert_eq!(config.model_idle(), None);
     }

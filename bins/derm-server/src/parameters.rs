@@ -53,11 +53,8 @@ impl Parameters {
             "gradcam" => {
                 self.gradcam = Some(parse_flag(value).ok_or_else(|| bad("give true or false"))?);
             }
-            "method" => {
-                if value != "gradcam" {
-                    return Err(bad("give gradcam"));
-                }
-            }
+            "method" if value == "gradcam" => {}
+            "method" => return Err(bad("give gradcam")),
             "class" => self.class = Some(value.to_owned()),
             "layer" => self.layer = (value != "auto").then(|| value.to_owned()),
             "output" => {
@@ -112,7 +109,8 @@ mod tests {
 
     #[test]
     fn everything_can_be_chosen() {
-        let query = "top_k=3&class=mel&layer=a/b&output=heatmap&colormap=turbo&alpha=0.7&method=gradcam";
+        let query =
+            "top_k=3&class=mel&layer=a/b&output=heatmap&colormap=turbo&alpha=0.7&method=gradcam";
         let request = Parameters::from_query(query).unwrap().request(true);
         let explain = request.explain.unwrap();
         assert_eq!(request.top_k, Some(3));
@@ -134,8 +132,17 @@ mod tests {
     #[test]
     fn bad_values_are_named() {
         for query in [
-            "top_k=0", "top_k=-1", "top_k=x", "alpha=NaN", "alpha=2", "alpha=-0.1", "alpha=inf",
-            "gradcam=maybe", "colormap=rainbow", "output=pdf", "method=magic",
+            "top_k=0",
+            "top_k=-1",
+            "top_k=x",
+            "alpha=NaN",
+            "alpha=2",
+            "alpha=-0.1",
+            "alpha=inf",
+            "gradcam=maybe",
+            "colormap=rainbow",
+            "output=pdf",
+            "method=magic",
         ] {
             let error = Parameters::from_query(query).unwrap_err();
             let name = query.split('=').next().unwrap();

@@ -5,9 +5,9 @@ use crate::parameters::{MAX_VALUE, Parameters};
 use crate::permits::{UploadPermit, deadline};
 use crate::state::State;
 use actix_multipart::{Field, Multipart};
+use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::web::Payload;
-use actix_web::HttpRequest;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use futures_util::StreamExt;
@@ -61,7 +61,9 @@ fn largest_body(max_upload: usize) -> usize {
 fn content_length(headers: &HeaderMap) -> Result<Option<usize>, ApiError> {
     let Some(value) = headers.get(CONTENT_LENGTH) else { return Ok(None) };
     let length = value.to_str().ok().and_then(|value| value.parse().ok());
-    length.map(Some).ok_or_else(|| ApiError::BadRequest("Content-Length is not a number".to_owned()))
+    length
+        .map(Some)
+        .ok_or_else(|| ApiError::BadRequest("Content-Length is not a number".to_owned()))
 }
 
 async fn read(
@@ -117,7 +119,9 @@ async fn read_multipart(
         let mut field = field.map_err(|error| malformed(&error))?;
         fields += 1;
         if fields > MAX_FIELDS {
-            return Err(ApiError::BadRequest(format!("the form has more than {MAX_FIELDS} fields")));
+            return Err(ApiError::BadRequest(format!(
+                "the form has more than {MAX_FIELDS} fields"
+            )));
         }
         let name = field.name().unwrap_or_default().to_owned();
         if name == "image" {
@@ -193,10 +197,12 @@ fn read_json(
 
 /// Decodes base64, bare or in a data URL (RFC 2397); white space is skipped.
 fn from_base64(text: &str, max_upload: usize) -> Result<Vec<u8>, ApiError> {
-    let bad = |reason: &str| ApiError::BadRequest(format!("the picture is not valid base64: {reason}"));
+    let bad =
+        |reason: &str| ApiError::BadRequest(format!("the picture is not valid base64: {reason}"));
     let data = match text.trim_start().strip_prefix("data:") {
         Some(url) => {
-            let (kind, data) = url.split_once(',').ok_or_else(|| bad("a data URL needs a comma"))?;
+            let (kind, data) =
+                url.split_once(',').ok_or_else(|| bad("a data URL needs a comma"))?;
             if !kind.ends_with(";base64") {
                 return Err(bad("a data URL must say ;base64"));
             }

@@ -1,6 +1,6 @@
 //! The HTTP contract of docs/api.md, on the real binary with the bundled model.
 
-#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs, clippy::print_stderr)]
 
 mod common;
 
@@ -46,7 +46,10 @@ fn every_way_to_send_a_picture_gives_the_same_answer() {
     let mut classes: Vec<&str> = results.iter().map(|r| r["class"].as_str().unwrap()).collect();
     let percents: Vec<f64> = results.iter().map(|r| r["probability"].as_f64().unwrap()).collect();
     assert!(percents.is_sorted_by(|a, b| a >= b));
-    assert!((percents.iter().sum::<f64>() - 100.0).abs() < 0.01, "percent, as the original gave it");
+    assert!(
+        (percents.iter().sum::<f64>() - 100.0).abs() < 0.01,
+        "percent, as the original gave it"
+    );
     classes.sort_unstable();
     assert_eq!(classes, CLASSES);
     let png = STANDARD.decode(answers[0]["heatmap"].as_str().unwrap()).unwrap();
@@ -58,8 +61,17 @@ fn every_way_to_send_a_picture_gives_the_same_answer() {
 fn every_picture_format_is_read() {
     let server = Server::start(&[("ENABLE_GRADCAM", "false")]);
     for name in [
-        "progressive.jpg", "cmyk.jpg", "grey.jpg", "palette.png", "deep.png", "interlaced.png",
-        "alpha.png", "lossy.webp", "rgb.bmp", "two-frames.gif", "rgb.tiff",
+        "progressive.jpg",
+        "cmyk.jpg",
+        "grey.jpg",
+        "palette.png",
+        "deep.png",
+        "interlaced.png",
+        "alpha.png",
+        "lossy.webp",
+        "rgb.bmp",
+        "two-frames.gif",
+        "rgb.tiff",
     ] {
         let answer = server.post("/predict/", FORM, &form(&[("image", true, &data(name))]));
         assert_eq!(answer.status, 200, "{name} {}", answer.text());

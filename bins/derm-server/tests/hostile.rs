@@ -1,7 +1,7 @@
 //! Requests that mean harm or mistake: each gets the documented status and a JSON error, the
 //! server lives on, and its memory comes back.
 
-#![allow(missing_docs, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, missing_docs, clippy::print_stderr)]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! Starting, loading, waiting, reloading, unloading and stopping.
 
-#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
 

@@ -128,7 +128,10 @@ fn cut(graph: &Graph, name: Option<&str>) -> Result<(Head, SpatialAxes), Error> 
 }
 
 /// `[channels, rows, columns]` of one picture: the axes beside rows and columns become one.
-fn channels_first(values: ArrayViewD<f32>, [row, column]: SpatialAxes) -> Result<ArrayD<f32>, Error> {
+fn channels_first(
+    values: ArrayViewD<f32>,
+    [row, column]: SpatialAxes,
+) -> Result<ArrayD<f32>, Error> {
     let rank = values.ndim();
     let others = (0..rank).filter(|&axis| axis != row && axis != column);
     let order: Vec<usize> = others.chain([row, column]).collect();

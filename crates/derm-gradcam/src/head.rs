@@ -2,17 +2,17 @@
 //! every value kept, and differentiated backwards (reverse-mode differentiation; Griewank and
 //! Walther, *Evaluating Derivatives*, 2008, chapter 3).
 
+use crate::Error;
 use crate::rules::{Call, Rule, rule_for};
 use crate::target::{ancestors, descendants};
-use crate::Error;
 use ndarray::ArrayD;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::TractErrorContext;
+use tract_onnx::tract_core::ops::TypedOp;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::nn::{Sigmoid, Softmax};
-use tract_onnx::tract_core::ops::TypedOp;
 
 /// Where an operator's operand comes from.
 #[derive(Debug, Clone)]
@@ -180,6 +180,5 @@ impl Operand {
 
 /// A softmax or sigmoid: as the last operator it turns logits into probabilities.
 fn is_probability(node: &TypedNode) -> bool {
-    node.op_is::<Softmax>()
-        || node.op_as::<ElementWiseOp>().is_some_and(|op| op.0.is::<Sigmoid>())
+    node.op_is::<Softmax>() || node.op_as::<ElementWiseOp>().is_some_and(|op| op.0.is::<Sigmoid>())
 }

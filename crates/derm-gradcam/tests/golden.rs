@@ -1,7 +1,7 @@
 //! Heatmaps equal those of pytorch-grad-cam on the same weights and input: `models/zoo/golden`,
 //! made by `models/zoo/golden.py`.
 
-#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs)]
 
 use derm_gradcam::{Error, Explainer, Heatmap, Layer};
 use derm_model::{ModelSource, Threads};

@@ -97,11 +97,8 @@ mod tests {
 
     #[test]
     fn v2_takes_the_smallest_limit_on_the_path() {
-        let (proc, sys) = tree(
-            "v2",
-            "0::/a/b\n",
-            &[("a/memory.max", "100\n"), ("a/b/memory.max", "max\n")],
-        );
+        let (proc, sys) =
+            tree("v2", "0::/a/b\n", &[("a/memory.max", "100\n"), ("a/b/memory.max", "max\n")]);
         let limit = cgroup_limit(&proc, &sys).unwrap();
         assert_eq!(limit, Limit { bytes: 100, source: LimitSource::CgroupV2 });
     }

@@ -128,7 +128,10 @@ fn check_output(typed: &TypedModel, manifest: &Manifest) -> Result<(), Error> {
     if fact.shape.as_concrete() == Some(&[1, classes][..]) {
         return Ok(());
     }
-    Err(Error::Mismatch(format!("its output is {:?}, the manifest has {classes} classes", fact.shape)))
+    Err(Error::Mismatch(format!(
+        "its output is {:?}, the manifest has {classes} classes",
+        fact.shape
+    )))
 }
 
 /// The value that a node of this name computes, or that itself has this name.
@@ -141,7 +144,8 @@ fn find(model: &InferenceModel, name: &str) -> Option<OutletId> {
 
 /// The innermost cause first: that is where a reader learns which operator or tensor is meant.
 fn unreadable(error: TractError) -> Error {
-    let mut causes: Vec<String> = error.chain().map(|cause| first_line(&cause.to_string())).collect();
+    let mut causes: Vec<String> =
+        error.chain().map(|cause| first_line(&cause.to_string())).collect();
     causes.reverse();
     causes.truncate(3);
     Error::Graph(causes.join("; in: "))

@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let broken = |from: &str, to: &str| Manifest::parse(&MINIMAL.replace(from, to)).unwrap_err();
+        let broken =
+            |from: &str, to: &str| Manifest::parse(&MINIMAL.replace(from, to)).unwrap_err();
         assert!(broken("height = 8", "height = 0").contains("height"));
         assert!(broken("logits", "logit").contains("logit"));
         assert!(broken("id = \"b\"", "id = \"a\"").contains("twice"));

@@ -1,7 +1,7 @@
 //! Every architecture of the zoo, through both exporters, answers what onnxruntime answers:
 //! `models/zoo/golden`, made by `models/zoo/golden.py`.
 
-#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs)]
 
 use derm_model::{Graph, Manifest, ModelSource, Plan, Threads};
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! What is wrong with a model is told in one line, at load, and nothing panics.
 
-#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs)]
 
 use derm_model::{Error, Graph, ModelSource};
 use std::path::PathBuf;

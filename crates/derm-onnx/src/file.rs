@@ -1,9 +1,9 @@
 //! Whole files: external data is taken in, writing is atomic.
 
 use crate::Error;
-use crate::tensor::for_each_tensor;
 use crate::messages::tensor_proto::DataLocation;
 use crate::messages::{ModelProto, TensorProto};
+use crate::tensor::for_each_tensor;
 use protobuf::Message;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path};

@@ -7,8 +7,8 @@
 //! same on every machine.
 
 use crate::Error;
-use crate::tensor::{FLOAT, data_bytes, volume};
 use crate::messages::{GraphProto, ModelProto, TensorProto};
+use crate::tensor::{FLOAT, data_bytes, volume};
 use std::collections::HashMap;
 
 /// Gives every float32 initialiser that has a shape and no data seeded values.

@@ -7,7 +7,7 @@ mod narrow;
 mod tensor;
 
 /// Generated from `onnx.proto`.
-#[allow(missing_docs, unreachable_pub, clippy::all)]
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used)]
 mod messages {
     include!(concat!(env!("OUT_DIR"), "/messages/mod.rs"));
     pub use onnx::*;
@@ -16,5 +16,5 @@ mod messages {
 pub use error::Error;
 pub use file::{read, write};
 pub use fill::fill;
-pub use narrow::{Kept, Report, narrow};
 pub use messages::ModelProto;
+pub use narrow::{Kept, Report, narrow};

@@ -4,11 +4,11 @@
 //! reads `w` changes, in subgraphs neither, and a tensor that several nodes share is stored once.
 
 use crate::Error;
+use crate::messages::attribute_proto::AttributeType;
+use crate::messages::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
 use crate::tensor::{FLOAT, FLOAT16, data_bytes, floats, for_each_tensor};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use crate::messages::attribute_proto::AttributeType;
-use crate::messages::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
 use protobuf::Message;
 use std::collections::HashSet;
 
@@ -55,7 +55,11 @@ pub fn narrow(model: &mut ModelProto) -> Result<Report, Error> {
         narrow_constants(&mut function.node, &mut names, &mut report)?;
     }
     if report.narrowed == 0 {
-        return Err(if has_half_weights(model) { Error::AlreadyHalf } else { Error::NothingToNarrow });
+        return Err(if has_half_weights(model) {
+            Error::AlreadyHalf
+        } else {
+            Error::NothingToNarrow
+        });
     }
     report.bytes_after = model.compute_size();
     Ok(report)
@@ -108,7 +112,8 @@ fn narrow_constants(
             }
             if node.op_type == "Constant"
                 && attribute.name == "value"
-                && let (Some(tensor), Some(output)) = (attribute.t.as_mut(), node.output.first_mut())
+                && let (Some(tensor), Some(output)) =
+                    (attribute.t.as_mut(), node.output.first_mut())
                 && narrow_tensor(tensor, output, report)?
             {
                 let name = std::mem::take(output);
@@ -218,8 +223,8 @@ const _: () = assert!(FLOAT16 == 10, "DataType::FLOAT16 of the ONNX format");
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::FLOAT16;
     use crate::messages::ValueInfoProto;
+    use crate::tensor::FLOAT16;
     use protobuf::MessageField;
 
     fn weight(name: &str, values: &[f32]) -> TensorProto {
@@ -313,7 +318,10 @@ mod tests {
         let graph = &model.graph;
         let ops: Vec<&str> = graph.node.iter().map(|node| node.op_type.as_str()).collect();
         assert_eq!(ops, ["Cast", "Constant", "Cast", "If"]);
-        assert_eq!((&graph.node[1].output[0], &graph.node[2].output[0]), (&"c.f16".into(), &"c".into()));
+        assert_eq!(
+            (&graph.node[1].output[0], &graph.node[2].output[0]),
+            (&"c.f16".into(), &"c".into())
+        );
         assert_eq!(graph.node[3].attribute[0].g.node[0].op_type, "Cast");
     }
 

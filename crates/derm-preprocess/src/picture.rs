@@ -18,8 +18,7 @@ impl Picture {
         orientation: Orientation,
     ) -> Picture {
         use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
-        let turned =
-            matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH);
+        let turned = matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH);
         let mut image = DynamicImage::ImageRgb8(pixels);
         image.apply_orientation(orientation);
         Picture {

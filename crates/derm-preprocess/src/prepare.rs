@@ -84,12 +84,12 @@ impl Spec {
             (f32::from(pixel) * self.scale - self.mean[place]) / self.std[place]
         };
         match self.layout {
-            Layout::Nchw => {
-                Array4::from_shape_fn(self.shape(), |(_, place, row, column)| value(row, column, place))
-            }
-            Layout::Nhwc => {
-                Array4::from_shape_fn(self.shape(), |(_, row, column, place)| value(row, column, place))
-            }
+            Layout::Nchw => Array4::from_shape_fn(self.shape(), |(_, place, row, column)| {
+                value(row, column, place)
+            }),
+            Layout::Nhwc => Array4::from_shape_fn(self.shape(), |(_, row, column, place)| {
+                value(row, column, place)
+            }),
         }
     }
 }

@@ -65,19 +65,14 @@ pub enum Filter {
 }
 
 /// How a picture fits the input's shape.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fit {
     /// Resize both sides to the input's, whatever the aspect.
+    #[default]
     Stretch,
     /// Resize the shortest side to this many pixels, keep the aspect, cut the centre out.
     CropShortestSide(u32),
-}
-
-impl Default for Fit {
-    fn default() -> Self {
-        Fit::Stretch
-    }
 }
 
 fn one_over_255() -> f32 {

@@ -1,6 +1,6 @@
 //! Hostile and unusual files: each gets its own error, before memory is taken, and none panics.
 
-#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs)]
 
 use derm_preprocess::{Error, Limits, Spec, decode, dimensions};
 use proptest::prelude::*;

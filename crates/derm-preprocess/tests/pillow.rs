@@ -1,7 +1,7 @@
 //! The network's input is what Pillow would have made of the same file: pictures and reference
 //! values are in `tests/data`, made by its `make.py`.
 
-#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs)]
 
 use derm_preprocess::{Filter, Fit, Limits, Spec, decode};
 use std::path::{Path, PathBuf};

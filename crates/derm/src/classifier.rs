@@ -236,8 +236,10 @@ impl Classifier {
             .into_iter()
             .zip(&self.manifest.classes)
             .enumerate()
-            .map(|(index, (probability, class))| {
-                Prediction { class: class.id.clone(), index, probability }
+            .map(|(index, (probability, class))| Prediction {
+                class: class.id.clone(),
+                index,
+                probability,
             })
             .collect();
         predictions.sort_by(|a, b| b.probability.total_cmp(&a.probability));
@@ -262,11 +264,7 @@ impl Deref for Use<'_> {
     }
 }
 
-fn draw(
-    view: &RgbImage,
-    heatmap: &derm_gradcam::Heatmap,
-    explain: &Explain,
-) -> Vec<u8> {
+fn draw(view: &RgbImage, heatmap: &derm_gradcam::Heatmap, explain: &Explain) -> Vec<u8> {
     let (width, height) = view.dimensions();
     match explain.drawing {
         Drawing::Overlay => {

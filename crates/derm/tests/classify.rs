@@ -1,8 +1,10 @@
 //! The library as people use it.
 
-#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs)]
 
-use derm::{Classifier, Drawing, Error, Explain, Layer, Limits, ModelSource, Options, Reload, Request};
+use derm::{
+    Classifier, Drawing, Error, Explain, Layer, Limits, ModelSource, Options, Reload, Request,
+};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
@@ -30,7 +32,8 @@ fn a_hundred_first_requests_load_once_and_agree() {
     let (classifier, picture) = (classifier(Options::default()), picture());
     assert!(!classifier.is_loaded());
     let answers: Vec<_> = std::thread::scope(|scope| {
-        let ask = || classifier.classify(&picture, &Request::default(), soon()).unwrap().predictions;
+        let ask =
+            || classifier.classify(&picture, &Request::default(), soon()).unwrap().predictions;
         let handles: Vec<_> = (0..100).map(|_| scope.spawn(ask)).collect();
         handles.into_iter().map(|handle| handle.join().unwrap()).collect()
     });
@@ -62,11 +65,12 @@ fn the_heatmap_is_a_picture_of_the_input_size_and_depends_on_the_class() {
 #[test]
 fn names_that_the_model_lacks_are_parameters_to_mend() {
     let (classifier, picture) = (classifier(Options::default()), picture());
-    let refused = |explain: Explain| {
-        match classifier.classify(&picture, &explaining(explain), soon()).unwrap_err() {
-            Error::Parameter { name, .. } => name,
-            other => panic!("{other}"),
-        }
+    let refused = |explain: Explain| match classifier
+        .classify(&picture, &explaining(explain), soon())
+        .unwrap_err()
+    {
+        Error::Parameter { name, .. } => name,
+        other => panic!("{other}"),
     };
     let class = Some("melanom".to_owned());
     assert_eq!(refused(Explain { class, ..Explain::default() }), "class");
@@ -79,8 +83,7 @@ fn a_model_that_cannot_be_explained_predicts_and_says_why() {
     let entry = derm_zoo::entry("deit-ti.opset13").unwrap();
     let source = ModelSource::at(entry.make(&derm_zoo::folder()).unwrap());
     let classifier = Classifier::new(source, Options::default()).unwrap();
-    let report =
-        classifier.classify(&picture(), &explaining(Explain::default()), soon()).unwrap();
+    let report = classifier.classify(&picture(), &explaining(Explain::default()), soon()).unwrap();
     assert_eq!(report.predictions.len(), 7);
     assert!(report.explanation.unwrap().unwrap_err().contains("Softmax"));
     assert!(classifier.check().unwrap().unexplained.is_some());

@@ -60,7 +60,11 @@ pub(crate) fn within_limits(states: &States, limits: &BTreeMap<String, f64>) -> 
 
 pub(crate) fn write_json(measured: &[(String, States)], path: &Path) -> anyhow::Result<()> {
     let object = |states: &States| -> serde_json::Value {
-        states.iter().map(|(state, mib)| ((*state).to_owned(), (*mib).into())).collect::<serde_json::Map<_, _>>().into()
+        states
+            .iter()
+            .map(|(state, mib)| ((*state).to_owned(), (*mib).into()))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
     };
     let models: serde_json::Map<String, serde_json::Value> =
         measured.iter().map(|(name, states)| (name.clone(), object(states))).collect();

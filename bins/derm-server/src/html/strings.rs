@@ -27,7 +27,11 @@ const STRINGS: &[(&str, &str, &str)] = &[
     ("working", "Working…", "Đang xử lý…"),
     ("result", "Result", "Kết quả"),
     ("preview", "The chosen picture", "Ảnh đã chọn"),
-    ("heatmap", "Heatmap: the redder, the more it counted", "Bản đồ nhiệt: càng đỏ càng quan trọng"),
+    (
+        "heatmap",
+        "Heatmap: the redder, the more it counted",
+        "Bản đồ nhiệt: càng đỏ càng quan trọng",
+    ),
     ("opacity", "Strength of the heatmap", "Độ đậm của bản đồ nhiệt"),
     ("overlaid", "Overlaid", "Chồng lên ảnh"),
     ("side", "Side by side", "Cạnh nhau"),

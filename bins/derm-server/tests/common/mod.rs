@@ -1,6 +1,6 @@
 //! The real binary, started on a port of its own, and ways to talk to it.
 
-#![allow(dead_code, missing_docs, unreachable_pub, clippy::print_stderr)] // each test file uses its part
+#![allow(clippy::unwrap_used, dead_code, missing_docs, unreachable_pub, clippy::print_stderr)] // each test file uses its part
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -133,14 +133,28 @@ pub fn output(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     command(environment).args(arguments).output().unwrap()
 }
 
+/// Reads one answer: its head, then as many bytes as `Content-Length` says.
 pub fn read_answer(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
-    let _ = stream.read_to_end(&mut bytes);
-    let split = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-    let split = split.unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&bytes)));
+    let mut chunk = [0; 64 * 1024];
+    loop {
+        if let Some(answer) = whole_answer(&bytes) {
+            return answer;
+        }
+        match stream.read(&mut chunk) {
+            Ok(count) if count > 0 => bytes.extend_from_slice(&chunk[..count]),
+            ended => panic!("no answer: {ended:?} {:?}", String::from_utf8_lossy(&bytes)),
+        }
+    }
+}
+
+fn whole_answer(bytes: &[u8]) -> Option<Answer> {
+    let split = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&bytes[..split]).into_owned();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer { status, head, body: bytes[split + 4..].to_vec() }
+    let answer = Answer { status, head, body: bytes[split + 4..].to_vec() };
+    let length: usize = answer.header("Content-Length").map_or(0, |length| length.parse().unwrap());
+    (answer.body.len() >= length).then_some(answer)
 }
 
 pub fn post_bytes(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {

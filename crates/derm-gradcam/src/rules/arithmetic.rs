@@ -61,7 +61,8 @@ mod tests {
     fn both_operands_broadcast_either_way() {
         for (a, b) in [([2, 3, 4], [2, 3, 4]), ([2, 3, 4], [1, 3, 1]), ([1, 1, 4], [2, 3, 1])] {
             let (a, b) = (values(&a, 1), values(&b, 5).mapv(|v| v + 0.03));
-            for op in [math::add(), math::sub(), math::subf(), math::mul(), math::max(), math::min()]
+            for op in
+                [math::add(), math::sub(), math::subf(), math::mul(), math::max(), math::min()]
             {
                 check(&op, &[a.clone(), b.clone()], &[true, true]);
             }

@@ -27,8 +27,7 @@ pub(crate) fn check(op: &dyn TypedOp, operands: &[ArrayD<f32>], wanted: &[bool])
         output.iter().zip(&weights).map(|(o, w)| f64::from(*o) * f64::from(*w)).sum()
     };
     let refs: Vec<&Tensor> = tensors.iter().collect();
-    let call =
-        Call { op, operands: &refs, output: &output, gradient: weights.clone(), wanted };
+    let call = Call { op, operands: &refs, output: &output, gradient: weights.clone(), wanted };
     let gradients = rule_for(op).expect("a rule").apply(call).unwrap();
     for (place, gradient) in gradients.iter().enumerate() {
         let Some(gradient) = gradient else {

@@ -37,7 +37,7 @@ fn gradient(call: &Call) -> TractResult<Gradients> {
 type Derivative = Box<dyn Fn(f32, f32) -> f32>;
 
 fn derivative(function: &dyn ElementWiseMiniOp) -> Option<Derivative> {
-    use std::f32::consts::{FRAC_2_SQRT_PI, FRAC_1_SQRT_2};
+    use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
     let plain: fn(f32, f32) -> f32 = if function.is::<Sigmoid>() {
         |_, y| y * (1.0 - y)
     } else if function.is::<Tanh>() {
@@ -81,7 +81,8 @@ fn derivative(function: &dyn ElementWiseMiniOp) -> Option<Derivative> {
         return Some(Box::new(move |x, _| if x > 0.0 { 1.0 } else { alpha }));
     } else if let Some(&PowConst { exponent }) = function.downcast_ref::<PowConst>() {
         return Some(Box::new(move |x, _| exponent * x.powf(exponent - 1.0)));
-    } else if let Some(&GeluApproximate { fast_impl }) = function.downcast_ref::<GeluApproximate>() {
+    } else if let Some(&GeluApproximate { fast_impl }) = function.downcast_ref::<GeluApproximate>()
+    {
         let power = if fast_impl { 2 } else { 3 };
         return Some(Box::new(move |x, _| gelu_tanh_derivative(x, power)));
     } else {
@@ -121,17 +122,15 @@ mod tests {
             math::neg(),
             math::abs(),
         ] {
-            check(&op, &[x.clone()], &[true]);
+            check(&op, std::slice::from_ref(&x), &[true]);
         }
     }
 
     #[test]
     fn functions_of_positive_numbers() {
         let x = values(&[3, 5], 2).mapv(|v| v.abs() + 0.5);
-        for op in
-            [math::ln(), math::sqrt(), math::rsqrt(), math::recip(), math::pow_const(1.7)]
-        {
-            check(&op, &[x.clone()], &[true]);
+        for op in [math::ln(), math::sqrt(), math::rsqrt(), math::recip(), math::pow_const(1.7)] {
+            check(&op, std::slice::from_ref(&x), &[true]);
         }
     }
 

@@ -8,8 +8,10 @@ use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
 
 pub(super) fn rule(op: &dyn TypedOp) -> Option<Rule> {
     let reduce = op.downcast_ref::<Reduce>()?;
-    let known =
-        matches!(reduce.reducer, Reducer::Sum | Reducer::MeanOfSquares | Reducer::Max | Reducer::Min);
+    let known = matches!(
+        reduce.reducer,
+        Reducer::Sum | Reducer::MeanOfSquares | Reducer::Max | Reducer::Min
+    );
     known.then_some(Rule(gradient))
 }
 
