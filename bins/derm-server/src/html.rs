@@ -3,7 +3,7 @@
 
 mod strings;
 
-use crate::routes::Answer;
+use crate::answer::Answer;
 use actix_web::HttpRequest;
 use actix_web::http::header::ACCEPT_LANGUAGE;
 use std::fmt::Write;

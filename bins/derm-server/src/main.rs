@@ -1,6 +1,7 @@
 //! `derm-server`: a classifier behind HTTP. Configuration comes from the environment; see
 //! `docs/deployment-checklist.md` for every variable.
 
+mod answer;
 mod config;
 mod error;
 mod health;

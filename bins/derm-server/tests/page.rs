@@ -187,8 +187,8 @@ fn a_picture_is_uploaded_explained_and_shown() {
     assert!(browser.text("#answer").contains("not a diagnosis"));
     // The heatmap lies where the network looked: the middle of a picture that is wider than high.
     let place = browser.value(
-        "[...'left top width height'.split(' ')].length && ['left','top','width','height']\
-         .map(s => parseFloat(document.getElementById('over').style[s]))",
+        "['left', 'top', 'width', 'height']\
+         .map(side => parseFloat(document.getElementById('over').style[side]))",
     );
     let place: Vec<f64> = serde_json::from_value(place).unwrap();
     assert!((place[0] - 12.5).abs() < 0.5 && place[1] == 0.0 && (place[2] - 75.0).abs() < 0.5);
@@ -202,6 +202,12 @@ fn a_picture_is_uploaded_explained_and_shown() {
     assert_eq!(browser.value("document.getElementById('second').hidden"), false);
     assert_eq!(browser.value("document.getElementById('over').hidden"), true);
     browser.screenshot("side-by-side");
+    browser.click("#example");
+    browser.wait("document.getElementById('preview').naturalWidth === 800");
+    browser.wait("!document.getElementById('answer').hidden");
+    browser.size(860, 1300);
+    browser.value("window.scrollTo(0, 0) || true");
+    browser.screenshot("page");
     browser.click("input[value=overlaid]");
     assert!(browser.fits_its_width());
     assert_eq!(browser.complaints(), Vec::<String>::new());

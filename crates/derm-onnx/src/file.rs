@@ -91,3 +91,79 @@ fn take_in(tensor: &mut TensorProto, folder: &Path) -> Result<(), Error> {
     tensor.data_location = DataLocation::DEFAULT.into();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messages::{GraphProto, StringStringEntryProto};
+    use protobuf::MessageField;
+
+    /// A model in a fresh folder whose one tensor lies in `weights.bin`, bytes 2 to 10.
+    fn external(location: &str, length: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("weights.bin"), (0u8..16).collect::<Vec<_>>()).unwrap();
+        let entry = |key: &str, value: &str| StringStringEntryProto {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            ..StringStringEntryProto::default()
+        };
+        let tensor = TensorProto {
+            name: "w".to_owned(),
+            data_type: crate::tensor::FLOAT,
+            dims: vec![2],
+            data_location: DataLocation::EXTERNAL.into(),
+            external_data: vec![
+                entry("location", location),
+                entry("offset", "2"),
+                entry("length", length),
+            ],
+            ..TensorProto::default()
+        };
+        let graph = GraphProto { initializer: vec![tensor], ..GraphProto::default() };
+        let model = ModelProto { graph: MessageField::some(graph), ..ModelProto::default() };
+        let path = folder.path().join("model.onnx");
+        write(&model, &path).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn external_data_comes_inline() {
+        let (_folder, path) = external("weights.bin", "8");
+        let tensor = read(&path).unwrap().graph.initializer[0].clone();
+        assert_eq!(tensor.raw_data, (2u8..10).collect::<Vec<_>>());
+        assert!(tensor.external_data.is_empty());
+    }
+
+    #[test]
+    fn external_data_stays_in_the_folder_and_within_its_file() {
+        for (location, length) in
+            [("../weights.bin", "8"), ("/etc/passwd", "8"), ("weights.bin", "999")]
+        {
+            let (_folder, path) = external(location, length);
+            assert!(matches!(read(&path), Err(Error::ExternalData { .. })), "{location} {length}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_model_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.onnx");
+        assert!(matches!(read(&path), Err(Error::Io { .. })));
+        std::fs::write(&path, b"no model").unwrap();
+        assert!(matches!(read(&path), Err(Error::NotOnnx { .. })));
+    }
+
+    #[test]
+    fn fields_that_are_not_in_the_schema_survive() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/zoo/resnet18.opset23.onnx");
+        let folder = tempfile::tempdir().unwrap();
+        let copy = folder.path().join("copy.onnx");
+        let model = read(path.as_ref()).unwrap();
+        write(&model, &copy).unwrap();
+        assert_eq!(read(&copy).unwrap(), model);
+        // Field 2, the producer's name, is one that the schema leaves out.
+        let producer = model.special_fields.unknown_fields().get(2);
+        let Some(protobuf::UnknownValueRef::LengthDelimited(name)) = producer else { panic!() };
+        assert_eq!(name, b"pytorch");
+    }
+}

@@ -9,6 +9,7 @@ let stream = null;
 
 document.body.classList.add("scripted");
 $("image").required = false;
+$("choose").className = "button";
 
 function choose(file) {
   if (!file) return;

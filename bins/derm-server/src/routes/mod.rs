@@ -5,8 +5,6 @@ mod memory;
 mod page;
 mod predict;
 
-pub(crate) use predict::Answer;
-
 use crate::error::ApiError;
 use actix_web::HttpRequest;
 use actix_web::web::{self, ServiceConfig};
