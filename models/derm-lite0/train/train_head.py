@@ -21,7 +21,7 @@ import data
 import network
 
 BATCH = 64
-DECAYS = [3e-3, 1e-2, 3e-2, 1e-1, 3e-1]
+DECAYS = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1]
 
 
 @torch.inference_mode()
