@@ -4,13 +4,13 @@ use crate::error::ApiError;
 use crate::parameters::{MAX_VALUE, Parameters};
 use crate::permits::{UploadPermit, deadline};
 use crate::state::State;
-use actix_multipart::{Field, Multipart};
+use actix_multipart::Multipart;
 use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
-use actix_web::web::Payload;
+use actix_web::web::{Bytes, Payload};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 
 /// Parts that a form may have.
 const MAX_FIELDS: usize = 64;
@@ -80,7 +80,7 @@ async fn read(
             read_multipart(form, &mut parameters, max_upload).await?
         }
         "application/x-www-form-urlencoded" => {
-            let body = read_body(payload, largest_body(max_upload), max_upload).await?;
+            let body = read_all(payload, largest_body(max_upload), max_upload).await?;
             let mut picture = Vec::new();
             for (name, value) in form_urlencoded::parse(&body).take(MAX_FIELDS) {
                 match &*name {
@@ -92,11 +92,11 @@ async fn read(
             picture
         }
         "application/json" => {
-            let body = read_body(payload, largest_body(max_upload), max_upload).await?;
+            let body = read_all(payload, largest_body(max_upload), max_upload).await?;
             read_json(&body, &mut parameters, max_upload)?
         }
         kind if kind.starts_with("image/") || kind == "application/octet-stream" => {
-            read_body(payload, max_upload, max_upload).await?
+            read_all(payload, max_upload, max_upload).await?
         }
         "" => return Err(ApiError::BadRequest(NO_PICTURE.to_owned())),
         kind => {
@@ -125,10 +125,10 @@ async fn read_multipart(
         }
         let name = field.name().unwrap_or_default().to_owned();
         if name == "image" {
-            let bytes = read_field(&mut field, largest_body(max_upload), max_upload).await?;
+            let bytes = read_all(&mut field, largest_body(max_upload), max_upload).await?;
             picture = as_picture(bytes, max_upload)?;
         } else {
-            let bytes = read_field(&mut field, MAX_VALUE, MAX_VALUE).await?;
+            let bytes = read_all(&mut field, MAX_VALUE, MAX_VALUE).await?;
             parameters.set(&name, &String::from_utf8_lossy(&bytes))?;
         }
     }
@@ -146,21 +146,15 @@ fn as_picture(bytes: Vec<u8>, max_upload: usize) -> Result<Vec<u8>, ApiError> {
     Ok(bytes)
 }
 
-async fn read_field(field: &mut Field, limit: usize, said: usize) -> Result<Vec<u8>, ApiError> {
+/// All chunks of a body or of a form's field, up to `limit` bytes; `said` is the limit that the
+/// client is told.
+async fn read_all<E: std::fmt::Display>(
+    mut chunks: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    limit: usize,
+    said: usize,
+) -> Result<Vec<u8>, ApiError> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = field.next().await {
-        let chunk = chunk.map_err(|error| malformed(&error))?;
-        if bytes.len() + chunk.len() > limit {
-            return Err(ApiError::UploadTooLarge(said));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
-}
-
-async fn read_body(mut payload: Payload, limit: usize, said: usize) -> Result<Vec<u8>, ApiError> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = payload.next().await {
+    while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| malformed(&error))?;
         if bytes.len() + chunk.len() > limit {
             return Err(ApiError::UploadTooLarge(said));
