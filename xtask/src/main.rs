@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout)]
 
 mod memtest;
+mod profile;
 mod quantize;
 mod server;
 mod zoo;
@@ -14,6 +15,7 @@ use clap::Parser;
 #[command(name = "cargo xtask", about = "Chores of the derm workspace")]
 enum Command {
     Memtest(memtest::Arguments),
+    Profile(profile::Arguments),
     Quantize(quantize::Arguments),
     Zoo(zoo::Arguments),
 }
@@ -21,6 +23,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Memtest(arguments) => memtest::run(&arguments),
+        Command::Profile(arguments) => profile::run(&arguments),
         Command::Quantize(arguments) => quantize::run(&arguments),
         Command::Zoo(arguments) => zoo::run(&arguments),
     }

@@ -1,6 +1,7 @@
 //! Configuration from the environment, with the original application's names and defaults.
 
 use anyhow::{bail, ensure};
+use derm::Precision;
 use serde::{Deserialize, Deserializer};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -32,6 +33,9 @@ pub(crate) struct Config {
     /// Seconds that a client may take to send its picture.
     #[serde(default = "default_upload_seconds")]
     upload_seconds: u64,
+    /// How weights are kept in memory; none: as they are in the file.
+    #[serde(default, deserialize_with = "precision")]
+    pub(crate) weights: Option<Precision>,
     /// Predictions from one load of the model to the next; 0: never.
     #[serde(default = "default_max_requests")]
     pub(crate) max_requests: usize,
@@ -96,6 +100,16 @@ impl Config {
 
     pub(crate) fn model_idle(&self) -> Option<Duration> {
         (self.model_idle_seconds > 0).then(|| Duration::from_secs(self.model_idle_seconds))
+    }
+}
+
+/// `f16`, `f32`, or `file`: as in the file.
+fn precision<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Precision>, D::Error> {
+    match String::deserialize(deserializer)?.trim().to_ascii_lowercase().as_str() {
+        "file" => Ok(None),
+        "f16" => Ok(Some(Precision::F16)),
+        "f32" => Ok(Some(Precision::F32)),
+        _ => Err(serde::de::Error::custom("expected file, f16 or f32")),
     }
 }
 

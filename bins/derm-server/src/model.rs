@@ -14,7 +14,8 @@ pub(crate) fn classifier(config: &Config) -> anyhow::Result<Classifier> {
     };
     let reload = NonZeroUsize::new(config.max_requests)
         .map(|uses| Reload { uses, jitter: config.max_requests_jitter });
-    let options = Options { limits, threads: config.omp_num_threads, reload };
+    let weights = config.weights;
+    let options = Options { limits, threads: config.omp_num_threads, weights, reload };
     let source = match &config.model_path {
         Some(path) => ModelSource::at(path),
         None => bundled()?,

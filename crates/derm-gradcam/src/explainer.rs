@@ -3,8 +3,8 @@
 use crate::head::Head;
 use crate::target::{SpatialAxes, last_spatial, spatial_axes};
 use crate::{Error, Heatmap};
-use derm_model::{Graph, Manifest, ModelSource, Plan, Threads};
-use ndarray::{Array4, ArrayD, ArrayViewD, Axis, Ix3};
+use derm_model::{Graph, Manifest, ModelSource, Plan, Settings};
+use ndarray::{ArrayD, ArrayViewD, Axis, Ix3};
 use std::sync::Arc;
 use tract_onnx::prelude::*;
 
@@ -45,7 +45,7 @@ impl Explainer {
     pub fn load(
         source: &ModelSource,
         layer: &Layer,
-        threads: &Threads,
+        settings: &Settings,
     ) -> Result<Explainer, derm_model::Error> {
         let name = match layer {
             Layer::Last => None,
@@ -54,13 +54,12 @@ impl Explainer {
         let graph = Graph::load_keeping(source, name)?;
         let manifest = Arc::clone(graph.manifest());
         let head = cut(&graph, name);
-        let mut typed = graph.into_typed();
         let outputs = match &head {
             Ok((head, _)) => head.cuts().to_vec(),
-            Err(_) => typed.output_outlets().map_err(unreadable)?[..1].to_vec(),
+            Err(_) => graph.typed().output_outlets().map_err(unreadable)?[..1].to_vec(),
         };
-        typed.select_output_outlets(&outputs).map_err(unreadable)?;
-        Ok(Explainer { trunk: Plan::from_typed(typed, threads)?, head, manifest })
+        let trunk = Plan::new(&graph.with_outputs(&outputs)?, settings)?;
+        Ok(Explainer { trunk, head, manifest })
     }
 
     /// The model's manifest.
@@ -73,15 +72,19 @@ impl Explainer {
         self.head.as_ref().err()
     }
 
-    /// Predicts. `input` is of the manifest's shape.
+    /// The plan of everything before the target layer.
+    pub fn plan(&self) -> &Plan {
+        &self.trunk
+    }
+
+    /// Predicts. `fill` writes the picture: rows, columns, channels.
     ///
     /// # Errors
     /// [`derm_model::Error::Run`].
-    pub fn run(&self, input: Array4<f32>) -> Result<Evaluation, derm_model::Error> {
+    pub fn run(&self, fill: impl FnOnce(&mut [f32])) -> Result<Evaluation, derm_model::Error> {
         let failed = |error: TractError| derm_model::Error::Run(format!("{error:#}"));
-        let outputs = self.trunk.run(input)?;
-        let outputs: Vec<Arc<Tensor>> =
-            outputs.into_iter().map(IntoArcTensor::into_arc_tensor).collect();
+        let outputs = self.trunk.run(fill)?;
+        let outputs: Vec<Arc<Tensor>> = outputs.into_iter().map(Arc::new).collect();
         let (cuts, values) = match &self.head {
             Ok((head, _)) => {
                 let values = head.evaluate(&outputs).map_err(failed)?;
@@ -124,7 +127,7 @@ fn cut(graph: &Graph, name: Option<&str>) -> Result<(Head, SpatialAxes), Error> 
     let target_axes = *axes.get(&target).ok_or_else(|| {
         Error::UnsuitableLayer(name.unwrap_or_default().to_owned(), "it has no rows and columns")
     })?;
-    Ok((Head::new(typed, target)?, target_axes))
+    Ok((Head::new(typed, graph.weights(), target)?, target_axes))
 }
 
 /// `[channels, rows, columns]` of one picture: the axes beside rows and columns become one.

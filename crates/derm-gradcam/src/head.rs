@@ -5,6 +5,7 @@
 use crate::Error;
 use crate::rules::{Call, Rule, rule_for};
 use crate::target::{ancestors, descendants};
+use derm_model::StoredWeights;
 use ndarray::ArrayD;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -43,7 +44,11 @@ pub(crate) struct Head {
 
 impl Head {
     /// The head of `model` from `target` to its first output.
-    pub(crate) fn new(model: &TypedModel, target: OutletId) -> Result<Head, Error> {
+    pub(crate) fn new(
+        model: &TypedModel,
+        weights: &StoredWeights,
+        target: OutletId,
+    ) -> Result<Head, Error> {
         let output = model.output_outlets()?[0];
         let (above, below) = (descendants(model, target), ancestors(model, output));
         if !above.contains(&output.node) {
@@ -60,7 +65,7 @@ impl Head {
             let operands = node
                 .inputs
                 .iter()
-                .map(|&input| head.operand(model, input, &steps_by_node))
+                .map(|&input| head.operand(model, weights, input, &steps_by_node))
                 .collect::<TractResult<Vec<_>>>()?;
             let ends_in_probabilities = id == output.node && is_probability(node);
             let rule = match rule_for(node.op.as_ref()) {
@@ -84,14 +89,15 @@ impl Head {
     fn operand(
         &mut self,
         model: &TypedModel,
+        weights: &StoredWeights,
         outlet: OutletId,
         steps_by_node: &HashMap<usize, usize>,
     ) -> TractResult<Operand> {
         if let Some(&step) = steps_by_node.get(&outlet.node) {
             return Ok(Operand::Step(step));
         }
-        if let Some(constant) = &model.outlet_fact(outlet)?.konst {
-            return Ok(Operand::Constant(Arc::clone(constant)));
+        if weights.is_constant(model, outlet) {
+            return Ok(Operand::Constant(weights.tensor(model, outlet)?));
         }
         let place = self.cuts.iter().position(|&cut| cut == outlet).unwrap_or_else(|| {
             self.cuts.push(outlet);

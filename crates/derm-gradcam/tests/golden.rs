@@ -3,8 +3,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use derm_gradcam::{Error, Explainer, Heatmap, Layer};
-use derm_model::{ModelSource, Threads};
+use derm_gradcam::{Error, Evaluation, Explainer, Heatmap, Layer};
+use derm_model::{ModelSource, channels_last, Settings};
 use derm_zoo::Entry;
 use ndarray::Array2;
 use serde_json::Value;
@@ -29,10 +29,15 @@ fn grid(value: &Value) -> Array2<f32> {
 
 fn explain(entry: &Entry, layer: &Layer, class: usize) -> Result<Heatmap, Error> {
     let source = ModelSource::at(entry.make(&derm_zoo::folder()).unwrap());
-    let explainer = Explainer::load(&source, layer, &Threads::ONE).unwrap();
-    let input = derm_zoo::picture(explainer.manifest().input.shape());
-    let evaluation = explainer.run(input).unwrap();
+    let explainer = Explainer::load(&source, layer, &Settings::default()).unwrap();
+    let evaluation = run(&explainer);
     explainer.grad_cam(&evaluation, class)
+}
+
+fn run(explainer: &Explainer) -> Evaluation {
+    let spec = &explainer.manifest().input;
+    let input = derm_zoo::picture(spec.shape());
+    explainer.run(|to| channels_last(spec.layout, &input, to)).unwrap()
 }
 
 fn difference(ours: &Array2<f32>, theirs: &Array2<f32>) -> f32 {
@@ -102,9 +107,9 @@ fn the_newest_opset_is_explained_too() {
 fn a_model_without_rules_still_predicts() {
     let entry = derm_zoo::entry("deit-ti.opset13").unwrap();
     let source = ModelSource::at(entry.make(&derm_zoo::folder()).unwrap());
-    let explainer = Explainer::load(&source, &Layer::Last, &Threads::ONE).unwrap();
+    let explainer = Explainer::load(&source, &Layer::Last, &Settings::default()).unwrap();
     assert!(explainer.why_not().unwrap().to_string().contains("Softmax"));
-    let evaluation = explainer.run(derm_zoo::picture([1, 3, 224, 224])).unwrap();
+    let evaluation = run(&explainer);
     assert_eq!(evaluation.scores.len(), 7);
     assert!(explainer.grad_cam(&evaluation, 0).is_err());
 }
@@ -115,6 +120,6 @@ fn a_class_or_layer_that_is_not_there_is_an_error() {
     assert!(matches!(explain(&entry, &Layer::Last, 7), Err(Error::NoSuchClass(7))));
     let source = ModelSource::at(entry.make(&derm_zoo::folder()).unwrap());
     let layer = Layer::Named("nowhere".to_owned());
-    let error = Explainer::load(&source, &layer, &Threads::ONE).unwrap_err();
+    let error = Explainer::load(&source, &layer, &Settings::default()).unwrap_err();
     assert!(matches!(error, derm_model::Error::NoSuchLayer(_)));
 }

@@ -1,8 +1,14 @@
 //! From an ONNX file to a typed, simplified graph whose ends are what the manifest says.
 
+use crate::file::ModelFile;
+use crate::skeleton::{Skeleton, skeleton};
 use crate::{Error, Manifest, ModelSource};
+use derm_engine::{Bytes, StoredWeights};
+use std::path::Path;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::floats::FloatPrecisionTranslator;
+use tract_onnx::tract_core::transform::ModelTransform;
 use tract_onnx::tract_hir::internal::{DimLike, Factoid};
 
 /// A classifier's graph: one input of [`derm_preprocess::Spec::shape`], its first output
@@ -10,6 +16,7 @@ use tract_onnx::tract_hir::internal::{DimLike, Factoid};
 #[derive(Debug)]
 pub struct Graph {
     typed: TypedModel,
+    weights: StoredWeights,
     manifest: Arc<Manifest>,
 }
 
@@ -30,9 +37,10 @@ impl Graph {
     pub fn load_keeping(source: &ModelSource, layer: Option<&str>) -> Result<Graph, Error> {
         let manifest = Arc::new(source.manifest()?);
         // tract panics on some malformed files (an output that no node computes, for one).
-        let typed = catch_unwind(AssertUnwindSafe(|| typed_model(source, &manifest, layer)))
-            .unwrap_or_else(|_| Err(Error::Graph("it is malformed".to_owned())))?;
-        Ok(Graph { typed, manifest })
+        let (typed, weights) =
+            catch_unwind(AssertUnwindSafe(|| typed_model(source, &manifest, layer)))
+                .unwrap_or_else(|_| Err(Error::Graph("it is malformed".to_owned())))?;
+        Ok(Graph { typed, weights, manifest })
     }
 
     /// The manifest it was checked against.
@@ -45,9 +53,18 @@ impl Graph {
         &self.typed
     }
 
-    /// The graph itself, given away.
-    pub fn into_typed(self) -> TypedModel {
-        self.typed
+    /// Where its large weights are. In the graph they are inputs, after the picture.
+    pub fn weights(&self) -> &StoredWeights {
+        &self.weights
+    }
+
+    /// The same graph with other outputs.
+    ///
+    /// # Errors
+    /// [`Error::Graph`].
+    pub fn with_outputs(mut self, outputs: &[OutletId]) -> Result<Graph, Error> {
+        self.typed.select_output_outlets(outputs).map_err(unreadable)?;
+        Ok(self)
     }
 }
 
@@ -55,12 +72,16 @@ fn typed_model(
     source: &ModelSource,
     manifest: &Manifest,
     layer: Option<&str>,
-) -> Result<TypedModel, Error> {
-    let mut model = parse(source)?;
+) -> Result<(TypedModel, StoredWeights), Error> {
+    let (mut model, weights) = parse(source)?;
     let inputs = model.input_outlets().map_err(unreadable)?.to_vec();
-    let [input] = inputs[..] else {
-        return Err(Error::Mismatch(format!("it has {} inputs, not one", inputs.len())));
+    let (stored, pictures): (Vec<OutletId>, Vec<OutletId>) =
+        inputs.into_iter().partition(|input| weights.has(&model.node(input.node).name));
+    let [input] = pictures[..] else {
+        return Err(Error::Mismatch(format!("it has {} inputs, not one", pictures.len())));
     };
+    let inputs: Vec<OutletId> = pictures.into_iter().chain(stored).collect();
+    model.set_input_outlets(&inputs).map_err(unreadable)?;
     let datum_type = check_input(&model, input, manifest)?;
     let shape = manifest.input.shape();
     model.set_input_fact(0, datum_type.fact(shape).into()).map_err(unreadable)?;
@@ -74,22 +95,43 @@ fn typed_model(
     let mut typed = model.into_typed().map_err(unreadable)?;
     check_output(&typed, manifest)?;
     typed.declutter().map_err(unreadable)?;
-    Ok(typed)
+    if computes_in_f16(&typed, &weights) {
+        let to_f32 = FloatPrecisionTranslator::new(DatumType::F16, DatumType::F32);
+        to_f32.transform(&mut typed).map_err(unreadable)?;
+        typed.declutter().map_err(unreadable)?;
+    }
+    Ok((typed, weights))
 }
 
-fn parse(source: &ModelSource) -> Result<InferenceModel, Error> {
+/// Whether something that depends on the picture is float16. The engine computes in float32.
+fn computes_in_f16(typed: &TypedModel, weights: &StoredWeights) -> bool {
+    typed.nodes().iter().any(|node| {
+        let outlet = OutletId::new(node.id, 0);
+        let half = node.outputs.iter().any(|output| output.fact.datum_type == DatumType::F16);
+        half && !weights.is_constant(typed, outlet)
+    })
+}
+
+/// The graph, and the weights that stay in the file.
+fn parse(source: &ModelSource) -> Result<(InferenceModel, StoredWeights), Error> {
+    let (file, folder) = match source {
+        ModelSource::Files { model, .. } => (ModelFile::open(model)?, model.parent()),
+        ModelSource::Embedded { model, .. } => (ModelFile::Embedded(model), None),
+    };
+    let Skeleton { bytes, weights } = skeleton(file.bytes())?;
     let onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
-    match source {
-        ModelSource::Files { model, .. } => {
-            if let Err(source) = std::fs::File::open(model) {
-                return Err(Error::Read { path: model.clone(), source });
-            }
-            onnx.model_for_path(model).map_err(unreadable)
-        }
-        ModelSource::Embedded { model, .. } => {
-            onnx.model_for_read(&mut &model[..]).map_err(unreadable)
-        }
+    let proto = onnx.proto_model_for_read(&mut &bytes[..]).map_err(unreadable)?;
+    drop(bytes);
+    // The folder is where files beside the model, with further weights, are looked for.
+    let folder = folder.and_then(Path::to_str);
+    let parsed = onnx.parse(&proto, folder).map_err(unreadable)?;
+    if !parsed.unresolved_inputs.is_empty() {
+        let names = parsed.unresolved_inputs.join(", ");
+        return Err(Error::Graph(format!("no node computes {names}")));
     }
+    let model = parsed.model;
+    let weights = StoredWeights::new(Arc::new(file), weights).map_err(unreadable)?;
+    Ok((model, weights))
 }
 
 /// The declared input shape, as far as it is known, must be the manifest's; its batch must be one

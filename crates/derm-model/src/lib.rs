@@ -1,16 +1,19 @@
 #![doc = include_str!("../README.md")]
 
 mod error;
+mod file;
 mod graph;
 mod lazy;
 mod manifest;
 mod outcome;
 mod plan;
+mod skeleton;
 mod source;
 
 pub use error::Error;
 pub use graph::Graph;
 pub use lazy::{AcquireError, Lazy, Lease};
 pub use manifest::{Class, Manifest, Output};
-pub use plan::{Plan, Threads};
+pub use plan::{Plan, channels_last};
+pub use derm_engine::{StoredWeights, Isa, Precision, Settings, Workers};
 pub use source::ModelSource;

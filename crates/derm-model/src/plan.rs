@@ -1,97 +1,115 @@
 //! A graph made ready to run.
 
 use crate::{Error, Graph};
+use derm_engine::{Arena, Engine, Settings};
+use derm_preprocess::Layout;
 use ndarray::Array4;
-use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use tract_linalg::multithread::Executor;
+use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::runtime::RunOptions;
 
-/// Threads inside one inference.
-#[derive(Debug, Clone)]
-pub struct Threads(Executor);
-
-impl Threads {
-    /// No thread but the caller's.
-    pub const ONE: Threads = Threads(Executor::SingleThread);
-
-    /// A pool of `count` threads that every plan made with this value shares; none for one.
-    pub fn new(count: NonZeroUsize) -> Threads {
-        match count.get() {
-            1 => Threads::ONE,
-            count => Threads(Executor::multithread_with_name(count, "inference")),
-        }
-    }
-}
-
-/// An optimised graph. Any number of threads may run it at once.
+/// A graph ready to run, with its weights packed. Any number of threads may run it at once, each
+/// in an arena of its own; arenas are kept for the next run until they are let go.
 #[derive(Debug)]
 pub struct Plan {
-    runnable: Arc<TypedRunnableModel>,
-    input: DatumType,
+    engine: Engine,
+    layout: Layout,
+    idle: Mutex<Vec<Arena>>,
 }
 
 impl Plan {
-    /// Optimises a graph for this machine.
+    /// Packs a graph's weights and plans its memory.
     ///
     /// # Errors
     /// [`Error::Graph`].
-    pub fn new(graph: Graph, threads: &Threads) -> Result<Plan, Error> {
-        Plan::from_typed(graph.into_typed(), threads)
-    }
-
-    /// Optimises a decluttered graph with one input, whatever its outputs are.
-    ///
-    /// # Errors
-    /// [`Error::Graph`].
-    pub fn from_typed(mut typed: TypedModel, threads: &Threads) -> Result<Plan, Error> {
-        let failed = |error: TractError| Error::Graph(format!("{error:#}"));
-        let input = typed.input_fact(0).map_err(failed)?.datum_type;
-        typed.optimize().map_err(failed)?;
-        let options = RunOptions { executor: Some(threads.0.clone()), ..RunOptions::default() };
-        let runnable = TypedRunnableModel::new_with_options(typed, &options).map_err(failed)?;
-        Ok(Plan { runnable, input })
-    }
-
-    /// Runs it; the outputs are float32, in the order of the graph's.
-    ///
-    /// # Errors
-    /// [`Error::Run`].
-    pub fn run(&self, input: Array4<f32>) -> Result<TVec<TValue>, Error> {
-        let failed = |error: TractError| Error::Run(format!("{error:#}"));
-        let run = || -> TractResult<TVec<TValue>> {
-            let input = Tensor::from(input).cast_to_dt(self.input)?.into_owned();
-            let outputs = self.runnable.run(tvec!(input.into_tvalue()))?;
-            outputs.into_iter().map(widened).collect()
+    pub fn new(graph: &Graph, settings: &Settings) -> Result<Plan, Error> {
+        let layout = graph.manifest().input.layout;
+        // Rows, columns, channels: what pictures are, and what convolutions want.
+        let order = match layout {
+            Layout::Nchw => [0, 2, 3, 1],
+            Layout::Nhwc => [0, 1, 2, 3],
         };
-        catch_unwind(AssertUnwindSafe(run))
-            .unwrap_or_else(|_| Err(TractError::msg("an operator failed")))
-            .map_err(failed)
+        let engine = || Engine::new(graph.typed(), graph.weights(), &order, settings.clone());
+        let engine = catch_unwind(AssertUnwindSafe(engine))
+            .unwrap_or_else(|_| Err(TractError::msg("a weight is malformed")))
+            .map_err(|error| Error::Graph(format!("{error:#}")))?;
+        Ok(Plan { engine, layout, idle: Mutex::default() })
     }
 
-    /// Runs it and returns the first output as a flat list: `[1, classes]`.
+    /// Runs it. `fill` writes the picture: rows, columns, channels, whatever the layout of the
+    /// manifest. The outputs are float32, in the order of the graph's.
     ///
     /// # Errors
     /// [`Error::Run`].
-    pub fn scores(&self, input: Array4<f32>) -> Result<Vec<f32>, Error> {
-        flat(&self.run(input)?[0])
+    pub fn run(&self, fill: impl FnOnce(&mut [f32])) -> Result<Vec<Tensor>, Error> {
+        let kept = self.idle().pop();
+        let mut arena = kept.unwrap_or_else(|| self.engine.arena());
+        let outputs = catch_unwind(AssertUnwindSafe(|| self.engine.run(&mut arena, fill)))
+            .unwrap_or_else(|_| Err(TractError::msg("an operator failed")))
+            .map_err(|error| Error::Run(format!("{error:#}")))?;
+        self.idle().push(arena);
+        Ok(outputs)
+    }
+
+    /// Runs it on an input of the manifest's shape and layout; returns the first output as a flat
+    /// list: `[1, classes]`.
+    ///
+    /// # Errors
+    /// [`Error::Run`].
+    pub fn scores(&self, input: &Array4<f32>) -> Result<Vec<f32>, Error> {
+        let outputs = self.run(|to| channels_last(self.layout, input, to))?;
+        let view = outputs[0].to_plain_array_view::<f32>();
+        Ok(view.map_err(|error| Error::Run(error.to_string()))?.iter().copied().collect())
+    }
+
+    /// Runs it on zeros; the name and the time of every step.
+    ///
+    /// # Errors
+    /// [`Error::Run`].
+    pub fn profile(&self) -> Result<Vec<(String, Duration)>, Error> {
+        let mut steps = Vec::new();
+        let mut arena = self.engine.arena();
+        let watch = |name: &str, time| steps.push((name.to_owned(), time));
+        let outputs = self.engine.run_watched(&mut arena, |input| input.fill(0.0), watch);
+        outputs.map_err(|error| Error::Run(format!("{error:#}")))?;
+        Ok(steps)
+    }
+
+    /// Bytes of the packed weights.
+    pub fn weight_bytes(&self) -> usize {
+        self.engine.weight_bytes()
+    }
+
+    /// Bytes that one run takes at most, beside the weights.
+    pub fn arena_bytes(&self) -> usize {
+        self.engine.arena_bytes()
+    }
+
+    /// Bytes of the arenas that are kept for a next run.
+    pub fn idle_bytes(&self) -> usize {
+        self.idle().len() * self.arena_bytes()
+    }
+
+    /// Gives the kept arenas back.
+    pub fn release_idle(&self) {
+        self.idle().clear();
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Arena>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The float32 elements of a tensor, in order.
+/// Writes an input of this layout as rows, columns, channels.
 ///
-/// # Errors
-/// [`Error::Run`] where it holds something else.
-pub(crate) fn flat(tensor: &Tensor) -> Result<Vec<f32>, Error> {
-    let failed = |error: TractError| Error::Run(error.to_string());
-    Ok(tensor.to_plain_array_view::<f32>().map_err(failed)?.iter().copied().collect())
-}
-
-fn widened(value: TValue) -> TractResult<TValue> {
-    if value.datum_type() == DatumType::F16 {
-        Ok(value.cast_to_dt(DatumType::F32)?.into_owned().into_tvalue())
-    } else {
-        Ok(value)
-    }
+/// # Panics
+/// If `to` is shorter than the input.
+pub fn channels_last(layout: Layout, input: &Array4<f32>, to: &mut [f32]) {
+    let view = match layout {
+        Layout::Nchw => input.view().permuted_axes([0, 2, 3, 1]),
+        Layout::Nhwc => input.view(),
+    };
+    assert_eq!(view.len(), to.len());
+    to.iter_mut().zip(view.iter()).for_each(|(to, value)| *to = *value);
 }

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use derm_model::{Graph, Manifest, ModelSource, Plan, Threads};
+use derm_model::{Graph, Manifest, ModelSource, Plan, Settings};
 use std::path::Path;
 
 /// Largest difference of a probability, float32 and float16 files.
@@ -19,8 +19,8 @@ fn golden(name: &str, key: &str) -> Vec<f32> {
 fn difference(folder: &Path, name: &str, key: &str) -> f32 {
     let graph = Graph::load(&ModelSource::at(folder)).unwrap();
     let manifest: Manifest = (**graph.manifest()).clone();
-    let plan = Plan::new(graph, &Threads::ONE).unwrap();
-    let scores = plan.scores(derm_zoo::picture(manifest.input.shape())).unwrap();
+    let plan = Plan::new(&graph, &Settings::default()).unwrap();
+    let scores = plan.scores(&derm_zoo::picture(manifest.input.shape())).unwrap();
     let ours = manifest.output.probabilities(&scores);
     let theirs = manifest.output.probabilities(&golden(name, key));
     assert_eq!(ours.len(), theirs.len());

@@ -1,10 +1,9 @@
 //! From a picture to the tensor: fit, resample, normalise.
 
-use crate::{ChannelOrder, Filter, Layout, Picture, Spec};
+use crate::{ChannelOrder, Filter, Picture, Spec};
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
-use ndarray::Array4;
 use serde::Serialize;
 
 /// The rectangle of the upright picture that the network sees, as shares of its sides (0..=1).
@@ -23,20 +22,18 @@ pub struct Region {
 /// A picture as the network gets it.
 #[derive(Debug, Clone)]
 pub struct Prepared {
-    /// Normalised values, of [`Spec::shape`].
-    pub tensor: Array4<f32>,
-    /// The same pixels before normalising, `width` x `height` of the spec.
+    /// Its pixels, `width` x `height` of the spec.
     pub view: RgbImage,
     /// Where in the picture they are from.
     pub region: Region,
 }
 
 impl Spec {
-    /// Resizes, crops and normalises a picture.
+    /// Resizes and crops a picture.
     pub fn prepare(&self, picture: &Picture) -> Prepared {
         let region = self.region(picture.pixels.width(), picture.pixels.height());
         let view = self.resample(&picture.pixels, region);
-        Prepared { tensor: self.normalise(&view), view, region }
+        Prepared { view, region }
     }
 
     fn region(&self, width: u32, height: u32) -> Region {
@@ -74,22 +71,22 @@ impl Spec {
             .to_image()
     }
 
-    fn normalise(&self, view: &RgbImage) -> Array4<f32> {
-        let channel = |place: usize| match self.channels {
-            ChannelOrder::Rgb => place,
-            ChannelOrder::Bgr => 2 - place,
+    /// Writes the network's input for a prepared picture: rows, columns, channels, whatever the
+    /// layout (a caller that wants another one transposes).
+    ///
+    /// # Panics
+    /// If `to` has not a value for each channel of each pixel.
+    pub fn normalise(&self, view: &RgbImage, to: &mut [f32]) {
+        assert_eq!(to.len(), view.as_raw().len());
+        let order = match self.channels {
+            ChannelOrder::Rgb => [0, 1, 2],
+            ChannelOrder::Bgr => [2, 1, 0],
         };
-        let value = |row: usize, column: usize, place: usize| {
-            let pixel = view.get_pixel(column as u32, row as u32).0[channel(place)];
-            (f32::from(pixel) * self.scale - self.mean[place]) / self.std[place]
-        };
-        match self.layout {
-            Layout::Nchw => Array4::from_shape_fn(self.shape(), |(_, place, row, column)| {
-                value(row, column, place)
-            }),
-            Layout::Nhwc => Array4::from_shape_fn(self.shape(), |(_, row, column, place)| {
-                value(row, column, place)
-            }),
+        for (to, pixel) in to.chunks_exact_mut(3).zip(view.as_raw().chunks_exact(3)) {
+            for place in 0..3 {
+                let value = f32::from(pixel[order[place]]);
+                to[place] = (value * self.scale - self.mean[place]) / self.std[place];
+            }
         }
     }
 }

@@ -5,9 +5,8 @@ use crate::{
     Request, Timings,
 };
 use derm_gradcam::{Evaluation, Explainer, blend, encode_png, transparent};
-use derm_model::{Lazy, Threads};
+use derm_model::{Lazy, Precision, Settings, Workers};
 use derm_preprocess::{Prepared, RgbImage, decode};
-use ndarray::Array4;
 use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::time::{Duration, Instant};
@@ -19,6 +18,8 @@ pub struct Options {
     pub limits: Limits,
     /// Threads inside one inference.
     pub threads: NonZeroUsize,
+    /// How weights are kept in memory; none: as they are in the file.
+    pub weights: Option<Precision>,
     /// When the model is dropped and loaded afresh.
     pub reload: Option<Reload>,
 }
@@ -26,7 +27,12 @@ pub struct Options {
 impl Default for Options {
     /// Default limits, one thread, no reload.
     fn default() -> Self {
-        Options { limits: Limits::default(), threads: NonZeroUsize::MIN, reload: None }
+        Options {
+            limits: Limits::default(),
+            threads: NonZeroUsize::MIN,
+            weights: None,
+            reload: None,
+        }
     }
 }
 
@@ -52,7 +58,7 @@ pub struct Classifier {
     source: ModelSource,
     manifest: Manifest,
     limits: Limits,
-    threads: Threads,
+    settings: Settings,
     loaded: Lazy<Loaded, derm_model::Error>,
 }
 
@@ -91,11 +97,15 @@ impl Classifier {
     /// [`Error::Model`].
     pub fn new(source: ModelSource, options: Options) -> Result<Classifier, Error> {
         let manifest = source.manifest()?;
-        let threads = Threads::new(options.threads);
+        let settings = Settings {
+            precision: options.weights,
+            workers: Workers::new(options.threads.get()),
+            ..Settings::default()
+        };
         let load = {
-            let (source, threads) = (source.clone(), threads.clone());
+            let (source, settings) = (source.clone(), settings.clone());
             move || {
-                let explainer = Explainer::load(&source, &Layer::Last, &threads)?;
+                let explainer = Explainer::load(&source, &Layer::Last, &settings)?;
                 // What only loading needed: the file's copy, tensors before packing.
                 derm_memstat::release_freed();
                 Ok(Loaded { explainer, _release: ReleaseOnDrop })
@@ -103,7 +113,7 @@ impl Classifier {
         };
         let uses = move || options.reload.map(Reload::draw);
         let loaded = Lazy::new(load, uses);
-        Ok(Classifier { source, manifest, limits: options.limits, threads, loaded })
+        Ok(Classifier { source, manifest, limits: options.limits, settings, loaded })
     }
 
     /// The model's manifest.
@@ -140,7 +150,7 @@ impl Classifier {
         let loaded = self.loaded.acquire(start + Duration::from_secs(3600))?;
         let load = start.elapsed();
         let start = Instant::now();
-        loaded.explainer.run(Array4::zeros(self.manifest.input.shape()))?;
+        loaded.explainer.run(|input| input.fill(0.0))?;
         let unexplained = loaded.explainer.why_not().map(ToString::to_string);
         Ok(Checked { load, infer: start.elapsed(), unexplained })
     }
@@ -177,11 +187,13 @@ impl Classifier {
         let size = picture.full_size;
         let prepared = timed(&mut timings.resize, || spec.prepare(&picture));
         drop(picture);
-        let Prepared { tensor, view, region } = prepared;
+        let Prepared { view, region } = prepared;
 
         let layer = request.explain.as_ref().map_or(&Layer::Last, |explain| &explain.layer);
         let explainer = timed(&mut timings.load, || self.explainer(layer, deadline))?;
-        let evaluation = timed(&mut timings.infer, || explainer.run(tensor))?;
+        let evaluation = timed(&mut timings.infer, || {
+            explainer.run(|input| spec.normalise(&view, input))
+        })?;
         let predictions = self.predictions(&evaluation);
 
         let explanation = request.explain.as_ref().map(|explain| {
@@ -218,7 +230,7 @@ impl Classifier {
         if *layer == Layer::Last {
             return Ok(Use::Kept(self.loaded.acquire(deadline)?));
         }
-        let explainer = Explainer::load(&self.source, layer, &self.threads).map_err(|error| {
+        let explainer = Explainer::load(&self.source, layer, &self.settings).map_err(|error| {
             if matches!(error, derm_model::Error::NoSuchLayer(_)) {
                 return Error::Parameter { name: "layer", reason: error.to_string() };
             }

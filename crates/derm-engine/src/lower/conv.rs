@@ -1,0 +1,153 @@
+//! Convolutions and poolings, channels last.
+
+use super::{Lowering, op, order_of};
+use crate::step::{Action, Kernel};
+use crate::value::Value;
+use derm_kernels::{Axis, ConvShape, Depthwise, PackedConv, PoolShape, Pooling};
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::TractErrorContext;
+use tract_onnx::tract_core::ops::cnn::conv::KernelFormat;
+use tract_onnx::tract_core::ops::cnn::{Conv, MaxPool, PaddingSpec, PoolSpec, SumPool};
+
+pub(super) fn lower(lowering: &mut Lowering<'_>, node: &TypedNode) -> TractResult<bool> {
+    if node.op_is::<Conv>() {
+        return convolution(lowering, node);
+    }
+    if let Some(max) = node.op_as::<MaxPool>() {
+        return match max.with_index_outputs {
+            None => pooling(lowering, node, &max.pool_spec, Pooling::Max),
+            Some(_) => Ok(false),
+        };
+    }
+    if let Some(sum) = node.op_as::<SumPool>() {
+        let ceiling = matches!(sum.pool_spec.padding, PaddingSpec::ExplicitOnnxPool(_, _, true));
+        let kind = match (sum.normalize, sum.count_include_pad) {
+            (false, _) => Pooling::Sum,
+            (true, false) => Pooling::Mean,
+            // How many places count then depends on the place.
+            (true, true) if ceiling => return Ok(false),
+            (true, true) => Pooling::MeanWithPadding,
+        };
+        return pooling(lowering, node, &sum.pool_spec, kind);
+    }
+    Ok(false)
+}
+
+/// Rows and columns of a window over an input of these sizes; one axis gets a row of one.
+fn axes(spec: &PoolSpec, sizes: &[usize]) -> Option<[Axis; 2]> {
+    let padded = spec.computed_padding(sizes);
+    let axis = |number: usize| Axis {
+        input: sizes[number],
+        output: padded[number].convoluted,
+        kernel: spec.kernel_shape[number],
+        stride: spec.stride(number),
+        dilation: spec.dilation(number),
+        before: padded[number].pad_before,
+    };
+    match sizes.len() {
+        1 => Some([Axis::ONE, axis(0)]),
+        2 => Some([axis(0), axis(1)]),
+        _ => None,
+    }
+}
+
+/// The input with its channels last, its window's axes, and the order that the output has.
+fn windowed(
+    lowering: &mut Lowering<'_>,
+    node: &TypedNode,
+    spec: &PoolSpec,
+) -> TractResult<Option<(Value, [Axis; 2], Vec<usize>)>> {
+    let input = lowering.value(node.inputs[0])?;
+    let shape = spec.data_format.shape(input.shape.clone())?;
+    let Some(axes) = axes(spec, shape.hw_dims()) else { return Ok(None) };
+    if shape.n().is_some_and(|&n| n != 1) {
+        return Ok(None);
+    }
+    let mut last: Vec<usize> = shape.hw_axes().collect();
+    last.push(shape.c_axis());
+    let order = order_of(input.shape.len(), &last);
+    let input = lowering.in_order(input, order.clone());
+    Ok(Some((input, axes, order)))
+}
+
+fn pooling(
+    lowering: &mut Lowering<'_>,
+    node: &TypedNode,
+    spec: &PoolSpec,
+    pooling: Pooling,
+) -> TractResult<bool> {
+    let Some((input, [rows, columns], order)) = windowed(lowering, node, spec)? else {
+        return Ok(false);
+    };
+    let channels = *spec.data_format.shape(input.shape.clone())?.c_dim();
+    let shape = PoolShape { rows, columns, channels };
+    let length = rows.output * columns.output * channels;
+    let action = Action::Pool { pooling, shape, input: input.buffer };
+    let (step, buffer) = lowering.push_new(action, length);
+    lowering.set(node.id.into(), buffer, order, Some(step))?;
+    Ok(true)
+}
+
+fn convolution(lowering: &mut Lowering<'_>, node: &TypedNode) -> TractResult<bool> {
+    let conv: &Conv = op(node)?;
+    let kernel = node.inputs[1];
+    let known = lowering.is_constant(kernel)
+        && node.inputs.get(2).is_none_or(|&bias| lowering.is_constant(bias));
+    if !known || conv.q_params.is_some() || conv.kernel_fmt != KernelFormat::OIHW {
+        return Ok(false);
+    }
+    let Some((input, [rows, columns], order)) = windowed(lowering, node, &conv.pool_spec)? else {
+        return Ok(false);
+    };
+    let shape = ConvShape {
+        rows,
+        columns,
+        inputs: conv.pool_spec.input_channels,
+        outputs: conv.pool_spec.output_channels,
+        groups: conv.group,
+    };
+    let bias = match node.inputs.get(2) {
+        None => None,
+        Some(&bias) => {
+            let view = lowering.constant(bias)?;
+            let axes: Vec<usize> = (0..view.shape.len()).collect();
+            let values: Vec<f32> = view.offsets(&axes).into_iter().map(|at| view.at(at)).collect();
+            Some(if values.len() == 1 { vec![values[0]; shape.outputs] } else { values })
+        }
+    };
+    let precision = lowering.precision_of(kernel);
+    let view = lowering.constant(kernel)?;
+    let (outer, inner) = (view.offsets(&[0]), view.offsets(&[1]));
+    let spatial: Vec<usize> = (2..view.shape.len()).collect();
+    let taps = view.offsets(&spatial);
+    let (isa, bias) = (lowering.isa, bias.as_deref());
+    let kernel = if Depthwise::fits(&shape) && shape.inputs > 1 {
+        let weight = |channel: usize, tap: usize| view.at(outer[channel] + taps[tap]);
+        Kernel::Depthwise(Depthwise::new(isa, precision, &shape, bias, weight))
+    } else {
+        let weight = |o: usize, i: usize, tap: usize| view.at(outer[o] + inner[i] + taps[tap]);
+        Kernel::Dense(PackedConv::new(isa, precision, &shape, bias, weight))
+    };
+    let range = view.range.clone();
+    drop(view);
+    lowering.weights.release(range);
+    lowering.convolve(node.id.into(), kernel, shape, input.buffer, order).context("convolution")?;
+    Ok(true)
+}
+
+impl Lowering<'_> {
+    /// A convolution step whose output is `outlet`.
+    pub(super) fn convolve(
+        &mut self,
+        outlet: OutletId,
+        kernel: Kernel,
+        shape: ConvShape,
+        input: usize,
+        order: Vec<usize>,
+    ) -> TractResult<()> {
+        let scratch = self.buffer(kernel.scratch() * self.workers);
+        let action = Action::Conv { kernel, shape, input, then: Vec::new(), scratch };
+        let (step, buffer) = self.push_new(action, shape.output_len());
+        self.set(outlet, buffer, order, Some(step))
+    }
+}

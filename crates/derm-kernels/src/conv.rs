@@ -1,0 +1,457 @@
+//! Convolution and matrix product: one kernel, since a product is a convolution over one row.
+//!
+//! Values are channels-last, weights are packed in panels of a few output channels. A panel is
+//! widened into a cache-sized scratch block, then every tile of output pixels runs over it with
+//! its sums in registers. No patch matrix is built: each row of a tile reads its input pixel where
+//! it lies (compare Dukhan, *The Indirect Convolution Algorithm*, 2019, arXiv:1907.02129).
+
+use crate::activation::{Activation, activate_rows};
+use crate::binary::{BinaryOp, add_rows};
+use crate::isa::{Isa, dispatch};
+use crate::simd::Simd;
+use crate::widen::widened;
+use crate::{Precision, Weights};
+
+/// Weights of a panel that are widened at once: 128 KiB of scratch.
+const BLOCK: usize = 32 * 1024;
+
+/// One spatial axis of a convolution or a pooling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Axis {
+    /// Input places.
+    pub input: usize,
+    /// Output places.
+    pub output: usize,
+    /// Kernel places.
+    pub kernel: usize,
+    /// Input places from one output place to the next.
+    pub stride: usize,
+    /// Input places from one kernel place to the next.
+    pub dilation: usize,
+    /// Places before the first.
+    pub before: usize,
+}
+
+impl Axis {
+    /// One place, read as it is.
+    pub const ONE: Axis = Axis::pointwise(1);
+
+    /// Every place by itself.
+    pub const fn pointwise(places: usize) -> Axis {
+        Axis { input: places, output: places, kernel: 1, stride: 1, dilation: 1, before: 0 }
+    }
+
+    pub(crate) fn is_pointwise(self) -> bool {
+        self.kernel == 1 && self.stride == 1 && self.before == 0 && self.input == self.output
+    }
+
+    /// The input place under kernel place `tap` of output place `at`, where it is not padding.
+    pub(crate) fn place(self, at: usize, tap: usize) -> Option<usize> {
+        (at * self.stride + tap * self.dilation)
+            .checked_sub(self.before)
+            .filter(|&place| place < self.input)
+    }
+}
+
+/// What a convolution reads and writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvShape {
+    /// Rows.
+    pub rows: Axis,
+    /// Columns.
+    pub columns: Axis,
+    /// Input channels, all groups together.
+    pub inputs: usize,
+    /// Output channels, all groups together.
+    pub outputs: usize,
+    /// Groups; each output channel sees `inputs / groups` input channels.
+    pub groups: usize,
+}
+
+impl ConvShape {
+    /// The product of a `rows` x `inputs` matrix with an `inputs` x `outputs` one.
+    pub fn product(rows: usize, inputs: usize, outputs: usize) -> ConvShape {
+        let columns = Axis::pointwise(rows);
+        ConvShape { rows: Axis::ONE, columns, inputs, outputs, groups: 1 }
+    }
+
+    /// Values read.
+    pub fn input_len(&self) -> usize {
+        self.rows.input * self.columns.input * self.inputs
+    }
+
+    /// Values written.
+    pub fn output_len(&self) -> usize {
+        self.rows.output * self.columns.output * self.outputs
+    }
+
+    fn taps(&self) -> usize {
+        self.rows.kernel * self.columns.kernel
+    }
+
+    /// Rows and columns as one axis, where no place sees another.
+    fn flattened(mut self) -> ConvShape {
+        if self.rows.is_pointwise() && self.columns.is_pointwise() {
+            self.columns = Axis::pointwise(self.rows.input * self.columns.input);
+            self.rows = Axis::ONE;
+        }
+        self
+    }
+}
+
+/// What follows on the sums while they are in the cache, in order.
+#[derive(Debug, Clone, Copy)]
+pub enum After<'a> {
+    /// A function of each value.
+    Activate(Activation),
+    /// A value of the output's shape is added.
+    Add(&'a [f32]),
+}
+
+/// A convolution's weights, packed for one instruction set.
+#[derive(Debug, Clone)]
+pub struct PackedConv {
+    isa: Isa,
+    weights: Weights,
+    bias: Vec<f32>,
+    panels: Vec<Panel>,
+    taps: usize,
+    depth: usize,
+}
+
+/// Output channels that are computed together.
+#[derive(Debug, Clone, Copy)]
+struct Panel {
+    group: usize,
+    /// First output channel and how many.
+    channel: usize,
+    channels: usize,
+    /// Vectors a row.
+    vectors: usize,
+    /// First weight; they lie as [tap][input channel][vectors * lanes].
+    start: usize,
+}
+
+impl PackedConv {
+    /// Packs weights. `value(output, input, tap)` gives the weight from input channel `input` (of
+    /// its group) at kernel place `tap` (row by row) to output channel `output`; `bias` has a
+    /// value for each output channel, or none.
+    ///
+    /// # Panics
+    /// If the groups do not divide the channels.
+    pub fn new(
+        isa: Isa,
+        precision: Precision,
+        shape: &ConvShape,
+        bias: Option<&[f32]>,
+        value: impl Fn(usize, usize, usize) -> f32,
+    ) -> PackedConv {
+        let (groups, lanes, taps) = (shape.groups, isa.lanes(), shape.taps());
+        assert!(shape.inputs.is_multiple_of(groups) && shape.outputs.is_multiple_of(groups));
+        let (depth, group_outputs) = (shape.inputs / groups, shape.outputs / groups);
+        let mut panels = Vec::new();
+        let mut start = 0;
+        for group in 0..groups {
+            let mut done = 0;
+            while done < group_outputs {
+                let vectors = if group_outputs - done <= lanes { 1 } else { 2 };
+                let channels = (vectors * lanes).min(group_outputs - done);
+                let channel = group * group_outputs + done;
+                panels.push(Panel { group, channel, channels, vectors, start });
+                start += taps * depth * vectors * lanes;
+                done += channels;
+            }
+        }
+        let panel_of: Vec<usize> = panels.iter().map(|panel| panel.start).chain([start]).collect();
+        let mut number = 0;
+        let weights = Weights::from_fn(precision, start, |i| {
+            while i >= panel_of[number + 1] {
+                number += 1;
+            }
+            let panel = panels[number];
+            let width = panel.vectors * lanes;
+            let (row, lane) = ((i - panel.start) / width, (i - panel.start) % width);
+            if lane >= panel.channels {
+                return 0.0;
+            }
+            value(panel.channel + lane, row % depth, row / depth)
+        });
+        let bias = bias.map_or_else(|| vec![0.0; shape.outputs], <[f32]>::to_vec);
+        assert_eq!(bias.len(), shape.outputs);
+        PackedConv { isa, weights, bias, panels, taps, depth }
+    }
+
+    /// Adds to the bias; a value for each output channel.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    pub fn add_bias(&mut self, more: &[f32]) {
+        assert_eq!(self.bias.len(), more.len());
+        self.bias.iter_mut().zip(more).for_each(|(bias, more)| *bias += more);
+    }
+
+    /// Bytes that stay in memory.
+    pub fn bytes(&self) -> usize {
+        self.weights.bytes() + 4 * self.bias.len()
+    }
+
+    /// Float32 values of scratch that [`PackedConv::run`] wants.
+    pub fn scratch(&self) -> usize {
+        let width = 2 * self.isa.lanes();
+        let block = match self.weights {
+            Weights::F16(_) => self.block_rows(width) * width,
+            Weights::F32(_) => 0,
+        };
+        // And a pixel of zeros for the padding.
+        block + self.depth
+    }
+
+    /// Rows of a panel (each one input channel at one tap) in a block.
+    fn block_rows(&self, width: usize) -> usize {
+        let most = (BLOCK / width).max(1);
+        if self.depth >= most { most.min(self.depth) } else { most / self.depth * self.depth }
+            .min(self.taps * self.depth)
+    }
+
+    /// Convolves the rows `band` of the output (after [`ConvShape`]'s flattening: a part of
+    /// [`PackedConv::units`]).
+    ///
+    /// # Panics
+    /// If a slice has not the length that `shape` and [`PackedConv::scratch`] ask for, or `shape`
+    /// is not the one that was packed for.
+    pub fn run(
+        &self,
+        shape: &ConvShape,
+        input: &[f32],
+        output: &mut [f32],
+        after: &[After<'_>],
+        scratch: &mut [f32],
+    ) {
+        assert_eq!(output.len(), shape.output_len());
+        let units = PackedConv::units(shape);
+        // SAFETY: the output is ours alone, and all of it.
+        unsafe { self.run_part(shape, input, output.as_mut_ptr(), after, scratch, 0..units) }
+    }
+
+    /// Into how many parts the work can be cut: output rows, or places where there is one row.
+    pub fn units(shape: &ConvShape) -> usize {
+        let shape = shape.flattened();
+        if shape.rows.output > 1 { shape.rows.output } else { shape.columns.output }
+    }
+
+    /// A part of [`PackedConv::run`].
+    ///
+    /// # Safety
+    /// `output` must have the length of the shape, and nobody else may touch the units `part` of
+    /// it meanwhile.
+    ///
+    /// # Panics
+    /// As [`PackedConv::run`].
+    pub unsafe fn run_part(
+        &self,
+        shape: &ConvShape,
+        input: &[f32],
+        output: *mut f32,
+        after: &[After<'_>],
+        scratch: &mut [f32],
+        part: std::ops::Range<usize>,
+    ) {
+        assert_eq!(input.len(), shape.input_len());
+        assert_eq!(self.bias.len(), shape.outputs);
+        assert_eq!((self.taps, self.depth), (shape.taps(), shape.inputs / shape.groups));
+        for after in after {
+            if let After::Add(other) = after {
+                assert_eq!(other.len(), shape.output_len());
+            }
+        }
+        assert!(scratch.len() >= self.scratch());
+        assert!(part.end <= PackedConv::units(shape));
+        let shape = shape.flattened();
+        let (rows, columns) = if shape.rows.output > 1 {
+            (part, 0..shape.columns.output)
+        } else {
+            (0..shape.rows.output, part)
+        };
+        let (zeros, scratch) = scratch.split_at_mut(self.depth);
+        zeros.fill(0.0);
+        for panel in &self.panels {
+            let width = panel.vectors * self.isa.lanes();
+            let all = self.taps * self.depth;
+            let step = self.block_rows(width);
+            let mut first = 0;
+            while first < all {
+                let end = (first + step).min(all);
+                // A block is whole taps, or a stretch of the channels of one.
+                let end = if self.depth > step { end.min((first / self.depth + 1) * self.depth) } else { end };
+                let range = panel.start + first * width..panel.start + end * width;
+                let block = widened(self.isa, &self.weights, range, scratch);
+                let call = Call {
+                    shape: &shape,
+                    input: input.as_ptr(),
+                    zeros: zeros.as_ptr(),
+                    weights: block.as_ptr(),
+                    bias: &self.bias[panel.channel..panel.channel + panel.channels],
+                    panel: *panel,
+                    depth: self.depth,
+                    first,
+                    end,
+                    is_first: first == 0,
+                    after: if end == all { after } else { &[] },
+                    rows: rows.clone(),
+                    columns: columns.clone(),
+                    isa: self.isa,
+                };
+                // SAFETY: lengths were checked above.
+                unsafe { run_panel(self.isa, &call, output) };
+                first = end;
+            }
+        }
+    }
+}
+
+/// One block of one panel over all tiles.
+struct Call<'a> {
+    shape: &'a ConvShape,
+    input: *const f32,
+    zeros: *const f32,
+    weights: *const f32,
+    bias: &'a [f32],
+    panel: Panel,
+    depth: usize,
+    /// Rows of the panel: tap * depth + channel.
+    first: usize,
+    end: usize,
+    is_first: bool,
+    after: &'a [After<'a>],
+    rows: std::ops::Range<usize>,
+    columns: std::ops::Range<usize>,
+    isa: Isa,
+}
+
+dispatch! {
+    unsafe fn run_panel = panel_with(call: &Call<'_>, output: *mut f32)
+}
+
+#[inline(always)]
+unsafe fn panel_with<S: Simd>(call: &Call<'_>, output: *mut f32) {
+    // Tiles as equal as can be: 75 columns are 7 tiles of 11 or 10, not 6 of 12 and one of 3.
+    let count = call.columns.len();
+    let tiles = count.div_ceil(S::ROWS);
+    let stride = call.shape.outputs;
+    for row in call.rows.clone() {
+        let mut column = call.columns.start;
+        for tile in 0..tiles {
+            let size = (count * (tile + 1)).div_ceil(tiles) - (count * tile).div_ceil(tiles);
+            let place = (row * call.shape.columns.output + column) * stride + call.panel.channel;
+            // SAFETY: the tile lies inside the output, as rows and columns do.
+            unsafe {
+                let to = output.add(place);
+                tile_of_size::<S>(call, row, column, to, size);
+                let width = call.panel.channels;
+                for after in call.after {
+                    match after {
+                        After::Activate(activation) => {
+                            activate_rows(call.isa, *activation, to, size, width, stride);
+                        }
+                        After::Add(other) => {
+                            let from = other.as_ptr().add(place);
+                            add_rows(call.isa, BinaryOp::Add, to, from, size, width, stride);
+                        }
+                    }
+                }
+            }
+            column += size;
+        }
+    }
+}
+
+/// Calls the tile function of this size.
+#[inline(always)]
+unsafe fn tile_of_size<S: Simd>(call: &Call<'_>, row: usize, column: usize, to: *mut f32, size: usize) {
+    macro_rules! sizes {
+        ($($size:literal)*) => {
+            match (size, call.panel.vectors) {
+                $(
+                    ($size, 1) if $size <= S::ROWS => tile::<S, $size, 1>(call, row, column, to),
+                    ($size, _) if $size <= S::ROWS => tile::<S, $size, 2>(call, row, column, to),
+                )*
+                _ => unreachable!("tiles have at most ROWS rows"),
+            }
+        };
+    }
+    // SAFETY: the caller's contract.
+    unsafe { sizes!(1 2 3 4 5 6 7 8 9 10 11 12) }
+}
+
+/// Runs a block once for each row of a tile, written out, so that the sums stay in registers: a
+/// loop that the compiler leaves rolled would put them in memory.
+macro_rules! for_rows {
+    ($row:ident in $count:ident $body:block) => {
+        for_rows!(@ $row $count $body 0 1 2 3 4 5 6 7 8 9 10 11)
+    };
+    (@ $row:ident $count:ident $body:block $($number:literal)*) => {
+        $(if $number < $count {
+            let $row: usize = $number;
+            $body
+        })*
+    };
+}
+
+/// `M` neighbouring pixels of one output row by `N` vectors of channels.
+#[inline(always)]
+unsafe fn tile<S: Simd, const M: usize, const N: usize>(
+    call: &Call<'_>,
+    row: usize,
+    column: usize,
+    to: *mut f32,
+) {
+    let shape = call.shape;
+    let (rows, columns, stride) = (shape.rows, shape.columns, shape.outputs);
+    let group = call.panel.group * call.depth;
+    // SAFETY: pixels are checked against the input's size, channels are those of the panel; lanes
+    // beyond the panel's channels are neither loaded nor stored.
+    unsafe {
+        let mut sums = [[S::splat(0.0); N]; M];
+        let mut weights = call.weights;
+        let mut at = call.first;
+        while at < call.end {
+            let (tap, channel) = (at / call.depth, at % call.depth);
+            let count = (call.depth - channel).min(call.end - at);
+            at += count;
+            let Some(input_row) = rows.place(row, tap / columns.kernel) else {
+                weights = weights.add(count * N * S::LANES);
+                continue;
+            };
+            let line = call.input.add(input_row * columns.input * shape.inputs + group + channel);
+            let mut pixels = [call.zeros; M];
+            for_rows!(m in M {
+                if let Some(place) = columns.place(column + m, tap % columns.kernel) {
+                    pixels[m] = line.add(place * shape.inputs);
+                }
+            });
+            for k in 0..count {
+                let mut w = [S::splat(0.0); N];
+                for (n, w) in w.iter_mut().enumerate() {
+                    *w = S::load(weights.add(n * S::LANES));
+                }
+                for_rows!(m in M {
+                    let value = S::splat(*pixels[m].add(k));
+                    for n in 0..N {
+                        sums[m][n] = S::fma(value, w[n], sums[m][n]);
+                    }
+                });
+                weights = weights.add(N * S::LANES);
+            }
+        }
+        let last = call.panel.channels - (N - 1) * S::LANES;
+        for n in 0..N {
+            let lanes = if n + 1 == N { last } else { S::LANES };
+            let bias = S::load_first(call.bias.as_ptr().add(n * S::LANES), lanes);
+            for_rows!(m in M {
+                let to = to.add(m * stride + n * S::LANES);
+                let before = if call.is_first { bias } else { S::load_first(to, lanes) };
+                S::store_first(to, S::add(sums[m][n], before), lanes);
+            });
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Depthwise convolution: each channel by itself.
+
+use crate::activation::activate_rows;
+use crate::binary::{BinaryOp, add_rows};
+use crate::isa::{Isa, dispatch};
+use crate::simd::Simd;
+use crate::widen::widened;
+use crate::{After, ConvShape, Precision, Weights};
+use std::ops::Range;
+
+/// Output pixels whose sums are held in registers at once.
+const PIXELS: usize = 6;
+
+/// The weights of a depthwise convolution, `[tap][channel]`.
+#[derive(Debug, Clone)]
+pub struct Depthwise {
+    isa: Isa,
+    weights: Weights,
+    bias: Vec<f32>,
+}
+
+impl Depthwise {
+    /// Whether `shape` is a depthwise convolution with one output channel for each input channel.
+    pub fn fits(shape: &ConvShape) -> bool {
+        shape.groups == shape.inputs && shape.outputs == shape.inputs
+    }
+
+    /// Packs weights. `value(channel, tap)` gives the weight of a channel at kernel place `tap`
+    /// (row by row).
+    pub fn new(
+        isa: Isa,
+        precision: Precision,
+        shape: &ConvShape,
+        bias: Option<&[f32]>,
+        value: impl Fn(usize, usize) -> f32,
+    ) -> Depthwise {
+        assert!(Depthwise::fits(shape));
+        let channels = shape.inputs;
+        let taps = shape.rows.kernel * shape.columns.kernel;
+        let weights = Weights::from_fn(precision, taps * channels, |i| value(i % channels, i / channels));
+        let bias = bias.map_or_else(|| vec![0.0; channels], <[f32]>::to_vec);
+        assert_eq!(bias.len(), channels);
+        Depthwise { isa, weights, bias }
+    }
+
+    /// Adds to the bias; a value for each channel.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    pub fn add_bias(&mut self, more: &[f32]) {
+        assert_eq!(self.bias.len(), more.len());
+        self.bias.iter_mut().zip(more).for_each(|(bias, more)| *bias += more);
+    }
+
+    /// Bytes that stay in memory.
+    pub fn bytes(&self) -> usize {
+        self.weights.bytes() + 4 * self.bias.len()
+    }
+
+    /// Float32 values of scratch that [`Depthwise::run_part`] wants.
+    pub fn scratch(&self) -> usize {
+        self.weights.len() + self.bias.len()
+    }
+
+    /// Convolves the output rows `part`.
+    ///
+    /// # Safety
+    /// `output` must have the length of the shape, and nobody else may touch those rows meanwhile.
+    ///
+    /// # Panics
+    /// If a slice has not the length that `shape` and [`Depthwise::scratch`] ask for, or `shape` is
+    /// not the one that was packed for.
+    pub unsafe fn run_part(
+        &self,
+        shape: &ConvShape,
+        input: &[f32],
+        output: *mut f32,
+        after: &[After<'_>],
+        scratch: &mut [f32],
+        part: Range<usize>,
+    ) {
+        assert!(Depthwise::fits(shape) && part.end <= shape.rows.output);
+        assert_eq!(input.len(), shape.input_len());
+        let taps = shape.rows.kernel * shape.columns.kernel;
+        assert_eq!(self.weights.len(), taps * shape.inputs);
+        assert_eq!(self.bias.len(), shape.inputs);
+        for after in after {
+            if let After::Add(other) = after {
+                assert_eq!(other.len(), shape.output_len());
+            }
+        }
+        assert!(scratch.len() >= self.scratch());
+        let (zeros, scratch) = scratch.split_at_mut(shape.inputs);
+        zeros.fill(0.0);
+        let weights = widened(self.isa, &self.weights, 0..self.weights.len(), scratch);
+        let call = Call {
+            isa: self.isa,
+            shape,
+            input: input.as_ptr(),
+            zeros: zeros.as_ptr(),
+            weights: weights.as_ptr(),
+            bias: self.bias.as_ptr(),
+            after,
+            rows: part,
+        };
+        // SAFETY: lengths were checked above; the rows are the caller's.
+        unsafe { run_rows(self.isa, &call, output) };
+    }
+}
+
+struct Call<'a> {
+    isa: Isa,
+    shape: &'a ConvShape,
+    input: *const f32,
+    zeros: *const f32,
+    weights: *const f32,
+    bias: *const f32,
+    after: &'a [After<'a>],
+    rows: Range<usize>,
+}
+
+dispatch! {
+    unsafe fn run_rows = rows_with(call: &Call<'_>, output: *mut f32)
+}
+
+#[inline(always)]
+unsafe fn rows_with<S: Simd>(call: &Call<'_>, output: *mut f32) {
+    let (columns, channels) = (call.shape.columns, call.shape.inputs);
+    let taps = call.shape.rows.kernel * columns.kernel;
+    // Where the input pixel of each tap and each output pixel of a tile lies.
+    let mut pixels = vec![[call.zeros; PIXELS]; taps];
+    for row in call.rows.clone() {
+        for column in (0..columns.output).step_by(PIXELS) {
+            let count = PIXELS.min(columns.output - column);
+            // SAFETY: rows and columns are those of the output, pixels are checked against the
+            // input's size.
+            unsafe {
+                find(call, row, column, &mut pixels);
+                let place = (row * columns.output + column) * channels;
+                tile::<S>(call, &pixels, output.add(place), count);
+                for after in call.after {
+                    let to = output.add(place);
+                    match after {
+                        After::Activate(activation) => {
+                            activate_rows(call.isa, *activation, to, 1, count * channels, 0);
+                        }
+                        After::Add(other) => {
+                            let from = other.as_ptr().add(place);
+                            add_rows(call.isa, BinaryOp::Add, to, from, 1, count * channels, 0);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Finds the pixels of a tile; zeros where there is padding.
+///
+/// # Safety
+/// The input must have the shape's length.
+unsafe fn find(call: &Call<'_>, row: usize, column: usize, pixels: &mut [[*const f32; PIXELS]]) {
+    let (rows, columns, channels) = (call.shape.rows, call.shape.columns, call.shape.inputs);
+    for (tap, pixels) in pixels.iter_mut().enumerate() {
+        let input_row = rows.place(row, tap / columns.kernel);
+        for (p, pixel) in pixels.iter_mut().enumerate() {
+            let place = columns.place(column + p, tap % columns.kernel);
+            *pixel = match (input_row, place) {
+                // SAFETY: `place` gives places inside the input.
+                (Some(row), Some(place)) => unsafe {
+                    call.input.add((row * columns.input + place) * channels)
+                },
+                _ => call.zeros,
+            };
+        }
+    }
+}
+
+/// All channels of up to `PIXELS` neighbouring output pixels.
+#[inline(always)]
+unsafe fn tile<S: Simd>(
+    call: &Call<'_>,
+    pixels: &[[*const f32; PIXELS]],
+    to: *mut f32,
+    count: usize,
+) {
+    let channels = call.shape.inputs;
+    let mut channel = 0;
+    // SAFETY: every pixel has `channels` values; no lane beyond them is loaded or stored.
+    unsafe {
+        while channel + S::LANES <= channels {
+            let bias = S::load(call.bias.add(channel));
+            let mut sums = [bias; PIXELS];
+            for (tap, pixels) in pixels.iter().enumerate() {
+                let weight = S::load(call.weights.add(tap * channels + channel));
+                for p in 0..PIXELS {
+                    sums[p] = S::fma(S::load(pixels[p].add(channel)), weight, sums[p]);
+                }
+            }
+            if count == PIXELS {
+                for p in 0..PIXELS {
+                    S::store(to.add(p * channels + channel), sums[p]);
+                }
+            } else {
+                for p in 0..PIXELS {
+                    if p < count {
+                        S::store(to.add(p * channels + channel), sums[p]);
+                    }
+                }
+            }
+            channel += S::LANES;
+        }
+        if channel < channels {
+            let rest = channels - channel;
+            let bias = S::load_first(call.bias.add(channel), rest);
+            let mut sums = [bias; PIXELS];
+            for (tap, pixels) in pixels.iter().enumerate() {
+                let weight = S::load_first(call.weights.add(tap * channels + channel), rest);
+                for p in 0..PIXELS {
+                    let value = S::load_first(pixels[p].add(channel), rest);
+                    sums[p] = S::fma(value, weight, sums[p]);
+                }
+            }
+            for p in 0..PIXELS {
+                if p < count {
+                    S::store_first(to.add(p * channels + channel), sums[p], rest);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+
+mod activation;
+mod binary;
+mod conv;
+mod depthwise;
+mod isa;
+mod pool;
+mod reduce;
+mod simd;
+mod transpose;
+mod weights;
+mod widen;
+
+pub use activation::{Activation, activate};
+pub use binary::{BinaryOp, BroadcastAxis, binary, broadcast};
+pub use conv::{After, Axis, ConvShape, PackedConv};
+pub use depthwise::Depthwise;
+pub use isa::Isa;
+pub use pool::{PoolShape, Pooling, pool};
+pub use reduce::{Reduction, reduce, rms_norm, softmax};
+pub use transpose::transpose;
+pub use weights::{Precision, Weights};

@@ -1,0 +1,58 @@
+//! Weights as they stay in memory.
+
+use half::f16;
+
+/// How weights are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// IEEE half precision: two bytes a weight, widened when used.
+    F16,
+    /// Single precision.
+    F32,
+}
+
+/// A list of weights in either precision.
+#[derive(Debug, Clone)]
+pub enum Weights {
+    /// IEEE half precision, as bits.
+    F16(Vec<u16>),
+    /// Single precision.
+    F32(Vec<f32>),
+}
+
+impl Weights {
+    /// `length` weights; `value(i)` is number i.
+    pub fn from_fn(
+        precision: Precision,
+        length: usize,
+        mut value: impl FnMut(usize) -> f32,
+    ) -> Weights {
+        match precision {
+            Precision::F16 => {
+                Weights::F16((0..length).map(|i| f16::from_f32(value(i)).to_bits()).collect())
+            }
+            Precision::F32 => Weights::F32((0..length).map(value).collect()),
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Weights::F16(list) => list.len(),
+            Weights::F32(list) => list.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes they take.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Weights::F16(list) => 2 * list.len(),
+            Weights::F32(list) => 4 * list.len(),
+        }
+    }
+}

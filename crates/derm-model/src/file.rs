@@ -1,0 +1,53 @@
+//! The bytes of an ONNX file, read where they lie.
+
+use crate::Error;
+use derm_engine::Bytes;
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+
+/// A file that is mapped, or a part of the binary.
+pub(crate) enum ModelFile {
+    Mapped(memmap2::Mmap),
+    Embedded(&'static [u8]),
+}
+
+impl ModelFile {
+    /// Maps a file.
+    pub(crate) fn open(path: &Path) -> Result<ModelFile, Error> {
+        let unreadable = |source| Error::Read { path: path.to_owned(), source };
+        let file = File::open(path).map_err(unreadable)?;
+        // SAFETY: whoever changes a model's file while it is being loaded gets a model that is
+        // wrong or is refused; numbers of any value are valid, and lengths are checked once.
+        // Cutting the file short would end the process, as with any mapped file.
+        let mapped = unsafe { memmap2::Mmap::map(&file) }.map_err(unreadable)?;
+        Ok(ModelFile::Mapped(mapped))
+    }
+}
+
+impl Bytes for ModelFile {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            ModelFile::Mapped(mapped) => mapped,
+            ModelFile::Embedded(bytes) => bytes,
+        }
+    }
+
+    fn release(&self, range: Range<usize>) {
+        #[cfg(target_os = "linux")]
+        {
+            const PAGE: usize = 4096;
+            let bytes = &self.bytes()[range];
+            let start = bytes.as_ptr().addr();
+            let (first, end) = (start.next_multiple_of(PAGE), (start + bytes.len()) / PAGE * PAGE);
+            if first < end {
+                let pointer = bytes.as_ptr().wrapping_add(first - start).cast_mut().cast();
+                // SAFETY: these are whole pages of a mapping of a file that nobody writes to: the
+                // system reads them again if they are wanted again.
+                unsafe { libc::madvise(pointer, end - first, libc::MADV_DONTNEED) };
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = range;
+    }
+}
