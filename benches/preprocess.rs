@@ -3,7 +3,7 @@
 #![allow(missing_docs)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use derm_preprocess::{Filter, Limits, Spec, decode};
+use derm_preprocess::{Filter, Fit, Limits, Spec};
 use image::{DynamicImage, ImageFormat};
 use std::hint::black_box;
 use std::io::Cursor;
@@ -11,8 +11,9 @@ use std::io::Cursor;
 fn preprocess(criterion: &mut Criterion) {
     let spec = Spec { filter: Filter::Bicubic, ..Spec::square(224) };
     let limits = Limits { max_bytes: usize::MAX, ..Limits::default() };
-    let picture = decode(derm_benches::PICTURE, &limits, &spec).expect("the example");
-    let picture = DynamicImage::ImageRgb8(picture.pixels);
+    let whole = Spec { width: 800, height: 600, fit: Fit::Stretch, ..spec.clone() };
+    let picture = whole.prepare(derm_benches::PICTURE, &limits).expect("the example");
+    let picture = DynamicImage::ImageRgb8(picture.view);
     let encoded = |width: u32, height: u32, format: ImageFormat| {
         let scaled = picture.resize_exact(width, height, image::imageops::FilterType::Triangle);
         let mut bytes = Cursor::new(Vec::new());
@@ -32,10 +33,7 @@ fn preprocess(criterion: &mut Criterion) {
     group.sample_size(10);
     for (name, bytes) in cases {
         group.bench_function(name, |bencher| {
-            bencher.iter(|| {
-                let picture = decode(black_box(&bytes), &limits, &spec).expect("a picture");
-                spec.prepare(&picture)
-            });
+            bencher.iter(|| spec.prepare(black_box(&bytes), &limits).expect("a picture"));
         });
     }
     group.finish();

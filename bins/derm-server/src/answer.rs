@@ -53,7 +53,6 @@ struct Model {
 #[derive(Debug, Serialize)]
 pub(crate) struct Latency {
     decode: f64,
-    resize: f64,
     load: f64,
     infer: f64,
     gradcam: f64,
@@ -103,23 +102,22 @@ impl Answer {
 impl Latency {
     fn of(timings: Timings) -> Latency {
         let ms = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
-        let Timings { decode, resize, load, infer, gradcam, render } = timings;
+        let Timings { decode, load, infer, gradcam, render } = timings;
         Latency {
             decode: ms(decode),
-            resize: ms(resize),
             load: ms(load),
             infer: ms(infer),
             gradcam: ms(gradcam),
             render: ms(render),
-            total: ms(decode + resize + load + infer + gradcam + render),
+            total: ms(decode + load + infer + gradcam + render),
         }
     }
 
     /// <https://www.w3.org/TR/server-timing/>
     pub(crate) fn server_timing(&self) -> String {
-        let Latency { decode, resize, load, infer, gradcam, render, .. } = self;
+        let Latency { decode, load, infer, gradcam, render, .. } = self;
         format!(
-            "decode;dur={decode}, resize;dur={resize}, load;dur={load}, infer;dur={infer}, \
+            "decode;dur={decode}, load;dur={load}, infer;dur={infer}, \
              gradcam;dur={gradcam}, render;dur={render}"
         )
     }

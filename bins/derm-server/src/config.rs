@@ -48,6 +48,9 @@ pub(crate) struct Config {
     pub(crate) max_upload_bytes: usize,
     #[serde(default = "default_pixels")]
     pub(crate) max_image_pixels: u64,
+    /// MiB that the process may use; none: what its limit allows.
+    #[serde(default)]
+    memory_budget_mb: Option<u64>,
     #[serde(default = "default_log")]
     pub(crate) rust_log: String,
 }
@@ -79,6 +82,10 @@ impl Config {
             (1024..=1 << 30).contains(&config.max_upload_bytes),
             "MAX_UPLOAD_BYTES must be 1024..=1073741824"
         );
+        ensure!(
+            config.memory_budget_mb.is_none_or(|mib| (16..=1 << 20).contains(&mib)),
+            "MEMORY_BUDGET_MB must be 16..=1048576"
+        );
         ensure!(config.max_image_pixels > 0, "MAX_IMAGE_PIXELS must be at least 1");
         for (name, value) in [
             ("THREADS", config.threads),
@@ -96,6 +103,13 @@ impl Config {
 
     pub(crate) fn upload_time(&self) -> Duration {
         Duration::from_secs(self.upload_seconds)
+    }
+
+    /// Bytes that the process may use: MEMORY_BUDGET_MB, or its limit less a tenth (the system's
+    /// own bookkeeping counts against a container's limit, too).
+    pub(crate) fn budget(&self) -> u64 {
+        let limit = derm::memory::limit().bytes;
+        self.memory_budget_mb.map_or(limit - limit / 10, |mib| mib << 20)
     }
 
     pub(crate) fn model_idle(&self) -> Option<Duration> {

@@ -27,6 +27,11 @@ pub(crate) enum ApiError {
     Parameter { name: String, reason: String },
     #[error("the request's headers are larger than {0} bytes")]
     HeadersTooLarge(usize),
+    #[error(
+        "this takes {needed} bytes of memory, and there are {budget} for it; send a smaller \
+         picture, or one that is a baseline JPEG"
+    )]
+    OverBudget { needed: usize, budget: usize },
     #[error("{0}; try again in a few seconds")]
     Busy(&'static str),
     #[error("the model cannot be used: {0}")]
@@ -44,7 +49,9 @@ impl ResponseError for ApiError {
             ApiError::NotFound => StatusCode::NOT_FOUND,
             ApiError::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::UploadTooSlow => StatusCode::REQUEST_TIMEOUT,
-            ApiError::UploadTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            ApiError::UploadTooLarge(_) | ApiError::OverBudget { .. } => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
             ApiError::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ApiError::Parameter { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             ApiError::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

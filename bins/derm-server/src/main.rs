@@ -28,7 +28,7 @@ use std::time::Duration;
 ///
 /// Configured by environment variables: HOST, PORT, MODEL_PATH, ENABLE_GRADCAM, THREADS,
 /// OMP_NUM_THREADS, WORKERS, TIMEOUT, UPLOAD_SECONDS, MAX_REQUESTS, MAX_REQUESTS_JITTER,
-/// MODEL_IDLE_SECONDS, MAX_UPLOAD_BYTES, MAX_IMAGE_PIXELS, RUST_LOG.
+/// MODEL_IDLE_SECONDS, MAX_UPLOAD_BYTES, MAX_IMAGE_PIXELS, MEMORY_BUDGET_MB, WEIGHTS, RUST_LOG.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -84,6 +84,7 @@ fn check(config: &Config, classifier: &derm::Classifier) -> anyhow::Result<()> {
              model: {} {}, {} classes, input {}x{}\n\
              heatmaps: {heatmaps}\n\
              load: {:.0} ms, one inference: {:.0} ms\n\
+             weights: {:.1} MiB, arena of one inference: {:.1} MiB, budget {:.0} MiB\n\
              memory: {:.1} MiB now, {:.1} MiB at most so far, limit {:.0} MiB ({:?})\n",
             config.host,
             config.port,
@@ -94,6 +95,9 @@ fn check(config: &Config, classifier: &derm::Classifier) -> anyhow::Result<()> {
             manifest.input.height,
             checked.load.as_secs_f64() * 1e3,
             checked.infer.as_secs_f64() * 1e3,
+            mib(checked.footprint.weights as u64),
+            mib(checked.footprint.arena as u64),
+            mib(config.budget()),
             mib(usage.rss),
             mib(usage.peak),
             mib(limit.bytes),
@@ -107,7 +111,7 @@ async fn serve(config: Config, classifier: derm::Classifier) -> anyhow::Result<(
     let (host, port, workers) = (config.host.clone(), config.port, config.workers);
     let shutdown = config.timeout().as_secs();
     let state = Data::new(State::new(config, classifier));
-    state::watch_idle(&state);
+    state::keep_house(&state);
     let app_state = state.clone();
     let server = HttpServer::new(move || {
         App::new()

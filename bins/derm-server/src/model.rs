@@ -10,7 +10,8 @@ pub(crate) fn classifier(config: &Config) -> anyhow::Result<Classifier> {
     let limits = Limits {
         max_bytes: config.max_upload_bytes,
         max_pixels: config.max_image_pixels,
-        ..Limits::default()
+        // What can never fit is refused by its header.
+        max_memory: Limits::default().max_memory.min(config.budget()),
     };
     let reload = NonZeroUsize::new(config.max_requests)
         .map(|uses| Reload { uses, jitter: config.max_requests_jitter });

@@ -1,50 +1,105 @@
 //! Who may run, who may wait, and who is told to come back later.
 //!
-//! Waiting is bounded twice: in time, and in the bytes that those who wait hold. A body is read
-//! only when its bytes have been granted; until then it stays with the client.
+//! Three things are handed out, each in the order of asking: room for an upload's bytes, the right
+//! to run an inference, and the memory that it takes. A body is read only when its bytes have been
+//! granted; until then it stays with the client. What waits for an inference or for memory holds
+//! its compressed bytes only. Waiting is bounded in time, too.
 
 use crate::error::ApiError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-/// Uploads are counted in blocks, so that a semaphore's count suffices.
+/// Memory is counted in blocks, so that a semaphore's count suffices.
 const BLOCK: usize = 1024;
-/// Largest uploads that may be held at once.
+/// Largest uploads that may be held at once, where the budget has room for them.
 const LARGEST_UPLOADS: usize = 4;
 /// Requests that may wait at once, however small.
 const MAX_WAITING: usize = 512;
+/// Threads' stacks, connections, the allocator's gaps: what nobody asks for by name.
+const OVERHEAD: usize = 4 << 20;
 
-/// The two things that requests wait for.
+/// What requests wait for.
 #[derive(Debug)]
 pub(crate) struct Permits {
     inferences: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
+    first: Arc<Mutex<()>>,
     largest_upload: usize,
+    /// Counts of what there is.
+    all_inferences: usize,
+    all_uploads: usize,
+    all_memory: AtomicUsize,
     waiting: Arc<AtomicUsize>,
-    running: usize,
+    /// Inferences that were ever granted.
+    granted: AtomicUsize,
+    /// Most blocks of memory that were ever reserved at once.
+    high_water: AtomicUsize,
 }
 
 /// The right to hold an upload in memory, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct UploadPermit(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
-/// The right to run one inference, given back when dropped.
+/// The right to run one inference and the memory for it, given back when dropped.
 #[derive(Debug)]
-pub(crate) struct InferencePermit(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
+pub(crate) struct InferencePermit {
+    memory: OwnedSemaphorePermit,
+    _inference: OwnedSemaphorePermit,
+    /// Held while nobody knows what an inference takes.
+    first: Option<OwnedMutexGuard<()>>,
+}
+
+/// What one inference takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Need {
+    /// This many bytes.
+    Bytes(usize),
+    /// All there is: the model was never loaded, so nobody knows.
+    Unknown,
+}
+
+/// Bytes of the budget, as `/memory/` shows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reserved {
+    /// For inferences, at most.
+    pub(crate) available: usize,
+    /// For inferences, now.
+    pub(crate) inferences: usize,
+    /// For inferences, ever.
+    pub(crate) high_water: usize,
+    /// For uploads, now.
+    pub(crate) uploads: usize,
+}
 
 impl Permits {
-    /// `inferences` at once; uploads of up to `largest_upload` bytes.
-    pub(crate) fn new(inferences: usize, largest_upload: usize) -> Permits {
-        let blocks = LARGEST_UPLOADS * largest_upload.div_ceil(BLOCK);
+    /// `inferences` at once; uploads of up to `largest_upload` bytes; `budget` bytes for the
+    /// whole process, which has `used` of them already.
+    pub(crate) fn new(
+        inferences: usize,
+        largest_upload: usize,
+        budget: usize,
+        used: usize,
+    ) -> Permits {
+        let free = budget.saturating_sub(used + OVERHEAD);
+        let uploads = (LARGEST_UPLOADS * largest_upload).min(free / 3).max(largest_upload);
+        let all_uploads = uploads.div_ceil(BLOCK).min(Semaphore::MAX_PERMITS / 2);
+        let memory = (free.saturating_sub(uploads) / BLOCK).clamp(1, u32::MAX as usize);
         Permits {
             inferences: Arc::new(Semaphore::new(inferences)),
-            uploads: Arc::new(Semaphore::new(blocks)),
+            uploads: Arc::new(Semaphore::new(all_uploads)),
+            memory: Arc::new(Semaphore::new(memory)),
+            first: Arc::default(),
             largest_upload,
+            all_inferences: inferences,
+            all_uploads,
+            all_memory: AtomicUsize::new(memory),
             waiting: Arc::new(AtomicUsize::new(0)),
-            running: inferences,
+            granted: AtomicUsize::new(0),
+            high_water: AtomicUsize::new(0),
         }
     }
 
@@ -55,15 +110,55 @@ impl Permits {
         deadline: Instant,
     ) -> Result<UploadPermit, ApiError> {
         let bytes = bytes.unwrap_or(self.largest_upload).min(self.largest_upload);
-        let blocks = u32::try_from(bytes.div_ceil(BLOCK).max(1)).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.uploads).acquire_many_owned(blocks);
+        let permit = Arc::clone(&self.uploads).acquire_many_owned(blocks(bytes));
         self.wait(permit, deadline).await.map(UploadPermit)
     }
 
-    /// Waits for the right to run one inference.
-    pub(crate) async fn inference(&self, deadline: Instant) -> Result<InferencePermit, ApiError> {
+    /// Waits for the right to run one inference, and then for the memory it needs.
+    pub(crate) async fn inference(
+        &self,
+        need: impl Fn() -> Need,
+        deadline: Instant,
+    ) -> Result<InferencePermit, ApiError> {
         let permit = Arc::clone(&self.inferences).acquire_owned();
-        self.wait(permit, deadline).await.map(InferencePermit)
+        let inference = self.wait(permit, deadline).await?;
+        let first = match need() {
+            Need::Unknown => Some(self.wait_first(deadline).await?),
+            Need::Bytes(_) => None,
+        };
+        let all = self.all_memory.load(Relaxed);
+        // Asked again: whoever came first may have found out meanwhile.
+        let (wanted, first) = match need() {
+            Need::Unknown => (all as u32, first),
+            Need::Bytes(bytes) if blocks(bytes) as usize > all => {
+                return Err(ApiError::OverBudget { needed: bytes, budget: all * BLOCK });
+            }
+            Need::Bytes(bytes) => (blocks(bytes), None),
+        };
+        let permit = Arc::clone(&self.memory).acquire_many_owned(wanted);
+        let memory = self.wait(permit, deadline).await?;
+        let reserved = self.all_memory.load(Relaxed) - self.memory.available_permits();
+        self.granted.fetch_add(1, Relaxed);
+        self.high_water.fetch_max(reserved, Relaxed);
+        Ok(InferencePermit { memory, _inference: inference, first })
+    }
+
+    async fn wait_first(&self, deadline: Instant) -> Result<OwnedMutexGuard<()>, ApiError> {
+        let guard = Arc::clone(&self.first).lock_owned();
+        self.wait(async { Ok::<_, std::convert::Infallible>(guard.await) }, deadline).await
+    }
+
+    /// Sets the model's weights aside for good, out of what the first inference holds: the rest is
+    /// what inferences share from now on. Does nothing for another inference than the first.
+    pub(crate) fn keep_for_weights(&self, permit: &mut InferencePermit, bytes: usize) {
+        if permit.first.is_none() {
+            return;
+        }
+        let wanted = (bytes.div_ceil(BLOCK)).min(permit.memory.num_permits().saturating_sub(1));
+        if let Some(weights) = permit.memory.split(wanted) {
+            weights.forget();
+            self.all_memory.fetch_sub(wanted, Relaxed);
+        }
     }
 
     async fn wait<T, E>(
@@ -85,10 +180,31 @@ impl Permits {
         self.waiting.load(Relaxed)
     }
 
+    /// Inferences that were ever granted.
+    pub(crate) fn granted(&self) -> usize {
+        self.granted.load(Relaxed)
+    }
+
     /// Inferences that run now.
     pub(crate) fn running(&self) -> usize {
-        self.running - self.inferences.available_permits()
+        self.all_inferences - self.inferences.available_permits()
     }
+
+    /// How the budget is used.
+    pub(crate) fn reserved(&self) -> Reserved {
+        let all = self.all_memory.load(Relaxed);
+        let now = all.saturating_sub(self.memory.available_permits());
+        Reserved {
+            available: all * BLOCK,
+            inferences: now * BLOCK,
+            high_water: self.high_water.load(Relaxed) * BLOCK,
+            uploads: (self.all_uploads - self.uploads.available_permits()) * BLOCK,
+        }
+    }
+}
+
+fn blocks(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(BLOCK).max(1)).unwrap_or(u32::MAX)
 }
 
 /// A place among those who wait; free again when dropped, also when the client goes away.
@@ -119,22 +235,31 @@ pub(crate) fn deadline(within: Duration) -> Instant {
 mod tests {
     use super::*;
 
+    const MIB: usize = 1 << 20;
+
+    fn soon() -> Instant {
+        deadline(Duration::from_millis(20))
+    }
+
+    fn small() -> Need {
+        Need::Bytes(1)
+    }
+
     #[actix_web::test]
     async fn one_runs_and_the_next_waits_in_vain() {
-        let permits = Permits::new(1, 2048);
-        let held = permits.inference(deadline(Duration::from_secs(5))).await.unwrap();
+        let permits = Permits::new(1, 2048, 100 * MIB, 10 * MIB);
+        let held = permits.inference(small, deadline(Duration::from_secs(5))).await.unwrap();
         assert_eq!(permits.running(), 1);
-        let late = permits.inference(deadline(Duration::from_millis(20))).await;
+        let late = permits.inference(small, soon()).await;
         assert!(matches!(late, Err(ApiError::Busy(_))));
         drop(held);
-        assert!(permits.inference(deadline(Duration::from_millis(20))).await.is_ok());
+        assert!(permits.inference(small, soon()).await.is_ok());
         assert_eq!((permits.waiting(), permits.running()), (0, 0));
     }
 
     #[actix_web::test]
     async fn uploads_are_bounded_in_bytes() {
-        let permits = Permits::new(1, 4096);
-        let soon = || deadline(Duration::from_millis(20));
+        let permits = Permits::new(1, 4096, 100 * MIB, 10 * MIB);
         let mut held = Vec::new();
         for _ in 0..LARGEST_UPLOADS {
             held.push(permits.upload(None, soon()).await.unwrap());
@@ -142,5 +267,33 @@ mod tests {
         assert!(permits.upload(Some(1), soon()).await.is_err());
         held.pop();
         assert!(permits.upload(Some(4096), soon()).await.is_ok());
+    }
+
+    #[actix_web::test]
+    async fn what_can_never_fit_is_refused_and_what_does_not_fit_now_waits() {
+        let permits = Permits::new(8, MIB, 40 * MIB, 10 * MIB);
+        let all = permits.reserved().available;
+        assert!(all < 26 * MIB && all > 15 * MIB, "{all}");
+        let never = permits.inference(|| Need::Bytes(all + BLOCK), soon()).await;
+        assert!(matches!(never, Err(ApiError::OverBudget { .. })));
+        let most = permits.inference(|| Need::Bytes(all - MIB), soon()).await.unwrap();
+        let later = permits.inference(|| Need::Bytes(2 * MIB), soon()).await;
+        assert!(matches!(later, Err(ApiError::Busy(_))));
+        drop(most);
+        assert!(permits.inference(|| Need::Bytes(2 * MIB), soon()).await.is_ok());
+        assert_eq!(permits.reserved().inferences, 0);
+        assert_eq!(permits.reserved().high_water, (all - MIB).next_multiple_of(BLOCK));
+    }
+
+    #[actix_web::test]
+    async fn the_first_inference_runs_alone_and_leaves_the_weights_set_aside() {
+        let permits = Permits::new(2, MIB, 40 * MIB, 10 * MIB);
+        let all = permits.reserved().available;
+        let mut first = permits.inference(|| Need::Unknown, soon()).await.unwrap();
+        assert!(permits.inference(small, soon()).await.is_err());
+        permits.keep_for_weights(&mut first, 5 * MIB);
+        drop(first);
+        assert_eq!(permits.reserved().available, all - 5 * MIB);
+        assert!(permits.inference(|| Need::Bytes(all - 5 * MIB), soon()).await.is_ok());
     }
 }

@@ -22,7 +22,12 @@ impl State {
     pub(crate) fn new(config: Config, classifier: Classifier) -> State {
         State {
             classifier: Arc::new(classifier),
-            permits: Permits::new(config.threads.get(), config.max_upload_bytes),
+            permits: Permits::new(
+                config.threads.get(),
+                config.max_upload_bytes,
+                usize::try_from(config.budget()).unwrap_or(usize::MAX),
+                derm::memory::usage().rss as usize,
+            ),
             config,
             started: Instant::now(),
             predictions: AtomicU64::new(0),
@@ -30,19 +35,54 @@ impl State {
     }
 }
 
-/// Unloads the model when it has been unused for MODEL_IDLE_SECONDS.
-pub(crate) fn watch_idle(state: &Data<State>) {
-    let Some(idle) = state.config.model_idle() else { return };
-    let classifier = Arc::clone(&state.classifier);
+/// How often it is looked after what is no longer used.
+const TICK: Duration = Duration::from_millis(250);
+/// Stalls on memory (percent of time, last 10 s) and use of the limit (percent) from which on
+/// memory counts as short.
+const STALLS: f64 = 10.0;
+const SHORT: f64 = 92.0;
+
+/// Gives memory back: what is kept for a next prediction when none has come for a moment, the
+/// model when it has been unused for MODEL_IDLE_SECONDS or when memory is short all the same.
+pub(crate) fn keep_house(state: &Data<State>) {
+    let state = state.clone();
     actix_web::rt::spawn(async move {
-        let mut tick = tokio::time::interval(idle.min(Duration::from_secs(1)));
+        let mut tick = tokio::time::interval(TICK);
+        let mut tidied = 0;
+        let mut was_short = false;
         loop {
             tick.tick().await;
-            let classifier = Arc::clone(&classifier);
-            let unload = move || classifier.unload_if_idle(idle);
-            if matches!(actix_web::rt::task::spawn_blocking(unload).await, Ok(true)) {
+            let used = state.permits.granted();
+            let busy = state.permits.running() + state.permits.waiting() > 0;
+            let short = state.classifier.is_loaded() && is_short();
+            if (used != tidied && !busy) || short {
+                tidied = used;
+                run(&state, |state| state.classifier.release_idle()).await;
+            }
+            if short && was_short && !busy && state.classifier.is_loaded() {
+                run(&state, |state| state.classifier.unload()).await;
+                tracing::warn!("memory is short: model unloaded");
+            }
+            was_short = short;
+            if let Some(idle) = state.config.model_idle()
+                && run(&state, move |state| state.classifier.unload_if_idle(idle)).await == Some(true)
+            {
                 tracing::info!(idle_seconds = idle.as_secs(), "model unloaded");
             }
         }
     });
+}
+
+async fn run<T: Send + 'static>(
+    state: &Data<State>,
+    work: impl FnOnce(&State) -> T + Send + 'static,
+) -> Option<T> {
+    let state = state.clone();
+    actix_web::rt::task::spawn_blocking(move || work(&state)).await.ok()
+}
+
+fn is_short() -> bool {
+    let (usage, limit) = (derm::memory::usage(), derm::memory::limit());
+    let share = usage.rss as f64 / limit.bytes as f64 * 100.0;
+    share > SHORT || derm::memory::pressure().is_some_and(|pressure| f64::from(pressure.some_avg10) > STALLS)
 }

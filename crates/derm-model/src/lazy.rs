@@ -152,6 +152,14 @@ impl<T, E> Lazy<T, E> {
         matches!(self.lock().slot, Slot::Ready(_) | Slot::Leaving(_))
     }
 
+    /// Looks at the value, if it is there, without using it. Everybody else waits meanwhile.
+    pub fn peek<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
+        match &self.lock().slot {
+            Slot::Ready(value) | Slot::Leaving(value) => Some(look(value)),
+            Slot::Empty | Slot::Making | Slot::Dropping => None,
+        }
+    }
+
     /// How often a value was made.
     pub fn times_made(&self) -> u64 {
         self.lock().made
@@ -214,7 +222,7 @@ impl<T, E> Lazy<T, E> {
         Ok(waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
-    /// No code of others runs under the lock, so a poisoned state is still whole.
+    /// No code of others changes the state under the lock, so a poisoned one is still whole.
     fn lock(&self) -> MutexGuard<'_, State<T, E>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,19 +1,40 @@
-//! From bytes to an upright RGB picture, by format.
+//! From bytes to resampled rows, by format.
 
-use crate::{Error, Limits, Picture, Spec, jpeg};
+use crate::jpeg::{self, Jpeg};
+use crate::resample::Passes;
+use crate::{Error, Limits, Spec};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 use std::io::Cursor;
 
-/// Decodes a picture that `spec` will prepare.
-///
-/// # Errors
-/// Every [`Error`]; the limits are checked before memory is taken.
-pub fn decode(bytes: &[u8], limits: &Limits, spec: &Spec) -> Result<Picture, Error> {
-    limits.check_bytes(bytes.len())?;
-    match known_format(bytes)? {
-        ImageFormat::Jpeg => jpeg::decode(bytes, limits, spec),
-        format => decode_with_image(bytes, format, limits),
+/// A picture whose header was read and found within the limits.
+pub(crate) enum Source<'a> {
+    Jpeg(Jpeg<'a>),
+    Other(Other<'a>),
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn open(bytes: &'a [u8], limits: &Limits, spec: &Spec) -> Result<Source<'a>, Error> {
+        limits.check_bytes(bytes.len())?;
+        Ok(match known_format(bytes)? {
+            ImageFormat::Jpeg => Source::Jpeg(Jpeg::open(bytes, limits, spec)?),
+            format => Source::Other(Other::open(bytes, format, limits, spec)?),
+        })
+    }
+
+    /// Bytes that decoding and resampling hold at once.
+    pub(crate) fn memory(&self, spec: &Spec) -> u64 {
+        match self {
+            Source::Jpeg(jpeg) => jpeg.memory(spec),
+            Source::Other(other) => other.memory,
+        }
+    }
+
+    pub(crate) fn resample(self, spec: &Spec) -> Result<Passes, Error> {
+        match self {
+            Source::Jpeg(jpeg) => jpeg.resample(spec),
+            Source::Other(other) => other.resample(spec),
+        }
     }
 }
 
@@ -39,21 +60,49 @@ fn known_format(bytes: &[u8]) -> Result<ImageFormat, Error> {
     }
 }
 
-fn decode_with_image(bytes: &[u8], format: ImageFormat, limits: &Limits) -> Result<Picture, Error> {
-    let error = |error: image::ImageError| undecodable(format, &error);
-    let mut decoder =
-        ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(error)?;
-    let (width, height) = decoder.dimensions();
-    limits.check_pixels(width, height)?;
-    // The decoder's own pixels, and their copy in RGB (or RGBA) where they are of another kind.
-    let pixels = u64::from(width) * u64::from(height);
-    limits.check_memory(decoder.total_bytes().saturating_add(pixels * 4))?;
-    let mut inner = image::Limits::no_limits();
-    inner.max_alloc = Some(limits.max_memory);
-    decoder.set_limits(inner).map_err(error)?;
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let image = DynamicImage::from_decoder(decoder).map_err(error)?;
-    Ok(Picture::upright(over_white(image), (width, height), orientation))
+/// A picture that `image` decodes, as a whole.
+pub(crate) struct Other<'a> {
+    decoder: Box<dyn ImageDecoder + 'a>,
+    format: ImageFormat,
+    orientation: Orientation,
+    memory: u64,
+}
+
+impl<'a> Other<'a> {
+    fn open(
+        bytes: &'a [u8],
+        format: ImageFormat,
+        limits: &Limits,
+        spec: &Spec,
+    ) -> Result<Other<'a>, Error> {
+        let error = |error: image::ImageError| undecodable(format, &error);
+        let mut decoder =
+            ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(error)?;
+        let (width, height) = decoder.dimensions();
+        limits.check_pixels(width, height)?;
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        // The decoder's own pixels, and their copy in RGB (or RGBA) where they are of another kind.
+        let pixels = u64::from(width) * u64::from(height);
+        let memory = decoder
+            .total_bytes()
+            .saturating_add(pixels * 4)
+            .saturating_add(Passes::memory(spec, (width, height), orientation));
+        limits.check_memory(memory)?;
+        let mut inner = image::Limits::no_limits();
+        inner.max_alloc = Some(limits.max_memory);
+        decoder.set_limits(inner).map_err(error)?;
+        Ok(Other { decoder: Box::new(decoder), format, orientation, memory })
+    }
+
+    fn resample(self, spec: &Spec) -> Result<Passes, Error> {
+        let image = DynamicImage::from_decoder(self.decoder)
+            .map_err(|error| undecodable(self.format, &error))?;
+        let mut pixels = over_white(image);
+        let size = pixels.dimensions();
+        let mut passes = Passes::new(spec, size, size, self.orientation);
+        passes.push(&mut pixels);
+        Ok(passes)
+    }
 }
 
 /// Lays transparent pixels over white.

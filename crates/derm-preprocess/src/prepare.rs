@@ -1,8 +1,7 @@
-//! From a picture to the tensor: fit, resample, normalise.
+//! From a picture's bytes to the network's input.
 
-use crate::{ChannelOrder, Filter, Picture, Spec};
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use crate::decode::Source;
+use crate::{ChannelOrder, Error, Limits, Spec};
 use image::RgbImage;
 use serde::Serialize;
 
@@ -20,23 +19,35 @@ pub struct Region {
 }
 
 /// A picture as the network gets it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Prepared {
     /// Its pixels, `width` x `height` of the spec.
     pub view: RgbImage,
     /// Where in the picture they are from.
     pub region: Region,
+    /// Size of the whole picture, upright: width, height.
+    pub full_size: (u32, u32),
 }
 
 impl Spec {
-    /// Resizes and crops a picture.
-    pub fn prepare(&self, picture: &Picture) -> Prepared {
-        let region = self.region(picture.pixels.width(), picture.pixels.height());
-        let view = self.resample(&picture.pixels, region);
-        Prepared { view, region }
+    /// Decodes a picture, turns it upright, resizes and crops it.
+    ///
+    /// # Errors
+    /// Every [`Error`]; the limits are checked before memory is taken.
+    pub fn prepare(&self, bytes: &[u8], limits: &Limits) -> Result<Prepared, Error> {
+        Ok(Source::open(bytes, limits, self)?.resample(self)?.finish())
     }
 
-    fn region(&self, width: u32, height: u32) -> Region {
+    /// Bytes that [`Spec::prepare`] will hold at once, beside the file's own, as the header tells.
+    /// Nothing is decoded.
+    ///
+    /// # Errors
+    /// As [`Spec::prepare`], but for damage that only decoding finds.
+    pub fn memory_needed(&self, bytes: &[u8], limits: &Limits) -> Result<u64, Error> {
+        Ok(Source::open(bytes, limits, self)?.memory(self))
+    }
+
+    pub(crate) fn region(&self, width: u32, height: u32) -> Region {
         // The cut's offset is a whole number of resized pixels, as `center_crop` after `resize`.
         let (resized_width, resized_height) = self.resized_size(width, height);
         let offset = |resized: f64, side: u32| ((resized - f64::from(side)) / 2.0).floor();
@@ -46,29 +57,6 @@ impl Spec {
             width: f64::from(self.width) / resized_width,
             height: f64::from(self.height) / resized_height,
         }
-    }
-
-    /// Resizes the region, and a margin around it, so that pixels near its edges see beyond it as
-    /// they do when the whole picture is resized and then cut; then cuts the margin off.
-    fn resample(&self, pixels: &RgbImage, region: Region) -> RgbImage {
-        let (filter, support) = match self.filter {
-            Filter::Bilinear => (FilterType::Bilinear, 1.0),
-            Filter::Bicubic => (FilterType::CatmullRom, 2.0),
-        };
-        let across = Window::new(pixels.width(), self.width, region.left, region.width, support);
-        let down = Window::new(pixels.height(), self.height, region.top, region.height, support);
-        // Two calls, since Pillow resizes rows first, rounds, and then resizes columns; one call
-        // would do it the other way round and differ by several grey levels at hard edges.
-        let rows = (0.0, f64::from(pixels.height()));
-        let rows_done =
-            resize(pixels, across.source, rows, (across.length, pixels.height()), filter);
-        let columns = (0.0, f64::from(across.length));
-        let target = resize(&rows_done, columns, down.source, (across.length, down.length), filter);
-        if target.dimensions() == (self.width, self.height) {
-            return target;
-        }
-        image::imageops::crop_imm(&target, across.margin, down.margin, self.width, self.height)
-            .to_image()
     }
 
     /// Writes the network's input for a prepared picture: rows, columns, channels, whatever the
@@ -87,56 +75,6 @@ impl Spec {
                 let value = f32::from(pixel[order[place]]);
                 to[place] = (value * self.scale - self.mean[place]) / self.std[place];
             }
-        }
-    }
-}
-
-/// Resizes the rectangle at `across` x `down` (start and length, in pixels) to `size`.
-fn resize(
-    pixels: &RgbImage,
-    across: (f64, f64),
-    down: (f64, f64),
-    size: (u32, u32),
-    filter: FilterType,
-) -> RgbImage {
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(filter))
-        .crop(across.0, down.0, across.1, down.1);
-    let source = ImageRef::new(pixels.width(), pixels.height(), pixels.as_raw(), PixelType::U8x3)
-        .expect("an RGB image holds three bytes a pixel");
-    let mut target = Image::new(size.0, size.1, PixelType::U8x3);
-    Resizer::new()
-        .resize(&source, &mut target, &options)
-        .expect("both are RGB and the rectangle lies inside the picture");
-    RgbImage::from_raw(size.0, size.1, target.into_vec()).expect("the target was made at this size")
-}
-
-/// One axis of the resized picture, from a little before the region to a little after it.
-struct Window {
-    /// Start and length, in source pixels.
-    source: (f64, f64),
-    /// In resized pixels, margins included.
-    length: u32,
-    /// Resized pixels before the region.
-    margin: u32,
-}
-
-impl Window {
-    /// `start` and `share` are the region's place on the axis (0..=1); `side` its length in
-    /// resized pixels; `support` the filter's reach, in the larger of the two kinds of pixels.
-    fn new(source: u32, side: u32, start: f64, share: f64, support: f64) -> Window {
-        let source = f64::from(source);
-        let resized = (f64::from(side) / share).round();
-        let scale = resized / source;
-        let reach = (support * scale.max(1.0)).ceil() + 1.0;
-        let first = (start * resized).round();
-        let begin = (first - reach).max(0.0);
-        let end = (first + f64::from(side) + reach).min(resized);
-        let source_start = begin / scale;
-        Window {
-            source: (source_start, ((end - begin) / scale).min(source - source_start)),
-            length: (end - begin) as u32,
-            margin: (first - begin) as u32,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use derm_preprocess::{Error, Limits, Spec, decode, dimensions};
+use derm_preprocess::{Error, Limits, Spec, dimensions};
 use proptest::prelude::*;
 
 fn bytes(name: &str) -> Vec<u8> {
@@ -10,7 +10,7 @@ fn bytes(name: &str) -> Vec<u8> {
 }
 
 fn decoded(bytes: &[u8], limits: &Limits) -> Result<(u32, u32), Error> {
-    decode(bytes, limits, &Spec::square(224)).map(|picture| picture.full_size)
+    Spec::square(224).prepare(bytes, limits).map(|prepared| prepared.full_size)
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn extreme_shapes_are_prepared() {
             .write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png)
             .unwrap();
         let spec = Spec::square(64);
-        let prepared = spec.prepare(&decode(&png, &Limits::default(), &spec).unwrap());
+        let prepared = spec.prepare(&png, &Limits::default()).unwrap();
         assert!(prepared.view.pixels().all(|pixel| pixel.0 == [10, 20, 30]));
     }
 }

@@ -6,9 +6,10 @@ use crate::{
 };
 use derm_gradcam::{Evaluation, Explainer, blend, encode_png, transparent};
 use derm_model::{Lazy, Precision, Settings, Workers};
-use derm_preprocess::{Prepared, RgbImage, decode};
+use derm_preprocess::{Prepared, RgbImage};
 use std::num::NonZeroUsize;
 use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How a [`Classifier`] behaves.
@@ -59,6 +60,7 @@ pub struct Classifier {
     manifest: Manifest,
     limits: Limits,
     settings: Settings,
+    footprint: Arc<OnceLock<Footprint>>,
     loaded: Lazy<Loaded, derm_model::Error>,
 }
 
@@ -79,6 +81,15 @@ impl Drop for ReleaseOnDrop {
     }
 }
 
+/// What a model takes, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    /// The packed weights.
+    pub weights: usize,
+    /// What one inference takes at most.
+    pub arena: usize,
+}
+
 /// What [`Classifier::check`] found out.
 #[derive(Debug, Clone)]
 pub struct Checked {
@@ -86,6 +97,8 @@ pub struct Checked {
     pub load: Duration,
     /// How long one inference takes.
     pub infer: Duration,
+    /// What the model takes.
+    pub footprint: Footprint,
     /// Why there are no heatmaps, if there are none.
     pub unexplained: Option<String>,
 }
@@ -102,18 +115,25 @@ impl Classifier {
             workers: Workers::new(options.threads.get()),
             ..Settings::default()
         };
+        let footprint = Arc::new(OnceLock::new());
         let load = {
             let (source, settings) = (source.clone(), settings.clone());
+            let known = Arc::clone(&footprint);
             move || {
                 let explainer = Explainer::load(&source, &Layer::Last, &settings)?;
-                // What only loading needed: the file's copy, tensors before packing.
+                // What only loading needed: the graph, tensors before packing.
                 derm_memstat::release_freed();
+                let plan = explainer.plan();
+                known.get_or_init(|| Footprint {
+                    weights: plan.weight_bytes(),
+                    arena: plan.arena_bytes(),
+                });
                 Ok(Loaded { explainer, _release: ReleaseOnDrop })
             }
         };
         let uses = move || options.reload.map(Reload::draw);
         let loaded = Lazy::new(load, uses);
-        Ok(Classifier { source, manifest, limits: options.limits, settings, loaded })
+        Ok(Classifier { source, manifest, limits: options.limits, settings, footprint, loaded })
     }
 
     /// The model's manifest.
@@ -141,6 +161,35 @@ impl Classifier {
         self.loaded.unload_if_idle(idle)
     }
 
+    /// Gives back what is only kept for a next prediction: arenas, and the heap's free pages.
+    /// Call it when no prediction is expected soon.
+    pub fn release_idle(&self) {
+        self.loaded.peek(|loaded| loaded.explainer.plan().release_idle());
+        derm_memstat::release_freed();
+    }
+
+    /// What the model takes; known once it has been loaded, also after it was unloaded again.
+    pub fn footprint(&self) -> Option<Footprint> {
+        self.footprint.get().copied()
+    }
+
+    /// Bytes of the arenas that are kept for a next prediction.
+    pub fn idle_bytes(&self) -> usize {
+        self.loaded.peek(|loaded| loaded.explainer.plan().idle_bytes()).unwrap_or(0)
+    }
+
+    /// Bytes that classifying this picture will hold at once beside its own bytes and the model's
+    /// arena, as the picture's header tells. Nothing is decoded.
+    ///
+    /// # Errors
+    /// [`Error::Picture`], but for damage that only decoding finds.
+    pub fn memory_needed(&self, bytes: &[u8]) -> Result<u64, Error> {
+        let spec = &self.manifest.input;
+        let pixels = u64::from(spec.width) * u64::from(spec.height);
+        // Decoding is over when the heatmap is drawn: picture, overlay (RGBA), PNG, its base64.
+        Ok(spec.memory_needed(bytes, &self.limits)?.max(pixels * 12))
+    }
+
     /// Loads the model and runs it once, on an input of zeros.
     ///
     /// # Errors
@@ -152,7 +201,9 @@ impl Classifier {
         let start = Instant::now();
         loaded.explainer.run(|input| input.fill(0.0))?;
         let unexplained = loaded.explainer.why_not().map(ToString::to_string);
-        Ok(Checked { load, infer: start.elapsed(), unexplained })
+        let plan = loaded.explainer.plan();
+        let footprint = Footprint { weights: plan.weight_bytes(), arena: plan.arena_bytes() };
+        Ok(Checked { load, infer: start.elapsed(), footprint, unexplained })
     }
 
     /// Classifies the picture in `bytes`. Waits at most until `deadline` for the model; what has
@@ -166,28 +217,14 @@ impl Classifier {
         request: &Request,
         deadline: Instant,
     ) -> Result<Report, Error> {
-        let report = self.classify_now(bytes, request, deadline);
-        derm_memstat::release_freed();
-        report
-    }
-
-    fn classify_now(
-        &self,
-        bytes: &[u8],
-        request: &Request,
-        deadline: Instant,
-    ) -> Result<Report, Error> {
         let mut timings = Timings::default();
         let class = self.class_to_explain(request)?;
         if Instant::now() >= deadline {
             return Err(Error::TimedOut);
         }
         let spec = &self.manifest.input;
-        let picture = timed(&mut timings.decode, || decode(bytes, &self.limits, spec))?;
-        let size = picture.full_size;
-        let prepared = timed(&mut timings.resize, || spec.prepare(&picture));
-        drop(picture);
-        let Prepared { view, region } = prepared;
+        let prepared = timed(&mut timings.decode, || spec.prepare(bytes, &self.limits))?;
+        let Prepared { view, region, full_size: size } = prepared;
 
         let layer = request.explain.as_ref().map_or(&Layer::Last, |explain| &explain.layer);
         let explainer = timed(&mut timings.load, || self.explainer(layer, deadline))?;

@@ -5,7 +5,7 @@ mod error;
 mod report;
 mod request;
 
-pub use classifier::{Checked, Classifier, Options, Reload};
+pub use classifier::{Checked, Classifier, Footprint, Options, Reload};
 pub use derm_gradcam::{Colormap, Layer};
 pub use derm_memstat as memory;
 pub use derm_model::{Precision, Class, Manifest, ModelSource};

@@ -40,10 +40,8 @@ pub struct Explanation {
 /// How long each step took; zero for steps that were not taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timings {
-    /// Bytes to pixels.
+    /// Bytes to the pixels that the network sees: decoding and resizing go hand in hand.
     pub decode: Duration,
-    /// Pixels to the input tensor.
-    pub resize: Duration,
     /// Waiting for the model to be there, loading it where it was not.
     pub load: Duration,
     /// The network.

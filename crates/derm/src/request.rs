@@ -10,6 +10,13 @@ pub struct Request {
     pub explain: Option<Explain>,
 }
 
+impl Request {
+    /// Whether a layer other than the last is asked for: that takes a plan of its own.
+    pub fn names_a_layer(&self) -> bool {
+        self.explain.as_ref().is_some_and(|explain| explain.layer != Layer::Last)
+    }
+}
+
 /// Which heatmap is wanted, and how it is drawn.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explain {

@@ -12,12 +12,31 @@ pub(crate) struct Answer {
     memory: Memory,
     model_loaded: bool,
     gradcam_enabled: bool,
+    budget: Budget,
     /// How often the model was loaded.
     model_loads: u64,
     predictions: u64,
     running: usize,
     waiting: usize,
     uptime_seconds: u64,
+}
+
+/// How MEMORY_BUDGET_MB is used, all in MiB.
+#[derive(Serialize)]
+struct Budget {
+    budget_mb: f64,
+    /// What inferences share, beside the weights.
+    available_mb: f64,
+    /// What they have reserved now, and most ever.
+    reserved_mb: f64,
+    high_water_mb: f64,
+    /// Compressed pictures of requests that run or wait.
+    uploads_mb: f64,
+    /// The packed weights, and one inference's arena; null before the model was ever loaded.
+    weights_mb: Option<f64>,
+    arena_mb: Option<f64>,
+    /// Arenas that are kept for a next prediction.
+    idle_arenas_mb: f64,
 }
 
 /// All in MiB.
@@ -41,6 +60,7 @@ pub(crate) async fn memory(state: Data<State>) -> Json<Answer> {
         memory: in_mib(usage, limit),
         model_loaded: state.classifier.is_loaded(),
         gradcam_enabled: state.config.enable_gradcam,
+        budget: budget(&state),
         model_loads: state.classifier.times_loaded(),
         predictions: state.predictions.load(Relaxed),
         running: state.permits.running(),
@@ -49,8 +69,27 @@ pub(crate) async fn memory(state: Data<State>) -> Json<Answer> {
     })
 }
 
+fn mib(bytes: usize) -> f64 {
+    (bytes as f64 / MIB * 100.0).round() / 100.0
+}
+
+fn budget(state: &State) -> Budget {
+    let reserved = state.permits.reserved();
+    let footprint = state.classifier.footprint();
+    Budget {
+        budget_mb: mib(state.config.budget() as usize),
+        available_mb: mib(reserved.available),
+        reserved_mb: mib(reserved.inferences),
+        high_water_mb: mib(reserved.high_water),
+        uploads_mb: mib(reserved.uploads),
+        weights_mb: footprint.map(|footprint| mib(footprint.weights)),
+        arena_mb: footprint.map(|footprint| mib(footprint.arena)),
+        idle_arenas_mb: mib(state.classifier.idle_bytes()),
+    }
+}
+
 fn in_mib(usage: Usage, limit: Limit) -> Memory {
-    let mib = |bytes: u64| (bytes as f64 / MIB * 100.0).round() / 100.0;
+    let mib = |bytes: u64| mib(bytes as usize);
     Memory {
         rss_mb: mib(usage.rss),
         vms_mb: mib(usage.virtual_size),

@@ -1,7 +1,8 @@
-//! JPEG: decoded at reduced scale where the picture is far larger than the network's input.
+//! JPEGs that are not baseline: decoded as a whole, at reduced scale where the picture is far
+//! larger than the network's input.
 
-use crate::{Error, Limits, Picture, Spec};
-use image::RgbImage;
+use crate::resample::Passes;
+use crate::{Error, Limits, Spec};
 use image::metadata::Orientation;
 use jpeg_decoder::{CodingProcess, Decoder, ImageInfo, PixelFormat};
 
@@ -15,24 +16,49 @@ pub(crate) fn dimensions(bytes: &[u8]) -> Result<(u32, u32), Error> {
     Ok((info.width.into(), info.height.into()))
 }
 
-pub(crate) fn decode(bytes: &[u8], limits: &Limits, spec: &Spec) -> Result<Picture, Error> {
-    let mut decoder = Decoder::new(bytes);
-    let info = read_info(&mut decoder)?;
-    let full_size = (u32::from(info.width), u32::from(info.height));
-    limits.check_pixels(full_size.0, full_size.1)?;
+/// A JPEG that `jpeg_decoder` decodes.
+pub(crate) struct Whole<'a> {
+    decoder: Decoder<&'a [u8]>,
+    info: ImageInfo,
+    /// Width and height that it will be decoded at.
+    scaled: (u32, u32),
+}
 
-    let (width, height) = reduced_request(full_size, spec);
-    let (width, height) = decoder.scale(width, height).map_err(undecodable)?;
-    let needed = memory_needed(&info, (width.into(), height.into()));
-    limits.check_memory(needed)?;
-    decoder.set_max_decoding_buffer_size(usize::try_from(needed).unwrap_or(usize::MAX));
+impl<'a> Whole<'a> {
+    pub(super) fn open(bytes: &'a [u8], limits: &Limits, spec: &Spec) -> Result<Whole<'a>, Error> {
+        let mut decoder = Decoder::new(bytes);
+        let info = read_info(&mut decoder)?;
+        let full_size = (u32::from(info.width), u32::from(info.height));
+        limits.check_pixels(full_size.0, full_size.1)?;
+        let (width, height) = reduced_request(full_size, spec);
+        let (width, height) = decoder.scale(width, height).map_err(undecodable)?;
+        let whole = Whole { decoder, info, scaled: (width.into(), height.into()) };
+        limits.check_memory(whole.memory(spec))?;
+        Ok(whole)
+    }
 
-    let samples = decoder.decode().map_err(undecodable)?;
-    let orientation = decoder.exif_data().and_then(Orientation::from_exif_chunk);
-    let rgb = to_rgb(samples, info.pixel_format);
-    let pixels = RgbImage::from_raw(width.into(), height.into(), rgb)
-        .ok_or_else(|| reason("fewer pixels than the header announces"))?;
-    Ok(Picture::upright(pixels, full_size, orientation.unwrap_or(Orientation::NoTransforms)))
+    /// Bytes held at once. The orientation is only known after decoding; a turned picture needs
+    /// most.
+    pub(super) fn memory(&self, spec: &Spec) -> u64 {
+        decoding_memory(&self.info, self.scaled)
+            + Passes::memory(spec, self.scaled, Orientation::Rotate90)
+    }
+
+    pub(super) fn resample(mut self, spec: &Spec) -> Result<Passes, Error> {
+        let needed = decoding_memory(&self.info, self.scaled);
+        self.decoder.set_max_decoding_buffer_size(usize::try_from(needed).unwrap_or(usize::MAX));
+        let samples = self.decoder.decode().map_err(undecodable)?;
+        let orientation = self.decoder.exif_data().and_then(Orientation::from_exif_chunk);
+        let mut rgb = to_rgb(samples, self.info.pixel_format);
+        if rgb.len() as u64 != 3 * u64::from(self.scaled.0) * u64::from(self.scaled.1) {
+            return Err(reason("fewer pixels than the header announces"));
+        }
+        let full_size = (self.info.width.into(), self.info.height.into());
+        let orientation = orientation.unwrap_or(Orientation::NoTransforms);
+        let mut passes = Passes::new(spec, self.scaled, full_size, orientation);
+        passes.push(&mut rgb);
+        Ok(passes)
+    }
 }
 
 fn read_info(decoder: &mut Decoder<&[u8]>) -> Result<ImageInfo, Error> {
@@ -54,7 +80,7 @@ fn reduced_request((width, height): (u32, u32), spec: &Spec) -> (u16, u16) {
 
 /// Bytes held at once: the planes and the interleaved samples at the reduced size, their RGB
 /// copy, and for a progressive file all its coefficients (two bytes a sample, full size).
-fn memory_needed(info: &ImageInfo, (width, height): (u64, u64)) -> u64 {
+fn decoding_memory(info: &ImageInfo, (width, height): (u32, u32)) -> u64 {
     let channels = info.pixel_format.pixel_bytes() as u64;
     let coefficients = match info.coding_process {
         CodingProcess::DctProgressive => {
@@ -62,7 +88,7 @@ fn memory_needed(info: &ImageInfo, (width, height): (u64, u64)) -> u64 {
         }
         _ => 0,
     };
-    coefficients + width * height * (2 * channels + 3)
+    coefficients + u64::from(width) * u64::from(height) * (2 * channels + 3)
 }
 
 fn to_rgb(samples: Vec<u8>, format: PixelFormat) -> Vec<u8> {
@@ -90,6 +116,6 @@ fn undecodable(error: jpeg_decoder::Error) -> Error {
     Error::Undecodable { format: "JPEG", reason: error.to_string() }
 }
 
-fn reason(text: &str) -> Error {
+pub(super) fn reason(text: &str) -> Error {
     Error::Undecodable { format: "JPEG", reason: text.to_owned() }
 }
