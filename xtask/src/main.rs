@@ -3,6 +3,7 @@
 // A command-line tool talks to its user on stdout.
 #![allow(clippy::print_stdout)]
 
+mod cgroup;
 mod memtest;
 mod profile;
 mod quantize;

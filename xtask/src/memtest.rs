@@ -1,6 +1,11 @@
 //! Memory of the real server, state by state, beside the original application's.
 
+mod crowd;
+mod map;
+mod pictures;
+mod plot;
 mod report;
+mod soak;
 mod states;
 mod tests;
 
@@ -20,6 +25,30 @@ pub(crate) struct Arguments {
     /// Also write the figures as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Run the server in a control group with so much memory and let --clients ask
+    #[arg(long, value_name = "MIB", num_args = 0..=1, default_missing_value = "0")]
+    limit_mb: Option<u64>,
+    /// The same with so much of a core, as small instances have
+    #[arg(long, value_name = "SHARE")]
+    cpu: Option<f64>,
+    /// Clients at once, for --limit-mb and --cpu
+    #[arg(long, default_value_t = 64)]
+    clients: usize,
+    /// Requests in all, for --limit-mb and --cpu
+    #[arg(long, default_value_t = 2000)]
+    requests: usize,
+    /// Send so many requests and see whether memory grows
+    #[arg(long, value_name = "REQUESTS")]
+    soak: Option<usize>,
+    /// Load the model afresh so many times and see whether memory grows
+    #[arg(long, value_name = "LOADS")]
+    rounds: Option<usize>,
+    /// List what the resident memory consists of
+    #[arg(long)]
+    map: bool,
+    /// Also draw memory over time, one SVG for each model, into this folder
+    #[arg(long, value_name = "FOLDER")]
+    svg: Option<PathBuf>,
     /// Models and limits
     #[arg(long, value_name = "FILE", default_value = "xtask/memtest.toml")]
     config: PathBuf,
@@ -37,8 +66,13 @@ struct Config {
 #[serde(deny_unknown_fields)]
 struct Model {
     name: String,
-    /// `bundled`, or a graph of the zoo, filled, with float16 weights.
+    /// `bundled`, or a graph of the zoo, filled.
     source: String,
+    /// WEIGHTS: `file`, `f16` or `f32`. A graph of the zoo has float32 weights for `f32`.
+    #[serde(default = "as_in_file")]
+    weights: String,
+    /// MiB under which `--limit-mb` without a number runs it.
+    limit_mb: Option<u64>,
     /// Largest resident memory by state, MiB. States without one are only reported.
     #[serde(default)]
     limits: BTreeMap<String, f64>,
@@ -51,7 +85,9 @@ impl Model {
             return Ok(None);
         }
         if let Some(entry) = derm_zoo::entry(&self.source) {
-            return Ok(Some(entry.make_f16(&derm_zoo::folder())?.canonicalize()?));
+            let folder = derm_zoo::folder();
+            let made = if self.weights == "f32" { entry.make(&folder) } else { entry.make_f16(&folder) };
+            return Ok(Some(made?.canonicalize()?));
         }
         let path = Path::new(&self.source);
         if !path.exists() {
@@ -69,7 +105,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(path) => {
             let name = ModelSource::at(path).manifest()?.name;
             let source = path.display().to_string();
-            vec![Model { name, source, limits: BTreeMap::new() }]
+            let weights = as_in_file();
+            vec![Model { name, source, weights, limit_mb: None, limits: BTreeMap::new() }]
         }
         None => config.models,
     };
@@ -79,12 +116,21 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for model in &models {
         println!("== {} ({})", model.name, model.source);
         let path = model.path()?;
+        if arguments.is_special() {
+            passed &= arguments.special(&binary, model, path.as_deref())?;
+            continue;
+        }
         passed &= tests::run(&binary, path.as_deref())?;
-        let states = states::measure(&binary, path.as_deref())?;
+        let (states, samples) = states::measure(&binary, path.as_deref())?;
+        if let Some(folder) = &arguments.svg {
+            plot::write(folder, &model.name, &samples)?;
+        }
         passed &= report::within_limits(&states, &model.limits);
         measured.push((model.name.clone(), states));
     }
-    report::print(&measured);
+    if !measured.is_empty() {
+        report::print(&measured);
+    }
     if let Some(path) = &arguments.json {
         report::write_json(&measured, path)?;
     }
@@ -94,11 +140,44 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn as_in_file() -> String {
+    "file".to_owned()
+}
+
+impl Arguments {
+    /// Whether something else than the table is asked for.
+    fn is_special(&self) -> bool {
+        let crowd = self.limit_mb.is_some() || self.cpu.is_some();
+        crowd || self.soak.is_some() || self.rounds.is_some() || self.map
+    }
+
+    fn special(&self, binary: &Path, model: &Model, path: Option<&Path>) -> anyhow::Result<bool> {
+        let mut passed = true;
+        if self.limit_mb.is_some() || self.cpu.is_some() {
+            let limit_mb = match self.limit_mb {
+                Some(0) => model.limit_mb,
+                given => given,
+            };
+            let (clients, requests) = (self.clients, self.requests);
+            let crowd = crowd::Crowd { limit_mb, cpu: self.cpu, clients, requests };
+            passed &= crowd::run(binary, path, crowd)?;
+        }
+        if let Some(requests) = self.soak {
+            passed &= soak::run(binary, path, requests)?;
+        }
+        if let Some(rounds) = self.rounds {
+            passed &= soak::rounds(binary, path, rounds)?;
+        }
+        if self.map {
+            map::run(binary, path)?;
+        }
+        Ok(passed)
+    }
+}
+
 /// The environment that names the model.
 fn environment(model: Option<&Path>) -> Vec<(&'static str, String)> {
     let path = model.map(|path| ("MODEL_PATH", path.display().to_string()));
     path.into_iter().chain([("MAX_REQUESTS", "0".to_owned())]).collect()
 }
 
-/// An 800x600 JPEG, drawn.
-const PICTURE: &[u8] = include_bytes!("../../bins/derm-server/src/page/example.jpg");

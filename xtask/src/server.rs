@@ -1,5 +1,6 @@
 //! The real server as a process of its own, for commands that measure it.
 
+use crate::cgroup::Cgroup;
 use anyhow::{Context, bail, ensure};
 use derm::memory::{Usage, usage_of};
 use std::io::{Read, Write};
@@ -40,9 +41,28 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
 impl Server {
     /// Starts the binary with a clean environment and these variables.
     pub(crate) fn start(binary: &Path, environment: &[(&str, String)]) -> anyhow::Result<Server> {
+        Server::start_in(binary, environment, None)
+    }
+
+    /// As [`Server::start`], in a control group.
+    pub(crate) fn start_in(
+        binary: &Path,
+        environment: &[(&str, String)],
+        group: Option<&Cgroup>,
+    ) -> anyhow::Result<Server> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let start = Instant::now();
-        let child = Command::new(binary)
+        let mut command = match group {
+            None => Command::new(binary),
+            Some(group) => {
+                // A shell joins the group and becomes the server.
+                let mut shell = Command::new("/bin/sh");
+                let script = r#"exe=$1; shift; for door; do echo $$ > "$door"; done; exec "$exe""#;
+                shell.args(["-c", script, "sh"]).arg(binary).args(group.doors());
+                shell
+            }
+        };
+        let child = command
             .env_clear()
             .env("HOST", "127.0.0.1")
             .env("PORT", port.to_string())
@@ -62,6 +82,11 @@ impl Server {
         }
         server.start = start.elapsed();
         Ok(server)
+    }
+
+    /// The process's number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// The kernel's own figures for the process.

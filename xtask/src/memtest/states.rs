@@ -1,61 +1,89 @@
 //! Resident memory in each state, from the kernel (`VmRSS`, `VmHWM`).
 
-use super::{PICTURE, environment};
+use super::environment;
+use super::pictures::{EXAMPLE, tiny, twelve_megapixels};
 use crate::server::Server;
 use anyhow::ensure;
-use derm::memory::MIB;
+use derm::memory::{MIB, usage_of};
 use std::path::Path;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 /// State -> MiB, in the order of the table.
 pub(crate) type States = Vec<(&'static str, f64)>;
 
-pub(crate) fn measure(binary: &Path, model: Option<&Path>) -> anyhow::Result<States> {
+/// Memory over time, and when each state began.
+pub(crate) struct Samples {
+    /// Seconds, MiB.
+    pub(crate) points: Vec<(f64, f64)>,
+    pub(crate) marks: Vec<(f64, &'static str)>,
+}
+
+pub(crate) fn measure(binary: &Path, model: Option<&Path>) -> anyhow::Result<(States, Samples)> {
     let mut variables = environment(model);
     variables.push(("MODEL_IDLE_SECONDS", "3".to_owned()));
+    let start = Instant::now();
     let server = Server::start(binary, &variables)?;
+    let done = AtomicBool::new(false);
+    let mut marks = Vec::new();
+    std::thread::scope(|scope| {
+        let points = scope.spawn(|| {
+            let mut points = Vec::new();
+            while !done.load(Relaxed) {
+                if let Some(usage) = usage_of(server.id()) {
+                    points.push((start.elapsed().as_secs_f64(), usage.rss as f64 / MIB));
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            points
+        });
+        let mark = |name| marks.push((start.elapsed().as_secs_f64(), name));
+        let states = states(&server, mark);
+        done.store(true, Relaxed);
+        let points = points.join().unwrap_or_default();
+        Ok((states?, Samples { points, marks }))
+    })
+}
+
+fn states(server: &Server, mut mark: impl FnMut(&'static str)) -> anyhow::Result<States> {
     let now = || -> anyhow::Result<f64> { Ok(server.usage()?.rss as f64 / MIB) };
-    let peak = || -> anyhow::Result<f64> { Ok(server.usage()?.peak as f64 / MIB) };
-    let predict = |query: &str| -> anyhow::Result<()> {
-        let answer = server.post(&format!("/predict/?{query}"), "image/jpeg", PICTURE)?;
+    let predict = |query: &str, kind: &str, picture: &[u8]| -> anyhow::Result<f64> {
+        server.reset_peak()?;
+        let answer = server.post(&format!("/predict/?{query}"), kind, picture)?;
         ensure!(answer.status == 200, "{}", String::from_utf8_lossy(&answer.body));
-        Ok(())
+        Ok(server.usage()?.peak as f64 / MIB)
     };
-    let wait = |seconds: u64| std::thread::sleep(Duration::from_secs(seconds));
+    let wait = || std::thread::sleep(Duration::from_secs(1));
+    let large = twelve_megapixels()?;
     ensure!(server.get("/health/")?.status == 200, "not healthy");
 
+    mark("idle");
     let mut states = vec![("idle", now()?)];
-    server.reset_peak()?;
     // The first prediction loads; a picture of one place keeps preprocessing out of the peak.
-    let tiny = tiny_picture()?;
-    let answer = server.post("/predict/?gradcam=false", "image/bmp", &tiny)?;
-    ensure!(answer.status == 200, "{}", String::from_utf8_lossy(&answer.body));
-    let loading = peak()?;
-    wait(1);
+    mark("load");
+    let loading = predict("gradcam=false", "image/bmp", &tiny()?)?;
+    wait();
     states.push(("loaded", now()?));
     states.push(("peak while loading", loading));
-    server.reset_peak()?;
-    predict("gradcam=false")?;
-    states.push(("peak while predicting", peak()?));
-    server.reset_peak()?;
-    predict("gradcam=true")?;
-    states.push(("peak with Grad-CAM", peak()?));
-    wait(1);
+    mark("predict");
+    states.push(("peak while predicting", predict("gradcam=false", "image/jpeg", EXAMPLE)?));
+    wait();
+    mark("Grad-CAM");
+    states.push(("peak with Grad-CAM", predict("gradcam=true", "image/jpeg", EXAMPLE)?));
+    wait();
     states.push(("1 s after", now()?));
+    mark("12 megapixels");
+    let peak = predict("gradcam=true", "image/jpeg", &large)?;
+    states.push(("peak, 12 megapixels, Grad-CAM", peak));
     for _ in 0..100 {
-        wait(1);
+        wait();
         if server.memory()?["model_loaded"] == false {
             break;
         }
     }
+    mark("unloaded");
     ensure!(server.memory()?["model_loaded"] == false, "an idle model was not unloaded");
     states.push(("unloaded", now()?));
+    wait();
     Ok(states)
-}
-
-/// A BMP of one pixel.
-fn tiny_picture() -> anyhow::Result<Vec<u8>> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    image::RgbImage::new(1, 1).write_to(&mut bytes, image::ImageFormat::Bmp)?;
-    Ok(bytes.into_inner())
 }

@@ -1,7 +1,8 @@
 //! The six tests of the original application's memory suite, against real memory: it tested its
 //! own flags and passed while the process needed 1.3 GB.
 
-use super::{PICTURE, environment};
+use super::environment;
+use super::pictures::EXAMPLE as PICTURE;
 use crate::server::Server;
 use anyhow::ensure;
 use derm::memory::MIB;

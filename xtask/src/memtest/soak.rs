@@ -1,0 +1,109 @@
+//! Does it grow? Many requests, and many loads.
+
+use super::environment;
+use super::pictures::{EXAMPLE, tiny};
+use crate::server::Server;
+use anyhow::ensure;
+use derm::memory::MIB;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Most that resident memory may change, KiB for 1,000 requests.
+const SLOPE: f64 = 1.0;
+/// Most that a hundred loads may add, MiB.
+const GROWTH: f64 = 2.0;
+/// Requests between two looks.
+const STEP: usize = 100;
+
+/// Sends `requests` and fits a line to the resident memory of the last three quarters; tells
+/// whether it is level.
+pub(crate) fn run(binary: &Path, model: Option<&Path>, requests: usize) -> anyhow::Result<bool> {
+    let server = Server::start(binary, &environment(model))?;
+    let mut points = Vec::new();
+    for number in 0..requests {
+        predict(&server, EXAMPLE, if number % 2 == 0 { "gradcam=true" } else { "gradcam=false" })?;
+        if number % STEP == STEP - 1 {
+            points.push((number as f64 / 1000.0, server.usage()?.rss as f64 / 1024.0));
+        }
+    }
+    let kept = &points[points.len() / 4..];
+    let slope = theil_sen(kept);
+    println!(
+        "soak: {requests} requests, resident memory changes by {slope:+.3} KiB for 1,000 requests \
+         ({:.1} MiB at the end)",
+        points.last().map_or(0.0, |point| point.1 / 1024.0)
+    );
+    Ok(slope.abs() <= SLOPE)
+}
+
+/// The median of the slopes of all pairs (Theil 1950, Sen 1968): outliers do not move it.
+fn theil_sen(points: &[(f64, f64)]) -> f64 {
+    let mut slopes: Vec<f64> = points
+        .iter()
+        .enumerate()
+        .flat_map(|(i, a)| points[..i].iter().map(move |b| (a.1 - b.1) / (a.0 - b.0)))
+        .collect();
+    slopes.sort_by(f64::total_cmp);
+    slopes.get(slopes.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// Loads the model afresh for each of `rounds` requests; tells whether memory stays, and whether
+/// two plans were never held at once.
+pub(crate) fn rounds(binary: &Path, model: Option<&Path>, rounds: usize) -> anyhow::Result<bool> {
+    let mut variables = environment(model);
+    variables.retain(|(name, _)| *name != "MAX_REQUESTS");
+    variables.extend([("MAX_REQUESTS", "1".to_owned()), ("MAX_REQUESTS_JITTER", "0".to_owned())]);
+    let server = Server::start(binary, &variables)?;
+    let pixel = tiny()?;
+    let ask = || predict(&server, &pixel, "gradcam=false");
+    let settled = || -> anyhow::Result<f64> {
+        std::thread::sleep(Duration::from_millis(700));
+        Ok(server.usage()?.rss as f64 / MIB)
+    };
+    // The first rounds warm the heap.
+    for _ in 0..5 {
+        ask()?;
+    }
+    let (first, one) = (settled()?, server.usage()?.peak);
+    for _ in 0..rounds {
+        ask()?;
+    }
+    // And from two sides at once.
+    let failed = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| (0..10).for_each(|_| failed.fetch_or(ask().is_err(), Relaxed).then_some(()).unwrap_or(())));
+        }
+    });
+    ensure!(!failed.load(Relaxed), "a prediction failed while the model was loaded afresh");
+    let (last, most) = (settled()?, server.usage()?.peak);
+    let loads = server.memory()?["model_loads"].clone();
+    let weights = server.memory()?["budget"]["weights_mb"].as_f64().unwrap_or(0.0);
+    println!(
+        "rounds: {loads} loads, {first:.1} MiB unloaded after 5, {last:.1} MiB at the end; \
+         peak {:.1} MiB, then {:.1} MiB (weights {weights:.1} MiB)",
+        one as f64 / MIB,
+        most as f64 / MIB
+    );
+    let one_plan = (most as f64 - one as f64) / MIB < (weights / 2.0).max(4.0);
+    Ok(last - first <= GROWTH && one_plan)
+}
+
+fn predict(server: &Server, picture: &[u8], query: &str) -> anyhow::Result<()> {
+    let answer = server.post(&format!("/predict/?{query}"), "application/octet-stream", picture)?;
+    ensure!(answer.status == 200, "{}", String::from_utf8_lossy(&answer.body));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slope_of_a_line_survives_an_outlier() {
+        let mut points: Vec<(f64, f64)> = (0..50).map(|i| (f64::from(i), 3.0 * f64::from(i))).collect();
+        points[20].1 = 1e6;
+        assert!((theil_sen(&points) - 3.0).abs() < 1e-9);
+    }
+}
