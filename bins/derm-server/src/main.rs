@@ -132,6 +132,8 @@ async fn serve(config: Config, classifier: derm::Classifier) -> anyhow::Result<(
     for address in server.addrs() {
         tracing::info!(%address, model = state.classifier.manifest().name, "listening");
     }
+    // What only starting needed.
+    derm::memory::release_file_pages();
     server.run().await?;
     tracing::info!("stopped");
     Ok(())

@@ -18,11 +18,22 @@ pub enum Layer {
     Named(String),
 }
 
+impl Layer {
+    /// The name, if it goes by one.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Layer::Last => None,
+            Layer::Named(name) => Some(name),
+        }
+    }
+}
+
 /// A model that predicts and, where its graph allows, explains.
 #[derive(Debug)]
 pub struct Explainer {
-    trunk: Plan,
-    /// The head and the target's axes, or why there is none; the trunk then is the whole graph.
+    /// The whole graph; hands out what the head's gradient needs.
+    plan: Plan,
+    /// The head and the target's axes, or why there is none.
     head: Result<(Head, SpatialAxes), Error>,
     manifest: Arc<Manifest>,
 }
@@ -47,19 +58,27 @@ impl Explainer {
         layer: &Layer,
         settings: &Settings,
     ) -> Result<Explainer, derm_model::Error> {
-        let name = match layer {
-            Layer::Last => None,
-            Layer::Named(name) => Some(name.as_str()),
-        };
-        let graph = Graph::load_keeping(source, name)?;
+        Explainer::new(Graph::load_keeping(source, layer.name())?, layer, settings)
+    }
+
+    /// Cuts a graph that was loaded with [`Graph::load_keeping`] and this layer's name.
+    ///
+    /// # Errors
+    /// Those of [`Plan::new`].
+    pub fn new(
+        graph: Graph,
+        layer: &Layer,
+        settings: &Settings,
+    ) -> Result<Explainer, derm_model::Error> {
+        let name = layer.name();
         let manifest = Arc::clone(graph.manifest());
         let head = cut(&graph, name);
         let outputs = match &head {
-            Ok((head, _)) => head.cuts().to_vec(),
+            Ok((head, _)) => head.cuts().iter().copied().chain(head.values()).collect(),
             Err(_) => graph.typed().output_outlets().map_err(unreadable)?[..1].to_vec(),
         };
-        let trunk = Plan::new(&graph.with_outputs(&outputs)?, settings)?;
-        Ok(Explainer { trunk, head, manifest })
+        let plan = Plan::new(&graph.with_outputs(&outputs)?, settings)?;
+        Ok(Explainer { plan, head, manifest })
     }
 
     /// The model's manifest.
@@ -72,9 +91,9 @@ impl Explainer {
         self.head.as_ref().err()
     }
 
-    /// The plan of everything before the target layer.
+    /// The plan that predicts.
     pub fn plan(&self) -> &Plan {
-        &self.trunk
+        &self.plan
     }
 
     /// Predicts. `fill` writes the picture: rows, columns, channels.
@@ -83,15 +102,11 @@ impl Explainer {
     /// [`derm_model::Error::Run`].
     pub fn run(&self, fill: impl FnOnce(&mut [f32])) -> Result<Evaluation, derm_model::Error> {
         let failed = |error: TractError| derm_model::Error::Run(format!("{error:#}"));
-        let outputs = self.trunk.run(fill)?;
+        let outputs = self.plan.run(fill)?;
         let outputs: Vec<Arc<Tensor>> = outputs.into_iter().map(Arc::new).collect();
-        let (cuts, values) = match &self.head {
-            Ok((head, _)) => {
-                let values = head.evaluate(&outputs).map_err(failed)?;
-                (outputs, values)
-            }
-            Err(_) => (Vec::new(), outputs),
-        };
+        let count = self.head.as_ref().map_or(0, |(head, _)| head.cuts().len());
+        let mut cuts = outputs;
+        let values = cuts.split_off(count);
         let last = values.last().expect("a graph has an output");
         let scores = last.to_plain_array_view::<f32>().map_err(failed)?.iter().copied().collect();
         Ok(Evaluation { scores, cuts, values })

@@ -1,5 +1,5 @@
-//! The part of the graph from the target layer to the scores: evaluated operator by operator,
-//! every value kept, and differentiated backwards (reverse-mode differentiation; Griewank and
+//! The part of the graph from the target layer to the scores, every value of which the plan hands
+//! out, differentiated backwards (reverse-mode differentiation; Griewank and
 //! Walther, *Evaluating Derivatives*, 2008, chapter 3).
 
 use crate::Error;
@@ -10,7 +10,6 @@ use ndarray::ArrayD;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::TractErrorContext;
 use tract_onnx::tract_core::ops::TypedOp;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::nn::{Sigmoid, Softmax};
@@ -28,6 +27,7 @@ enum Operand {
 #[derive(Debug)]
 struct Step {
     op: Box<dyn TypedOp>,
+    outlet: OutletId,
     operands: Vec<Operand>,
     rule: Rule,
 }
@@ -81,7 +81,7 @@ impl Head {
                 head.logits = head.steps.len();
             }
             steps_by_node.insert(id, head.steps.len());
-            head.steps.push(Step { op: node.op.clone(), operands, rule });
+            head.steps.push(Step { op: node.op.clone(), outlet: id.into(), operands, rule });
         }
         Ok(head)
     }
@@ -111,26 +111,13 @@ impl Head {
         &self.cuts
     }
 
-    /// The value of every step.
-    pub(crate) fn evaluate(&self, cuts: &[Arc<Tensor>]) -> TractResult<Vec<Arc<Tensor>>> {
-        let mut values: Vec<Arc<Tensor>> = Vec::with_capacity(self.steps.len());
-        for step in &self.steps {
-            let operands = step
-                .operands
-                .iter()
-                .map(|operand| operand.value(cuts, &values).clone().into_tvalue())
-                .collect();
-            let outputs = step.op.eval_out_of_plan(operands)?;
-            let output = outputs
-                .and_then(|outputs| outputs.into_iter().next())
-                .with_context(|| format!("{} cannot be evaluated by itself", step.op.name()))?;
-            values.push(output.into_arc_tensor());
-        }
-        Ok(values)
+    /// The output of every step, in order.
+    pub(crate) fn values(&self) -> impl Iterator<Item = OutletId> + '_ {
+        self.steps.iter().map(|step| step.outlet)
     }
 
     /// d logit[class] / d target, of the target's shape. `values` are those of
-    /// [`Head::evaluate`] on the same `cuts`.
+    /// [`Head::values`] that belong to the same `cuts`.
     pub(crate) fn gradient(
         &self,
         cuts: &[Arc<Tensor>],

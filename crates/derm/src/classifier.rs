@@ -5,7 +5,7 @@ use crate::{
     Request, Timings,
 };
 use derm_gradcam::{Evaluation, Explainer, blend, encode_png, transparent};
-use derm_model::{Lazy, Precision, Settings, Workers};
+use derm_model::{Graph, Lazy, Precision, Settings, Workers};
 use derm_preprocess::{Prepared, RgbImage};
 use std::num::NonZeroUsize;
 use std::ops::Deref;
@@ -78,6 +78,7 @@ struct ReleaseOnDrop;
 impl Drop for ReleaseOnDrop {
     fn drop(&mut self) {
         derm_memstat::release_freed();
+        derm_memstat::release_file_pages();
     }
 }
 
@@ -120,9 +121,13 @@ impl Classifier {
             let (source, settings) = (source.clone(), settings.clone());
             let known = Arc::clone(&footprint);
             move || {
-                let explainer = Explainer::load(&source, &Layer::Last, &settings)?;
-                // What only loading needed: the graph, tensors before packing.
+                let graph = Graph::load(&source)?;
+                // Half of the loader's code has done its work before the weights come.
+                derm_memstat::release_file_pages();
+                let explainer = Explainer::new(graph, &Layer::Last, &settings)?;
+                // What only loading needed: the graph, and the code that made it.
                 derm_memstat::release_freed();
+                derm_memstat::release_file_pages();
                 let plan = explainer.plan();
                 known.get_or_init(|| Footprint {
                     weights: plan.weight_bytes(),
@@ -161,11 +166,12 @@ impl Classifier {
         self.loaded.unload_if_idle(idle)
     }
 
-    /// Gives back what is only kept for a next prediction: arenas, and the heap's free pages.
+    /// Gives back what is only kept for a next prediction: arenas, the heap's free pages, code.
     /// Call it when no prediction is expected soon.
     pub fn release_idle(&self) {
         self.loaded.peek(|loaded| loaded.explainer.plan().release_idle());
         derm_memstat::release_freed();
+        derm_memstat::release_file_pages();
     }
 
     /// What the model takes; known once it has been loaded, also after it was unloaded again.
