@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use derm_model::{Graph, Manifest, ModelSource, Plan, Settings};
+use derm_model::{Graph, Isa, Manifest, ModelSource, Plan, Precision, Settings, Workers};
 use std::path::Path;
 
 /// Largest difference of a probability, float32 and float16 files.
@@ -41,4 +41,37 @@ fn every_model_answers_as_onnxruntime_does() {
         }
     }
     assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// Float16 weights of a float32 file, several threads, and every instruction set of this machine
+/// (the portable one, too) give the same answer.
+#[test]
+fn other_settings_change_nothing() {
+    for name in ["efficientnet-lite0.opset13", "convnext-t.opset13"] {
+        let entry = derm_zoo::entry(name).unwrap();
+        let graph =
+            Graph::load(&ModelSource::at(entry.make(&derm_zoo::folder()).unwrap())).unwrap();
+        let output = graph.manifest().output;
+        let input = derm_zoo::picture(graph.manifest().input.shape());
+        let expected = output.probabilities(&golden(name, "scores"));
+        let mut plain = Plan::new(&graph, &Settings::default()).unwrap();
+        for isa in Isa::available() {
+            for (precision, threads, tolerance) in
+                [(Some(Precision::F32), 1, TOLERANCE), (Some(Precision::F16), 3, 1e-3)]
+            {
+                let settings = Settings { precision, isa, workers: Workers::new(threads) };
+                plain = Plan::new(&graph, &settings).unwrap();
+                let found = output.probabilities(&plain.scores(&input).unwrap());
+                for (a, b) in found.iter().zip(&expected) {
+                    assert!((a - b).abs() <= tolerance, "{name} {settings:?}: {a} {b}");
+                }
+            }
+        }
+        // A second run reads nothing that the first one left.
+        let (first, second) = (plain.scores(&input).unwrap(), plain.scores(&input).unwrap());
+        assert_eq!(first, second);
+        assert_eq!(plain.idle_bytes(), plain.arena_bytes());
+        plain.release_idle();
+        assert_eq!(plain.idle_bytes(), 0);
+    }
 }
