@@ -19,7 +19,7 @@ const LARGEST_UPLOADS: usize = 4;
 /// Requests that may wait at once, however small.
 const MAX_WAITING: usize = 512;
 /// Threads' stacks, connections, the allocator's gaps: what nobody asks for by name.
-const OVERHEAD: usize = 4 << 20;
+const OVERHEAD: usize = 8 << 20;
 
 /// What requests wait for.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl Permits {
         used: usize,
     ) -> Permits {
         let free = budget.saturating_sub(used + OVERHEAD);
-        let uploads = (LARGEST_UPLOADS * largest_upload).min(free / 3).max(largest_upload);
+        let uploads = (LARGEST_UPLOADS * largest_upload).min(free / 4).max(largest_upload);
         let all_uploads = uploads.div_ceil(BLOCK).min(Semaphore::MAX_PERMITS / 2);
         let memory = (free.saturating_sub(uploads) / BLOCK).clamp(1, u32::MAX as usize);
         Permits {

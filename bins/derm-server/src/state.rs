@@ -20,6 +20,8 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(config: Config, classifier: Classifier) -> State {
+        // What only starting needed does not count as used.
+        derm::memory::release_file_pages();
         State {
             classifier: Arc::new(classifier),
             permits: Permits::new(
@@ -55,9 +57,16 @@ pub(crate) fn keep_house(state: &Data<State>) {
             let used = state.permits.granted();
             let busy = state.permits.running() + state.permits.waiting() > 0;
             let short = state.classifier.is_loaded() && is_short();
-            if (used != tidied && !busy) || short {
-                tidied = used;
-                run(&state, |state| state.classifier.release_idle()).await;
+            if used != tidied {
+                // The heap's gaps go back under load, too; what the next prediction will use again
+                // stays until there is a pause.
+                tidied = if busy { tidied } else { used };
+                let all = !busy || short;
+                run(&state, move |state| match all {
+                    true => state.classifier.release_idle(),
+                    false => derm::memory::release_freed(),
+                })
+                .await;
             }
             if short && was_short && !busy && state.classifier.is_loaded() {
                 run(&state, |state| state.classifier.unload()).await;

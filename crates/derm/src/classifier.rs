@@ -166,10 +166,15 @@ impl Classifier {
         self.loaded.unload_if_idle(idle)
     }
 
-    /// Gives back what is only kept for a next prediction: arenas, the heap's free pages, code.
+    /// Gives the arenas back that are kept for a next prediction.
+    pub fn release_arenas(&self) {
+        self.loaded.peek(|loaded| loaded.explainer.plan().release_idle());
+    }
+
+    /// Gives back all that is only kept for a next prediction: arenas, the heap's free pages, code.
     /// Call it when no prediction is expected soon.
     pub fn release_idle(&self) {
-        self.loaded.peek(|loaded| loaded.explainer.plan().release_idle());
+        self.release_arenas();
         derm_memstat::release_freed();
         derm_memstat::release_file_pages();
     }

@@ -74,8 +74,9 @@ pub(crate) fn run(binary: &Path, model: Option<&Path>, crowd: Crowd) -> anyhow::
     );
     if let Some(mib) = crowd.limit_mb {
         println!(
-            "limit {mib} MiB: {:.1} MiB at most in the group, {} killed",
+            "limit {mib} MiB: {:.1} MiB at most in the group, {:.1} MiB resident, {} killed",
             counted.peak as f64 / MIB,
+            server.usage().map_or(0.0, |usage| usage.peak as f64 / MIB),
             counted.kills
         );
     }

@@ -59,13 +59,13 @@ pub(crate) fn mixed() -> anyhow::Result<Vec<Picture>> {
     let mut progressive = Vec::new();
     let mut encoder = jpeg_encoder::Encoder::new(&mut progressive, 85);
     encoder.set_progressive(true);
-    encoder.encode(&photograph(1200, 900)?, 1200, 900, jpeg_encoder::ColorType::Rgb)?;
+    encoder.encode(&photograph(800, 600)?, 800, 600, jpeg_encoder::ColorType::Rgb)?;
     let picture = |name, kind, bytes| Picture { name, kind, bytes };
     Ok(vec![
         picture("800x600 JPEG", "image/jpeg", EXAMPLE.to_vec()),
         picture("640x480 PNG", "image/png", encoded(640, 480, ImageFormat::Png)?),
         picture("224x224 BMP", "image/bmp", encoded(224, 224, ImageFormat::Bmp)?),
-        picture("1200x900 progressive JPEG", "image/jpeg", progressive),
+        picture("800x600 progressive JPEG", "image/jpeg", progressive),
         picture("4000x3000 JPEG", "image/jpeg", twelve_megapixels()?),
     ])
 }

@@ -60,6 +60,7 @@ async fn answer(
         Some(Footprint { arena, .. }) => Need::Bytes(picture_bytes + arena),
     };
     let mut permit = state.permits.inference(need, deadline).await?;
+    make_room(state);
     let shared = state.clone();
     // The permit goes with the work: a client that leaves does not make room for another
     // inference while its own still runs.
@@ -80,6 +81,17 @@ async fn answer(
     let manifest = state.classifier.manifest();
     let insisted = parameters.insists_on_gradcam();
     Ok(Answer::new(report, manifest, language.code(), insisted))
+}
+
+/// Arenas that are kept for a next prediction are nobody's: they go when those who run have
+/// reserved their room. One of them is about to be used.
+fn make_room(state: &State) {
+    let Some(Footprint { arena, .. }) = state.classifier.footprint() else { return };
+    let reserved = state.permits.reserved();
+    let free = reserved.available.saturating_sub(reserved.inferences);
+    if state.classifier.idle_bytes().saturating_sub(arena) > free {
+        state.classifier.release_arenas();
+    }
 }
 
 /// A browser that posts the form asks for HTML; a program asks for JSON or says nothing.

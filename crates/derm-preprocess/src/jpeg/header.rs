@@ -187,6 +187,25 @@ impl<'a> Header<'a> {
     }
 }
 
+/// Samples of all components for each pixel (1.5 where chroma is halved both ways), whatever kind of
+/// frame it is. None: there is no frame.
+pub(super) fn samples_per_pixel(bytes: &[u8]) -> Option<f64> {
+    let mut rest = bytes.strip_prefix(&[0xff, 0xd8])?;
+    loop {
+        let marker = next_marker(&mut rest)?;
+        let length = usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?]));
+        let content = rest.get(2..length)?;
+        rest = &rest[length..];
+        if matches!(marker, 0xc0..=0xcf) && ![0xc4, 0xc8, 0xcc].contains(&marker) {
+            let factors = content.get(6..)?.chunks_exact(3).map(|three| (three[1] >> 4, three[1] & 15));
+            let factors: Vec<(f64, f64)> = factors.map(|(a, d)| (a.into(), d.into())).collect();
+            let across = factors.iter().map(|factor| factor.0).fold(1.0, f64::max);
+            let down = factors.iter().map(|factor| factor.1).fold(1.0, f64::max);
+            return Some(factors.iter().map(|(a, d)| a * d / (across * down)).sum());
+        }
+    }
+}
+
 /// Skips fill bytes up to a marker.
 fn next_marker(rest: &mut &[u8]) -> Option<u8> {
     let (&first, mut after) = rest.split_first()?;

@@ -1,6 +1,7 @@
 //! JPEGs that are not baseline: decoded as a whole, at reduced scale where the picture is far
 //! larger than the network's input.
 
+use super::header::samples_per_pixel;
 use crate::resample::Passes;
 use crate::{Error, Limits, Spec};
 use image::metadata::Orientation;
@@ -20,6 +21,8 @@ pub(crate) fn dimensions(bytes: &[u8]) -> Result<(u32, u32), Error> {
 pub(crate) struct Whole<'a> {
     decoder: Decoder<&'a [u8]>,
     info: ImageInfo,
+    /// Samples of all components for each pixel.
+    samples: f64,
     /// Width and height that it will be decoded at.
     scaled: (u32, u32),
 }
@@ -32,7 +35,8 @@ impl<'a> Whole<'a> {
         limits.check_pixels(full_size.0, full_size.1)?;
         let (width, height) = reduced_request(full_size, spec);
         let (width, height) = decoder.scale(width, height).map_err(undecodable)?;
-        let whole = Whole { decoder, info, scaled: (width.into(), height.into()) };
+        let samples = samples_per_pixel(bytes).unwrap_or(info.pixel_format.pixel_bytes() as f64);
+        let whole = Whole { decoder, info, samples, scaled: (width.into(), height.into()) };
         limits.check_memory(whole.memory(spec))?;
         Ok(whole)
     }
@@ -40,12 +44,12 @@ impl<'a> Whole<'a> {
     /// Bytes held at once. The orientation is only known after decoding; a turned picture needs
     /// most.
     pub(super) fn memory(&self, spec: &Spec) -> u64 {
-        decoding_memory(&self.info, self.scaled)
+        decoding_memory(&self.info, self.samples, self.scaled)
             + Passes::memory(spec, self.scaled, Orientation::Rotate90)
     }
 
     pub(super) fn resample(mut self, spec: &Spec) -> Result<Passes, Error> {
-        let needed = decoding_memory(&self.info, self.scaled);
+        let needed = decoding_memory(&self.info, self.samples, self.scaled);
         self.decoder.set_max_decoding_buffer_size(usize::try_from(needed).unwrap_or(usize::MAX));
         let samples = self.decoder.decode().map_err(undecodable)?;
         let orientation = self.decoder.exif_data().and_then(Orientation::from_exif_chunk);
@@ -78,17 +82,25 @@ fn reduced_request((width, height): (u32, u32), spec: &Spec) -> (u16, u16) {
     (scaled(width, upright.0, turned.1), scaled(height, upright.1, turned.0))
 }
 
-/// Bytes held at once: the planes and the interleaved samples at the reduced size, their RGB
-/// copy, and for a progressive file all its coefficients (two bytes a sample, full size).
-fn decoding_memory(info: &ImageInfo, (width, height): (u32, u32)) -> u64 {
-    let channels = info.pixel_format.pixel_bytes() as u64;
+/// Bytes held at once: the planes and the interleaved samples at the reduced size, their RGB copy
+/// where they are not RGB, and for a progressive file all its coefficients (two bytes each, twice,
+/// full size). `samples`: of all components, for each pixel.
+fn decoding_memory(info: &ImageInfo, samples: f64, (width, height): (u32, u32)) -> u64 {
+    // Whole blocks, two in a row where chroma is halved.
+    let area = |width: u32, height: u32| {
+        u64::from(width.next_multiple_of(16)) * u64::from(height.next_multiple_of(16))
+    };
+    let bytes = |per_pixel: f64, area: u64| (per_pixel * area as f64).ceil() as u64;
     let coefficients = match info.coding_process {
         CodingProcess::DctProgressive => {
-            2 * channels * u64::from(info.width) * u64::from(info.height)
+            // Once as they were read, once on their way to the decoder's threads.
+            bytes(4.0 * samples, area(info.width.into(), info.height.into()))
         }
         _ => 0,
     };
-    coefficients + u64::from(width) * u64::from(height) * (2 * channels + 3)
+    let channels = info.pixel_format.pixel_bytes() as f64;
+    let copy = if info.pixel_format == PixelFormat::RGB24 { 0.0 } else { 3.0 };
+    coefficients + bytes(samples + channels + copy, area(width, height))
 }
 
 fn to_rgb(samples: Vec<u8>, format: PixelFormat) -> Vec<u8> {
