@@ -113,7 +113,11 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         // The kernel refuses while the last process is still going.
         for _ in 0..50 {
-            if self.folders.iter().all(|folder| std::fs::remove_dir(folder).is_ok() || !folder.exists()) {
+            if self
+                .folders
+                .iter()
+                .all(|folder| std::fs::remove_dir(folder).is_ok() || !folder.exists())
+            {
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(20));

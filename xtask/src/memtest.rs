@@ -43,6 +43,9 @@ pub(crate) struct Arguments {
     /// Load the model afresh so many times and see whether memory grows
     #[arg(long, value_name = "LOADS")]
     rounds: Option<usize>,
+    /// Run the server on another allocator: a library that replaces malloc
+    #[arg(long, value_name = "LIBRARY")]
+    preload: Option<PathBuf>,
     /// List what the resident memory consists of
     #[arg(long)]
     map: bool,
@@ -86,7 +89,8 @@ impl Model {
         }
         if let Some(entry) = derm_zoo::entry(&self.source) {
             let folder = derm_zoo::folder();
-            let made = if self.weights == "f32" { entry.make(&folder) } else { entry.make_f16(&folder) };
+            let made =
+                if self.weights == "f32" { entry.make(&folder) } else { entry.make_f16(&folder) };
             return Ok(Some(made?.canonicalize()?));
         }
         let path = Path::new(&self.source);
@@ -111,6 +115,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         None => config.models,
     };
     let binary = server::build()?;
+    server::preload(arguments.preload.clone());
     let mut measured = Vec::new();
     let mut passed = true;
     for model in &models {
@@ -180,4 +185,3 @@ fn environment(model: Option<&Path>) -> Vec<(&'static str, String)> {
     let path = model.map(|path| ("MODEL_PATH", path.display().to_string()));
     path.into_iter().chain([("MAX_REQUESTS", "0".to_owned())]).collect()
 }
-

@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// A running `derm-server`; ended when dropped.
@@ -38,6 +39,13 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
     Ok(target.join("release").join(name))
 }
 
+static PRELOAD: OnceLock<Option<PathBuf>> = OnceLock::new();
+
+/// Servers that are started from now on have this library put before all others (`ld.so(8)`).
+pub(crate) fn preload(library: Option<PathBuf>) {
+    let _ = PRELOAD.set(library);
+}
+
 impl Server {
     /// Starts the binary with a clean environment and these variables.
     pub(crate) fn start(binary: &Path, environment: &[(&str, String)]) -> anyhow::Result<Server> {
@@ -67,6 +75,7 @@ impl Server {
             .env("HOST", "127.0.0.1")
             .env("PORT", port.to_string())
             .env("RUST_LOG", "error")
+            .envs(PRELOAD.get().into_iter().flatten().map(|library| ("LD_PRELOAD", library)))
             .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

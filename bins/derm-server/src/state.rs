@@ -74,7 +74,8 @@ pub(crate) fn keep_house(state: &Data<State>) {
             }
             was_short = short;
             if let Some(idle) = state.config.model_idle()
-                && run(&state, move |state| state.classifier.unload_if_idle(idle)).await == Some(true)
+                && run(&state, move |state| state.classifier.unload_if_idle(idle)).await
+                    == Some(true)
             {
                 tracing::info!(idle_seconds = idle.as_secs(), "model unloaded");
             }
@@ -93,5 +94,6 @@ async fn run<T: Send + 'static>(
 fn is_short() -> bool {
     let (usage, limit) = (derm::memory::usage(), derm::memory::limit());
     let share = usage.rss as f64 / limit.bytes as f64 * 100.0;
-    share > SHORT || derm::memory::pressure().is_some_and(|pressure| f64::from(pressure.some_avg10) > STALLS)
+    share > SHORT
+        || derm::memory::pressure().is_some_and(|pressure| f64::from(pressure.some_avg10) > STALLS)
 }

@@ -86,10 +86,8 @@ pub(crate) fn open<'a, const W: usize>(
         piece.and_then(|(_, piece)| piece.take()).expect("a written buffer is used once")
     };
     let writes = writes.each_ref().map(&mut take);
-    let shared: Vec<(Range<usize>, &'a [f32])> = pieces
-        .into_iter()
-        .filter_map(|(cut, piece)| piece.map(|piece| (cut, &*piece)))
-        .collect();
+    let shared: Vec<(Range<usize>, &'a [f32])> =
+        pieces.into_iter().filter_map(|(cut, piece)| piece.map(|piece| (cut, &*piece))).collect();
     let find = |range: &Range<usize>| {
         let found = shared.iter().find(|(cut, _)| cut == range);
         found.expect("a buffer that is written is not read in the same step").1
@@ -124,6 +122,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "one range is written")]
     fn opened_slices_are_the_ranges_asked_for() {
         let mut arena: Vec<f32> = (0..100u8).map(f32::from).collect();
         let ([written], reads) = open(&mut arena, [50..60], &[0..10, 70..75, 0..10]);

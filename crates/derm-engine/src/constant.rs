@@ -105,8 +105,7 @@ impl StoredWeights {
             let size = stored.size().context("its size was checked")?;
             let bytes = &self.file.bytes()[stored.start..stored.start + size];
             // SAFETY: every bit pattern is a float16 or float32, and the length was checked.
-            let tensor =
-                unsafe { Tensor::from_raw_dt(stored.datum_type, &stored.shape, bytes)? };
+            let tensor = unsafe { Tensor::from_raw_dt(stored.datum_type, &stored.shape, bytes)? };
             let wanted = model.outlet_fact(outlet)?.datum_type;
             let tensor = tensor.cast_to_dt(wanted)?.into_owned().into_arc_tensor();
             self.file.release(stored.start..stored.start + size);
@@ -197,7 +196,9 @@ impl View<'_> {
     /// The number at a sum of [`View::offsets`].
     pub(crate) fn at(&self, place: usize) -> f32 {
         match &self.numbers {
-            Numbers::F16(bytes) => f16::from_le_bytes([bytes[2 * place], bytes[2 * place + 1]]).to_f32(),
+            Numbers::F16(bytes) => {
+                f16::from_le_bytes([bytes[2 * place], bytes[2 * place + 1]]).to_f32()
+            }
             Numbers::F32(bytes) => {
                 let at = 4 * place;
                 f32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
@@ -222,7 +223,8 @@ impl View<'_> {
 
     fn is_contiguous(&self) -> bool {
         let strides = contiguous(&self.shape);
-        (0..self.shape.len()).all(|axis| self.shape[axis] == 1 || self.strides[axis] == strides[axis])
+        (0..self.shape.len())
+            .all(|axis| self.shape[axis] == 1 || self.strides[axis] == strides[axis])
     }
 
     /// With its axes changed; none where the numbers would have to move.

@@ -57,8 +57,7 @@ impl Engine {
         settings: Settings,
     ) -> TractResult<Engine> {
         let workers = settings.workers.count();
-        let mut lowering =
-            Lowering::new(model, weights, settings.precision, settings.isa, workers);
+        let mut lowering = Lowering::new(model, weights, settings.precision, settings.isa, workers);
         let input = lowering.run(input_order)?;
         let outlets = model.output_outlets()?;
         let outputs: Vec<Value> = outlets
@@ -161,7 +160,9 @@ impl Action {
             Action::Conv { kernel, .. } => kernel.bytes(),
             Action::Binary { left, right, .. } => operand(left) + operand(right),
             Action::Copy { input, .. } => operand(input),
-            Action::Foreign { operands, .. } => operands.iter().map(|operand| operand.bytes()).sum(),
+            Action::Foreign { operands, .. } => {
+                operands.iter().map(|operand| operand.bytes()).sum()
+            }
             _ => 0,
         }
     }

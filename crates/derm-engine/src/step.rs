@@ -64,23 +64,73 @@ impl Kernel {
 /// An operation on buffers.
 #[derive(Debug)]
 pub(crate) enum Action {
-    Conv { kernel: Kernel, shape: ConvShape, input: Buffer, then: Vec<Then>, scratch: Buffer },
+    Conv {
+        kernel: Kernel,
+        shape: ConvShape,
+        input: Buffer,
+        then: Vec<Then>,
+        scratch: Buffer,
+    },
     /// In place where input and output are one buffer.
-    Activate { activation: Activation, input: Buffer },
+    Activate {
+        activation: Activation,
+        input: Buffer,
+    },
     /// In place where an operand and the output are one buffer.
-    Binary { op: BinaryOp, axes: Vec<BroadcastAxis>, left: Operand, right: Operand },
-    Pool { pooling: Pooling, shape: PoolShape, input: Buffer },
-    Reduce { reduction: Reduction, sides: [usize; 3], input: Buffer },
-    Softmax { width: usize, input: Buffer },
-    RmsNorm { width: usize, epsilon: f32, input: Buffer },
-    Transpose { shape: Vec<usize>, order: Vec<usize>, input: Buffer },
+    Binary {
+        op: BinaryOp,
+        axes: Vec<BroadcastAxis>,
+        left: Operand,
+        right: Operand,
+    },
+    Pool {
+        pooling: Pooling,
+        shape: PoolShape,
+        input: Buffer,
+    },
+    Reduce {
+        reduction: Reduction,
+        sides: [usize; 3],
+        input: Buffer,
+    },
+    Softmax {
+        width: usize,
+        input: Buffer,
+    },
+    RmsNorm {
+        width: usize,
+        epsilon: f32,
+        input: Buffer,
+    },
+    Transpose {
+        shape: Vec<usize>,
+        order: Vec<usize>,
+        input: Buffer,
+    },
     /// Blocks `[a, b, chunk]` from and to where they lie; nothing else of the output is touched.
-    Copy { input: Operand, sides: [usize; 3], from: (usize, [usize; 2]), to: (usize, [usize; 2]) },
-    Fill { value: f32 },
+    Copy {
+        input: Operand,
+        sides: [usize; 3],
+        from: (usize, [usize; 2]),
+        to: (usize, [usize; 2]),
+    },
+    Fill {
+        value: f32,
+    },
     /// `batch` products of `[m, k]` and `[k, n]` (or `[n, k]`).
-    Product { left: Buffer, right: Buffer, batch: usize, sides: [usize; 3], right_is_kn: bool },
+    Product {
+        left: Buffer,
+        right: Buffer,
+        batch: usize,
+        sides: [usize; 3],
+        right_is_kn: bool,
+    },
     /// Whatever tract does, on copies.
-    Foreign { op: Box<dyn TypedOp>, operands: Vec<ForeignOperand>, outputs: Vec<ForeignOutput> },
+    Foreign {
+        op: Box<dyn TypedOp>,
+        operands: Vec<ForeignOperand>,
+        outputs: Vec<ForeignOutput>,
+    },
 }
 
 /// What a foreign operation reads.
@@ -210,7 +260,14 @@ impl Step {
                 derm_kernels::rms_norm(isa, *width, *epsilon, output);
             }
             Action::Binary { op, axes, left, right } => {
-                binary(isa, *op, axes, [left, right].map(|operand| operand.place(ranges)), to, arena);
+                binary(
+                    isa,
+                    *op,
+                    axes,
+                    [left, right].map(|operand| operand.place(ranges)),
+                    to,
+                    arena,
+                );
             }
             Action::Pool { pooling, shape, input } => {
                 let ([output], reads) = open(arena, [to], &[range(*input)]);
@@ -367,7 +424,9 @@ fn convolve(
         // SAFETY: `share` gives each unit to one worker, and the output is ours alone.
         unsafe {
             match kernel {
-                Kernel::Dense(conv) => conv.run_part(shape, input, shared.get(), after, scratch, part),
+                Kernel::Dense(conv) => {
+                    conv.run_part(shape, input, shared.get(), after, scratch, part)
+                }
                 Kernel::Depthwise(conv) => {
                     conv.run_part(shape, input, shared.get(), after, scratch, part);
                 }

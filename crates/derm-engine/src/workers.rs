@@ -62,9 +62,9 @@ impl Workers {
     }
 
     /// Calls `work` on each piece.
-    pub(crate) fn share_each<'a>(
+    pub(crate) fn share_each(
         &self,
-        pieces: Vec<&'a mut [f32]>,
+        pieces: Vec<&mut [f32]>,
         work: impl Fn(usize, &mut [f32]) + Sync,
     ) {
         let pieces = pieces.into_iter().enumerate();

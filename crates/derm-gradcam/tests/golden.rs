@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use derm_gradcam::{Error, Evaluation, Explainer, Heatmap, Layer};
-use derm_model::{ModelSource, channels_last, Settings};
+use derm_model::{ModelSource, Settings, channels_last};
 use derm_zoo::Entry;
 use ndarray::Array2;
 use serde_json::Value;

@@ -123,7 +123,16 @@ unsafe fn binary_at(
     loop {
         // SAFETY: the caller's contract.
         unsafe {
-            line(isa, op, left.add(l), inner.left, right.add(r), inner.right, output.add(done), inner.length);
+            line(
+                isa,
+                op,
+                left.add(l),
+                inner.left,
+                right.add(r),
+                inner.right,
+                output.add(done),
+                inner.length,
+            );
         }
         done += inner.length;
         let mut axis = outer.len();
@@ -182,13 +191,15 @@ unsafe fn line_with<S: Simd>(
                             i += S::LANES;
                         }
                         while i < count {
-                            *output.add(i) = $scalar(*left.add(i * left_step), *right.add(i * right_step));
+                            *output.add(i) =
+                                $scalar(*left.add(i * left_step), *right.add(i * right_step));
                             i += 1;
                         }
                     }
                     _ => {
                         for i in 0..count {
-                            *output.add(i) = $scalar(*left.add(i * left_step), *right.add(i * right_step));
+                            *output.add(i) =
+                                $scalar(*left.add(i * left_step), *right.add(i * right_step));
                         }
                     }
                 }

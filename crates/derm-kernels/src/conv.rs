@@ -282,7 +282,11 @@ impl PackedConv {
             while first < all {
                 let end = (first + step).min(all);
                 // A block is whole taps, or a stretch of the channels of one.
-                let end = if self.depth > step { end.min((first / self.depth + 1) * self.depth) } else { end };
+                let end = if self.depth > step {
+                    end.min((first / self.depth + 1) * self.depth)
+                } else {
+                    end
+                };
                 let range = panel.start + first * width..panel.start + end * width;
                 let block = widened(self.isa, &self.weights, range, scratch);
                 let call = Call {
@@ -367,7 +371,13 @@ unsafe fn panel_with<S: Simd>(call: &Call<'_>, output: *mut f32) {
 
 /// Calls the tile function of this size.
 #[inline(always)]
-unsafe fn tile_of_size<S: Simd>(call: &Call<'_>, row: usize, column: usize, to: *mut f32, size: usize) {
+unsafe fn tile_of_size<S: Simd>(
+    call: &Call<'_>,
+    row: usize,
+    column: usize,
+    to: *mut f32,
+    size: usize,
+) {
     macro_rules! sizes {
         ($($size:literal)*) => {
             match (size, call.panel.vectors) {
@@ -398,6 +408,7 @@ macro_rules! for_rows {
 }
 
 /// `M` neighbouring pixels of one output row by `N` vectors of channels.
+#[expect(clippy::needless_range_loop, reason = "several lists are walked at once")]
 #[inline(always)]
 unsafe fn tile<S: Simd, const M: usize, const N: usize>(
     call: &Call<'_>,

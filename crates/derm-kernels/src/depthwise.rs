@@ -37,7 +37,8 @@ impl Depthwise {
         assert!(Depthwise::fits(shape));
         let channels = shape.inputs;
         let taps = shape.rows.kernel * shape.columns.kernel;
-        let weights = Weights::from_fn(precision, taps * channels, |i| value(i % channels, i / channels));
+        let weights =
+            Weights::from_fn(precision, taps * channels, |i| value(i % channels, i / channels));
         let bias = bias.map_or_else(|| vec![0.0; channels], <[f32]>::to_vec);
         assert_eq!(bias.len(), channels);
         Depthwise { isa, weights, bias }
@@ -177,6 +178,7 @@ unsafe fn find(call: &Call<'_>, row: usize, column: usize, pixels: &mut [[*const
 }
 
 /// All channels of up to `PIXELS` neighbouring output pixels.
+#[expect(clippy::needless_range_loop, reason = "several lists are walked at once")]
 #[inline(always)]
 unsafe fn tile<S: Simd>(
     call: &Call<'_>,

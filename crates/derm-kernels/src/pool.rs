@@ -50,7 +50,12 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn pool_with<S: Simd>(pooling: Pooling, shape: &PoolShape, input: *const f32, output: *mut f32) {
+unsafe fn pool_with<S: Simd>(
+    pooling: Pooling,
+    shape: &PoolShape,
+    input: *const f32,
+    output: *mut f32,
+) {
     let PoolShape { rows, columns, channels } = *shape;
     let mut window = Vec::with_capacity(rows.kernel * columns.kernel);
     for place in 0..rows.output * columns.output {
@@ -58,7 +63,8 @@ unsafe fn pool_with<S: Simd>(pooling: Pooling, shape: &PoolShape, input: *const 
         window.clear();
         for tap in 0..rows.kernel * columns.kernel {
             let found = rows.place(row, tap / columns.kernel);
-            if let (Some(row), Some(column)) = (found, columns.place(column, tap % columns.kernel)) {
+            if let (Some(row), Some(column)) = (found, columns.place(column, tap % columns.kernel))
+            {
                 // SAFETY: `place` gives places inside the input.
                 window.push(unsafe { input.add((row * columns.input + column) * channels) });
             }
@@ -73,10 +79,15 @@ unsafe fn pool_with<S: Simd>(pooling: Pooling, shape: &PoolShape, input: *const 
             let lanes = S::LANES.min(channels - channel);
             // SAFETY: every pixel has `channels` values.
             unsafe {
-                let mut sum = S::splat(if pooling == Pooling::Max { f32::NEG_INFINITY } else { 0.0 });
+                let mut sum =
+                    S::splat(if pooling == Pooling::Max { f32::NEG_INFINITY } else { 0.0 });
                 for pixel in &window {
                     let value = S::load_first(pixel.add(channel), lanes);
-                    sum = if pooling == Pooling::Max { S::max(sum, value) } else { S::add(sum, value) };
+                    sum = if pooling == Pooling::Max {
+                        S::max(sum, value)
+                    } else {
+                        S::add(sum, value)
+                    };
                 }
                 let to = output.add(place * channels + channel);
                 S::store_first(to, S::mul(sum, S::splat(share)), lanes);

@@ -144,7 +144,11 @@ unsafe fn softmax_with<S: Simd>(values: *mut f32, rows: usize, width: usize) {
             let mut i = 0;
             while i < width {
                 let lanes = S::LANES.min(width - i);
-                S::store_first(line.add(i), S::mul(S::load_first(line.add(i), lanes), share), lanes);
+                S::store_first(
+                    line.add(i),
+                    S::mul(S::load_first(line.add(i), lanes), share),
+                    lanes,
+                );
                 i += lanes;
             }
         }

@@ -63,10 +63,14 @@ fn plain_conv(
             for o in 0..shape.outputs {
                 let mut sum = f64::from(bias[o]);
                 for tap in 0..rows.kernel * columns.kernel {
-                    let at = (place(rows, row, tap / columns.kernel), place(columns, column, tap % columns.kernel));
+                    let at = (
+                        place(rows, row, tap / columns.kernel),
+                        place(columns, column, tap % columns.kernel),
+                    );
                     let (Some(y), Some(x)) = at else { continue };
                     for i in 0..depth {
-                        let value = input[(y * columns.input + x) * shape.inputs + o / group * depth + i];
+                        let value =
+                            input[(y * columns.input + x) * shape.inputs + o / group * depth + i];
                         sum += f64::from(value) * f64::from(weight(o, i, tap));
                     }
                 }
@@ -318,11 +322,15 @@ fn activations() {
         sum * 2.0 / std::f64::consts::PI.sqrt()
     };
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-    let cases: [(Activation, Box<dyn Fn(f64) -> f64>); 11] = [
+    type Definition = Box<dyn Fn(f64) -> f64>;
+    let cases: [(Activation, Definition); 11] = [
         (Activation::Clamp(0.0, 6.0), Box::new(|x| x.clamp(0.0, 6.0))),
         (Activation::Sigmoid, Box::new(sigmoid)),
         (Activation::Silu, Box::new(move |x| x * sigmoid(x))),
-        (Activation::HardSigmoid { alpha: 0.2, beta: 0.5 }, Box::new(|x| (0.2 * x + 0.5).clamp(0.0, 1.0))),
+        (
+            Activation::HardSigmoid { alpha: 0.2, beta: 0.5 },
+            Box::new(|x| (0.2 * x + 0.5).clamp(0.0, 1.0)),
+        ),
         (Activation::HardSwish, Box::new(|x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0))),
         (Activation::Tanh, Box::new(f64::tanh)),
         (Activation::Gelu, Box::new(move |x| 0.5 * x * (1.0 + erf(x / 2f64.sqrt())))),
@@ -338,7 +346,10 @@ fn activations() {
             for (x, y) in points.iter().zip(&values) {
                 let expected = plain(f64::from(*x));
                 let bound = 2e-6 * expected.abs().max(1.0);
-                assert!((f64::from(*y) - expected).abs() <= bound, "{activation:?} {isa:?} {x}: {y}, not {expected}");
+                assert!(
+                    (f64::from(*y) - expected).abs() <= bound,
+                    "{activation:?} {isa:?} {x}: {y}, not {expected}"
+                );
             }
         }
         for (activation, plain) in [
@@ -360,7 +371,8 @@ fn activations() {
 #[test]
 fn float16_weights_take_half() {
     let shape = ConvShape::product(4, 64, 64);
-    let bytes = |precision| PackedConv::new(Isa::best(), precision, &shape, None, |_, _, _| 0.0).bytes();
+    let bytes =
+        |precision| PackedConv::new(Isa::best(), precision, &shape, None, |_, _, _| 0.0).bytes();
     let bias = 4 * 64;
     assert_eq!(2 * (bytes(Precision::F16) - bias), bytes(Precision::F32) - bias);
 }

@@ -28,7 +28,9 @@ fn clean_mappings(smaps: &str) -> Vec<(usize, usize)> {
         let mut fields = line.split_whitespace();
         let Some(first) = fields.next() else { continue };
         if !first.ends_with(':') {
-            let fixed = fields.next().is_some_and(|rights| rights.starts_with('r') && !rights.contains('w'));
+            let fixed = fields
+                .next()
+                .is_some_and(|rights| rights.starts_with('r') && !rights.contains('w'));
             let file = fields.nth(3).is_some_and(|path| path.starts_with('/'));
             candidate = range(first).filter(|_| fixed && file);
         } else if first == "Anonymous:"
@@ -44,7 +46,8 @@ fn clean_mappings(smaps: &str) -> Vec<(usize, usize)> {
 #[cfg(any(target_os = "linux", test))]
 fn range(text: &str) -> Option<(usize, usize)> {
     let (start, end) = text.split_once('-')?;
-    let (start, end) = (usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
+    let (start, end) =
+        (usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
     Some((start, end.checked_sub(start)?))
 }
 

@@ -7,8 +7,8 @@ mod pressure;
 mod usage;
 
 pub use allocator::{release_freed, tune_allocator};
-pub use file_pages::release_file_pages;
 pub use cgroup::{Limit, LimitSource, limit};
+pub use file_pages::release_file_pages;
 pub use pressure::{Pressure, pressure};
 pub use usage::{Usage, usage, usage_of};
 

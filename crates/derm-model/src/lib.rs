@@ -10,10 +10,10 @@ mod plan;
 mod skeleton;
 mod source;
 
+pub use derm_engine::{Isa, Precision, Settings, StoredWeights, Workers};
 pub use error::Error;
 pub use graph::Graph;
 pub use lazy::{AcquireError, Lazy, Lease};
 pub use manifest::{Class, Manifest, Output};
 pub use plan::{Plan, channels_last};
-pub use derm_engine::{StoredWeights, Isa, Precision, Settings, Workers};
 pub use source::ModelSource;

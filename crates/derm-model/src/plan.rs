@@ -5,8 +5,8 @@ use derm_engine::{Arena, Engine, Settings};
 use derm_preprocess::Layout;
 use ndarray::Array4;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tract_onnx::prelude::*;
 
 /// A graph ready to run, with its weights packed. Any number of threads may run it at once, each

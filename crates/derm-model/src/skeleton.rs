@@ -8,7 +8,9 @@
 
 use crate::Error;
 use derm_engine::Stored;
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field};
+use prost::encoding::{
+    DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field,
+};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use tract_onnx::prelude::DatumType;
@@ -37,7 +39,8 @@ pub(crate) fn skeleton(file: &[u8]) -> Result<Skeleton, Error> {
             shell.extend_from_slice(&file[field.whole.clone()]);
         }
     }
-    let declared: HashSet<&str> = inside.iter().filter(|f| f.number == 11).filter_map(|f| name_of(file, f)).collect();
+    let declared: HashSet<&str> =
+        inside.iter().filter(|f| f.number == 11).filter_map(|f| name_of(file, f)).collect();
     for weight in &left_out {
         if !declared.contains(weight.name.as_str()) {
             put(&mut shell, 11, &value_info(&weight.name, &weight.stored));

@@ -9,7 +9,7 @@ use std::io::Cursor;
 
 /// A picture whose header was read and found within the limits.
 pub(crate) enum Source<'a> {
-    Jpeg(Jpeg<'a>),
+    Jpeg(Box<Jpeg<'a>>),
     Other(Other<'a>),
 }
 
@@ -17,7 +17,7 @@ impl<'a> Source<'a> {
     pub(crate) fn open(bytes: &'a [u8], limits: &Limits, spec: &Spec) -> Result<Source<'a>, Error> {
         limits.check_bytes(bytes.len())?;
         Ok(match known_format(bytes)? {
-            ImageFormat::Jpeg => Source::Jpeg(Jpeg::open(bytes, limits, spec)?),
+            ImageFormat::Jpeg => Source::Jpeg(Box::new(Jpeg::open(bytes, limits, spec)?)),
             format => Source::Other(Other::open(bytes, format, limits, spec)?),
         })
     }

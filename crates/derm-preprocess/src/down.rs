@@ -49,7 +49,12 @@ impl Filter {
 }
 
 /// The windows of `outputs` rows over the stretch `start`, `length` of `rows` rows.
-fn windows(filter: Filter, rows: usize, (start, length): (f64, f64), outputs: usize) -> Vec<Window> {
+fn windows(
+    filter: Filter,
+    rows: usize,
+    (start, length): (f64, f64),
+    outputs: usize,
+) -> Vec<Window> {
     let scale = length / outputs as f64;
     let widened = scale.max(1.0);
     let reach = filter.support() * widened;
@@ -142,7 +147,8 @@ impl Down {
             }
             number += 1;
         }
-        while self.windows.get(self.open).is_some_and(|w| w.first + w.weights.len() <= self.row + 1) {
+        while self.windows.get(self.open).is_some_and(|w| w.first + w.weights.len() <= self.row + 1)
+        {
             self.open += 1;
         }
         self.row += 1;

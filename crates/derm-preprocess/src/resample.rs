@@ -195,9 +195,12 @@ impl Across {
     fn resize(&mut self, rows: &[u8], width: u32) -> Image<'static> {
         let count = (rows.len() / (3 * width as usize)) as u32;
         let (start, length) = self.window.source;
-        let options = ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(self.filter))
-            .crop(start, 0.0, length, f64::from(count));
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(self.filter)).crop(
+            start,
+            0.0,
+            length,
+            f64::from(count),
+        );
         let source = ImageRef::new(width, count, rows, PixelType::U8x3).expect("whole rows of RGB");
         let mut target = Image::new(self.window.length, count, PixelType::U8x3);
         self.resizer

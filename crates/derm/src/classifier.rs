@@ -239,9 +239,8 @@ impl Classifier {
 
         let layer = request.explain.as_ref().map_or(&Layer::Last, |explain| &explain.layer);
         let explainer = timed(&mut timings.load, || self.explainer(layer, deadline))?;
-        let evaluation = timed(&mut timings.infer, || {
-            explainer.run(|input| spec.normalise(&view, input))
-        })?;
+        let evaluation =
+            timed(&mut timings.infer, || explainer.run(|input| spec.normalise(&view, input)))?;
         let predictions = self.predictions(&evaluation);
 
         let explanation = request.explain.as_ref().map(|explain| {

@@ -8,7 +8,7 @@ mod request;
 pub use classifier::{Checked, Classifier, Footprint, Options, Reload};
 pub use derm_gradcam::{Colormap, Layer};
 pub use derm_memstat as memory;
-pub use derm_model::{Precision, Class, Manifest, ModelSource};
+pub use derm_model::{Class, Manifest, ModelSource, Precision};
 pub use derm_preprocess::{Error as PictureError, Limits, Region};
 pub use error::Error;
 pub use report::{Explanation, Prediction, Report, Timings};

@@ -51,7 +51,8 @@ pub(crate) fn run(binary: &Path, model: Option<&Path>, crowd: Crowd) -> anyhow::
                     let which = if number % 16 == 15 { 4 } else { number % 4 };
                     let begun = Instant::now();
                     let answer = ask(&server, &pictures[which], &expected[which]);
-                    let mut outcome = outcome.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    let mut outcome =
+                        outcome.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     outcome.count(answer, begun.elapsed(), pictures[which].name);
                 }
             });
@@ -69,8 +70,13 @@ pub(crate) fn run(binary: &Path, model: Option<&Path>, crowd: Crowd) -> anyhow::
     println!(
         "{} requests of {} clients in {took:.0} s: {} right, {} refused (503), {} wrong; \
          p50 {:.0} ms, p99 {:.0} ms",
-        crowd.requests, crowd.clients, outcome.right, outcome.refused, outcome.wrong.len(),
-        at(0.5), at(0.99)
+        crowd.requests,
+        crowd.clients,
+        outcome.right,
+        outcome.refused,
+        outcome.wrong.len(),
+        at(0.5),
+        at(0.99)
     );
     if let Some(mib) = crowd.limit_mb {
         println!(
@@ -111,13 +117,22 @@ impl Outcome {
 type Scores = Vec<(String, f64)>;
 
 /// What the same server answers when nothing is scarce.
-fn expected(binary: &Path, model: Option<&Path>, pictures: &[Picture]) -> anyhow::Result<Vec<Scores>> {
+fn expected(
+    binary: &Path,
+    model: Option<&Path>,
+    pictures: &[Picture],
+) -> anyhow::Result<Vec<Scores>> {
     let server = Server::start(binary, &environment(model))?;
     pictures
         .iter()
         .map(|picture| {
             let answer = server.post("/predict/?gradcam=true", picture.kind, &picture.bytes)?;
-            ensure!(answer.status == 200, "{}: {}", picture.name, String::from_utf8_lossy(&answer.body));
+            ensure!(
+                answer.status == 200,
+                "{}: {}",
+                picture.name,
+                String::from_utf8_lossy(&answer.body)
+            );
             scores(&answer.body)
         })
         .collect()

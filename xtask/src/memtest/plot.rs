@@ -63,12 +63,20 @@ fn svg(name: &str, samples: &Samples) -> Result<String, std::fmt::Error> {
             Some((same, high)) if same == at => Some((at, high.max(*mib))),
             before => {
                 if let Some((at, mib)) = before {
-                    write!(line, "{}{at:.1} {:.1}", if line.is_empty() { 'M' } else { 'L' }, y(mib))?;
+                    write!(
+                        line,
+                        "{}{at:.1} {:.1}",
+                        if line.is_empty() { 'M' } else { 'L' },
+                        y(mib)
+                    )?;
                 }
                 Some((at, *mib))
             }
         };
     }
-    writeln!(out, "<path d=\"{line}\" fill=\"none\" stroke=\"#06c\" stroke-width=\"1.5\"/>\n</svg>")?;
+    writeln!(
+        out,
+        "<path d=\"{line}\" fill=\"none\" stroke=\"#06c\" stroke-width=\"1.5\"/>\n</svg>"
+    )?;
     Ok(out)
 }

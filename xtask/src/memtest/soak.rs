@@ -73,7 +73,11 @@ pub(crate) fn rounds(binary: &Path, model: Option<&Path>, rounds: usize) -> anyh
     let failed = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {
-            scope.spawn(|| (0..10).for_each(|_| failed.fetch_or(ask().is_err(), Relaxed).then_some(()).unwrap_or(())));
+            scope.spawn(|| {
+                (0..10).for_each(|_| {
+                    failed.fetch_or(ask().is_err(), Relaxed);
+                })
+            });
         }
     });
     ensure!(!failed.load(Relaxed), "a prediction failed while the model was loaded afresh");
@@ -102,7 +106,8 @@ mod tests {
 
     #[test]
     fn the_slope_of_a_line_survives_an_outlier() {
-        let mut points: Vec<(f64, f64)> = (0..50).map(|i| (f64::from(i), 3.0 * f64::from(i))).collect();
+        let mut points: Vec<(f64, f64)> =
+            (0..50).map(|i| (f64::from(i), 3.0 * f64::from(i))).collect();
         points[20].1 = 1e6;
         assert!((theil_sen(&points) - 3.0).abs() < 1e-9);
     }

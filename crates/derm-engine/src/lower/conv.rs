@@ -52,11 +52,14 @@ fn axes(spec: &PoolSpec, sizes: &[usize]) -> Option<[Axis; 2]> {
 }
 
 /// The input with its channels last, its window's axes, and the order that the output has.
+type Windowed = (Value, [Axis; 2], Vec<usize>);
+
+/// Puts the input's channels last; none where the window has more than two axes.
 fn windowed(
     lowering: &mut Lowering<'_>,
     node: &TypedNode,
     spec: &PoolSpec,
-) -> TractResult<Option<(Value, [Axis; 2], Vec<usize>)>> {
+) -> TractResult<Option<Windowed>> {
     let input = lowering.value(node.inputs[0])?;
     let shape = spec.data_format.shape(input.shape.clone())?;
     let Some(axes) = axes(spec, shape.hw_dims()) else { return Ok(None) };

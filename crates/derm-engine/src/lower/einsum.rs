@@ -30,7 +30,9 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, node: &TypedNode) -> TractResul
     let constant = [0, 1].map(|slot| lowering.is_constant(node.inputs[slot]));
     let first = usize::from(constant[0]);
     let Some(roles) = roles(lowering, node, einsum, first)? else { return Ok(false) };
-    if constant[1 - first] { with_constant(lowering, node, first, &roles) } else {
+    if constant[1 - first] {
+        with_constant(lowering, node, first, &roles)
+    } else {
         of_values(lowering, node, &roles)
     }
 }
@@ -52,9 +54,8 @@ fn roles(
         if places.iter().any(|places| places.len() > 1) {
             return Ok(None);
         }
-        let long = [0, 1, 2].map(|slot| {
-            places[slot].first().copied().filter(|&place| shapes[slot][place] > 1)
-        });
+        let long = [0, 1, 2]
+            .map(|slot| places[slot].first().copied().filter(|&place| shapes[slot][place] > 1));
         match long {
             [None, None, None] => {}
             [Some(a), Some(b), None] => roles.summed.push([a, b]),
@@ -139,8 +140,13 @@ fn of_values(lowering: &mut Lowering<'_>, node: &TypedNode, roles: &Roles) -> Tr
     let n = roles.right.iter().map(|axis| right.shape[axis[0]]).product::<usize>();
     let count = left.len() / (m * k);
     let sides = [m, k, n];
-    let action =
-        Action::Product { left: left.buffer, right: right.buffer, batch: count, sides, right_is_kn };
+    let action = Action::Product {
+        left: left.buffer,
+        right: right.buffer,
+        batch: count,
+        sides,
+        right_is_kn,
+    };
     let (_, buffer) = lowering.push_new(action, count * m * n);
     let axes = [column(batch, 2), column(rows, 1), column(&roles.right, 1)].concat();
     let order = order_of(lowering.shape(outlet)?.len(), &axes);

@@ -15,7 +15,9 @@ use tract_onnx::tract_core::ops::nn::{GeluExact, HardSwish, LeakyRelu, Sigmoid, 
 
 pub(super) fn lower(lowering: &mut Lowering<'_>, node: &TypedNode) -> TractResult<bool> {
     let outlet: OutletId = node.id.into();
-    if !lowering.is_float(outlet)? || !node.inputs.iter().all(|&i| lowering.is_float(i).unwrap_or(false)) {
+    if !lowering.is_float(outlet)?
+        || !node.inputs.iter().all(|&i| lowering.is_float(i).unwrap_or(false))
+    {
         return Ok(false);
     }
     if node.op_is::<Cast>() {
@@ -109,7 +111,12 @@ fn merged(first: Activation, second: Activation) -> Option<Activation> {
 }
 
 impl Lowering<'_> {
-    fn activate(&mut self, outlet: OutletId, value: Value, activation: Activation) -> TractResult<()> {
+    fn activate(
+        &mut self,
+        outlet: OutletId,
+        value: Value,
+        activation: Activation,
+    ) -> TractResult<()> {
         if let Some(step) = value.open {
             match &mut self.steps[step].action {
                 Action::Conv { then, .. } => {
@@ -163,7 +170,8 @@ fn with_constant(
         && let Action::Conv { kernel, shape, then, .. } = &mut lowering.steps[step].action
         && then.is_empty()
         && numbers.len() == shape.outputs
-        && last_channels(&value, shape.outputs).is_some_and(|front| sides[..front].iter().all(|&side| side == 1))
+        && last_channels(&value, shape.outputs)
+            .is_some_and(|front| sides[..front].iter().all(|&side| side == 1))
     {
         match kernel {
             Kernel::Dense(conv) => conv.add_bias(&numbers),
@@ -189,7 +197,8 @@ fn last_channels(value: &Value, channels: usize) -> Option<usize> {
 fn of_values(lowering: &mut Lowering<'_>, node: &TypedNode, op: BinaryOp) -> TractResult<()> {
     let outlet: OutletId = node.id.into();
     let (left, right) = (lowering.value(node.inputs[0])?, lowering.value(node.inputs[1])?);
-    if op == BinaryOp::Add && left.shape == right.shape && left.significant() == right.significant() {
+    if op == BinaryOp::Add && left.shape == right.shape && left.significant() == right.significant()
+    {
         for (open, other) in [(&left, &right), (&right, &left)] {
             if join(lowering, open, other) {
                 return lowering.set(outlet, open.buffer, open.order.clone(), open.open);

@@ -160,7 +160,10 @@ fn joined(lowering: &mut Lowering<'_>, node: &TypedNode, axis: usize) -> TractRe
         let chunk = count * inner;
         let input = Operand::Buffer(value.buffer);
         let to = (start * inner, [total * inner, 0]);
-        lowering.push(Action::Copy { input, sides: [outer, 1, chunk], from: (0, [chunk, 0]), to }, output);
+        lowering.push(
+            Action::Copy { input, sides: [outer, 1, chunk], from: (0, [chunk, 0]), to },
+            output,
+        );
         start += count;
     }
     lowering.set(outlet, output, order, None)?;
@@ -184,7 +187,8 @@ fn padded(
         return Ok(false);
     }
     let small = value.physical();
-    let large = Value { buffer: 0, shape: lowering.shape(outlet)?, order: order.clone(), open: None };
+    let large =
+        Value { buffer: 0, shape: lowering.shape(outlet)?, order: order.clone(), open: None };
     let sides = large.physical();
     if sides[..first].iter().product::<usize>() != 1 {
         return Ok(false);
@@ -202,10 +206,8 @@ fn padded(
     let output = lowering.buffer(large.len());
     lowering.push(Action::Fill { value: fill }, output);
     let input = Operand::Buffer(value.buffer);
-    let step = lowering.push(
-        Action::Copy { input, sides: copied, from: (0, from), to: (start, to) },
-        output,
-    );
+    let step = lowering
+        .push(Action::Copy { input, sides: copied, from: (0, from), to: (start, to) }, output);
     lowering.set(outlet, output, order, Some(step))?;
     Ok(true)
 }

@@ -77,13 +77,8 @@ impl<'a> Lowering<'a> {
     }
 
     fn lower(&mut self, node: &TypedNode) -> TractResult<()> {
-        for family in [
-            conv::lower,
-            einsum::lower,
-            elementwise::lower,
-            reduce::lower,
-            layout::lower,
-        ] {
+        for family in [conv::lower, einsum::lower, elementwise::lower, reduce::lower, layout::lower]
+        {
             if family(self, node)? {
                 return Ok(());
             }
@@ -133,7 +128,8 @@ impl<'a> Lowering<'a> {
         let view = self.constant(outlet)?;
         let shape = view.shape.clone();
         let order = plain(shape.len());
-        let values: Vec<f32> = view.offsets(&order).into_iter().map(|place| view.at(place)).collect();
+        let values: Vec<f32> =
+            view.offsets(&order).into_iter().map(|place| view.at(place)).collect();
         let length = values.len();
         let output = self.buffer(length);
         let input = crate::step::Operand::Constant(values.into());

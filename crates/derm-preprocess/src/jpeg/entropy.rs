@@ -69,10 +69,12 @@ impl<'a> Bits<'a> {
         if let Some(eight) = self.rest.first_chunk::<8>() {
             let word = u64::from_be_bytes(*eight);
             let inverted = !word;
-            let has_ff = inverted.wrapping_sub(0x0101_0101_0101_0101) & word & 0x8080_8080_8080_8080;
+            let has_ff =
+                inverted.wrapping_sub(0x0101_0101_0101_0101) & word & 0x8080_8080_8080_8080;
             if has_ff == 0 {
                 let bytes = (64 - self.count) / 8;
-                let kept = if bytes == 8 { word } else { word >> (64 - 8 * bytes) << (64 - 8 * bytes) };
+                let kept =
+                    if bytes == 8 { word } else { word >> (64 - 8 * bytes) << (64 - 8 * bytes) };
                 self.buffer |= kept >> self.count;
                 self.count += 8 * bytes;
                 self.rest = &self.rest[bytes as usize..];

@@ -103,7 +103,14 @@ impl<'a> Header<'a> {
                 return None;
             }
             let quantisation = usize::from(three[2]);
-            self.components.push(Component { id: three[0], across, down, quantisation, dc: 0, ac: 0 });
+            self.components.push(Component {
+                id: three[0],
+                across,
+                down,
+                quantisation,
+                dc: 0,
+                ac: 0,
+            });
         }
         Some(())
     }
@@ -197,7 +204,8 @@ pub(super) fn samples_per_pixel(bytes: &[u8]) -> Option<f64> {
         let content = rest.get(2..length)?;
         rest = &rest[length..];
         if matches!(marker, 0xc0..=0xcf) && ![0xc4, 0xc8, 0xcc].contains(&marker) {
-            let factors = content.get(6..)?.chunks_exact(3).map(|three| (three[1] >> 4, three[1] & 15));
+            let factors =
+                content.get(6..)?.chunks_exact(3).map(|three| (three[1] >> 4, three[1] & 15));
             let factors: Vec<(f64, f64)> = factors.map(|(a, d)| (a.into(), d.into())).collect();
             let across = factors.iter().map(|factor| factor.0).fold(1.0, f64::max);
             let down = factors.iter().map(|factor| factor.1).fold(1.0, f64::max);

@@ -19,13 +19,13 @@ pub(crate) use whole::dimensions;
 /// A JPEG whose header was read and found within the limits.
 pub(crate) enum Jpeg<'a> {
     Rows(Box<Header<'a>>),
-    Whole(whole::Whole<'a>),
+    Whole(Box<whole::Whole<'a>>),
 }
 
 impl<'a> Jpeg<'a> {
     pub(crate) fn open(bytes: &'a [u8], limits: &Limits, spec: &Spec) -> Result<Jpeg<'a>, Error> {
         let Some(header) = Header::read(bytes) else {
-            return Ok(Jpeg::Whole(whole::Whole::open(bytes, limits, spec)?));
+            return Ok(Jpeg::Whole(Box::new(whole::Whole::open(bytes, limits, spec)?)));
         };
         limits.check_pixels(header.width as u32, header.height as u32)?;
         let jpeg = Jpeg::Rows(Box::new(header));
@@ -38,7 +38,8 @@ impl<'a> Jpeg<'a> {
         match self {
             Jpeg::Rows(header) => {
                 let size = (header.width as u32, header.height as u32);
-                rows::memory(header, strip_rows(header)) + Passes::memory(spec, size, orientation(header))
+                rows::memory(header, strip_rows(header))
+                    + Passes::memory(spec, size, orientation(header))
             }
             Jpeg::Whole(whole) => whole.memory(spec),
         }

@@ -6,7 +6,11 @@ use super::header::{Colour, Component, Header};
 
 /// Decodes the picture and calls `each` with its rows, from the top: RGB, `width` pixels each, at
 /// most `height` of the file in all, `rows` at once (fewer the last time). None: damaged.
-pub(super) fn decode(header: &Header<'_>, rows: usize, mut each: impl FnMut(&mut [u8])) -> Option<()> {
+pub(super) fn decode(
+    header: &Header<'_>,
+    rows: usize,
+    mut each: impl FnMut(&mut [u8]),
+) -> Option<()> {
     let mut bands = Bands::new(header);
     let mut strip: Vec<u8> = Vec::with_capacity(rows * header.width * 3);
     let mut scan = Scan::new(header);
@@ -37,7 +41,8 @@ pub(super) fn decode(header: &Header<'_>, rows: usize, mut each: impl FnMut(&mut
 
 /// Bytes that [`decode`] holds.
 pub(super) fn memory(header: &Header<'_>, rows: usize) -> u64 {
-    let planes: usize = (0..header.components.len()).map(|c| Plane::new(header, c).samples.len()).sum();
+    let planes: usize =
+        (0..header.components.len()).map(|c| Plane::new(header, c).samples.len()).sum();
     (planes + rows * header.width * 3 + 8 * header.width) as u64
 }
 
@@ -122,7 +127,12 @@ impl<'a> Scan<'a> {
                 for place in 0..component.across * component.down {
                     let (down, across) = (place / component.across, place % component.across);
                     let predictor = &mut self.predictors[c];
-                    let last = self.bits.block(tables, &self.quantisation[c], predictor, &mut self.block)?;
+                    let last = self.bits.block(
+                        tables,
+                        &self.quantisation[c],
+                        predictor,
+                        &mut self.block,
+                    )?;
                     let row = top + 8 * down;
                     let column = 8 * (unit * component.across + across);
                     let to = &mut plane.samples[row * plane.stride + column..];
@@ -151,10 +161,11 @@ impl Lines {
     fn write(&mut self, header: &Header<'_>, bands: &Bands, row: usize, to: &mut [u8]) {
         let (most_across, most_down) = header.largest();
         let mut sources: Vec<&[u8]> = Vec::with_capacity(3);
-        for ((component, plane), line) in header.components.iter().zip(&bands.0).zip(&mut self.full) {
+        for ((component, plane), line) in header.components.iter().zip(&bands.0).zip(&mut self.full)
+        {
             let scale = (most_across / component.across, most_down / component.down);
-            let exact = component.across * scale.0 == most_across
-                && component.down * scale.1 == most_down;
+            let exact =
+                component.across * scale.0 == most_across && component.down * scale.1 == most_down;
             if scale == (1, 1) && exact {
                 sources.push(plane.row(row));
             } else {
