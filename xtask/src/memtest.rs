@@ -163,6 +163,10 @@ impl Arguments {
                 Some(0) => model.limit_mb,
                 given => given,
             };
+            if self.limit_mb == Some(0) && limit_mb.is_none() {
+                println!("no limit is set for this model");
+                return Ok(true);
+            }
             let (clients, requests) = (self.clients, self.requests);
             let crowd = crowd::Crowd { limit_mb, cpu: self.cpu, clients, requests };
             passed &= crowd::run(binary, path, crowd)?;
