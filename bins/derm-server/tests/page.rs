@@ -98,8 +98,10 @@ impl Browser {
     }
 
     fn text(&self, css: &str) -> String {
-        let path = format!("{}/element/{}/text", self.session, self.find(css));
-        call(&path, None).unwrap().as_str().unwrap().to_owned()
+        let read = || call(&format!("{}/element/{}/text", self.session, self.find(css)), None);
+        // Once more where the next page replaced the element between the two calls.
+        let text = read().or_else(|_| read()).unwrap();
+        text.as_str().unwrap().to_owned()
     }
 
     fn wait(&self, expression: &str) {

@@ -54,26 +54,28 @@ fn svg(name: &str, samples: &Samples) -> Result<String, std::fmt::Error> {
             low + 14.0 + 12.0 * (number % 2) as f64
         )?;
     }
-    // Of neighbouring samples in one column of pixels, the largest.
-    let mut line = String::new();
-    let mut column: Option<(f64, f64)> = None;
+    // Of neighbouring samples in one column of pixels, the largest; steps, so that a level stretch
+    // is one line.
+    let mut columns: Vec<(f64, f64)> = Vec::new();
     for (seconds, mib) in &samples.points {
         let at = (x(*seconds) * 2.0).round() / 2.0;
-        column = match column {
-            Some((same, high)) if same == at => Some((at, high.max(*mib))),
-            before => {
-                if let Some((at, mib)) = before {
-                    write!(
-                        line,
-                        "{}{at:.1} {:.1}",
-                        if line.is_empty() { 'M' } else { 'L' },
-                        y(mib)
-                    )?;
-                }
-                Some((at, *mib))
-            }
-        };
+        match columns.last_mut() {
+            Some((same, high)) if *same == at => *high = high.max(*mib),
+            _ => columns.push((at, *mib)),
+        }
     }
+    let mut line = String::new();
+    let mut level = String::new();
+    for (at, mib) in columns {
+        let new = format!("{:.1}", y(mib));
+        if line.is_empty() {
+            write!(line, "M{at:.1} {new}")?;
+        } else if new != level {
+            write!(line, "H{at:.1}V{new}")?;
+        }
+        level = new;
+    }
+    write!(line, "H{:.1}", WIDTH - 10.0)?;
     writeln!(
         out,
         "<path d=\"{line}\" fill=\"none\" stroke=\"#06c\" stroke-width=\"1.5\"/>\n</svg>"
