@@ -2,6 +2,7 @@
 
 mod crowd;
 mod map;
+mod peers;
 mod pictures;
 mod plot;
 mod report;
@@ -46,6 +47,9 @@ pub(crate) struct Arguments {
     /// Run the server on another allocator: a library that replaces malloc
     #[arg(long, value_name = "LIBRARY")]
     preload: Option<PathBuf>,
+    /// Also measure FastAPI with onnxruntime on the same model (needs Python; installs packages)
+    #[arg(long)]
+    peers: bool,
     /// List what the resident memory consists of
     #[arg(long)]
     map: bool,
@@ -129,6 +133,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let (states, samples) = states::measure(&binary, path.as_deref())?;
         if let Some(folder) = &arguments.svg {
             plot::write(folder, &model.name, &samples)?;
+        }
+        if arguments.peers {
+            let bundled = Path::new("models/derm-lite0");
+            peers::run(path.as_deref().unwrap_or(bundled), &states)?;
         }
         passed &= report::within_limits(&states, &model.limits);
         measured.push((model.name.clone(), states));

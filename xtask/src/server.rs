@@ -58,8 +58,6 @@ impl Server {
         environment: &[(&str, String)],
         group: Option<&Cgroup>,
     ) -> anyhow::Result<Server> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let start = Instant::now();
         let mut command = match group {
             None => Command::new(binary),
             Some(group) => {
@@ -70,17 +68,25 @@ impl Server {
                 shell
             }
         };
-        let child = command
+        command
             .env_clear()
             .env("HOST", "127.0.0.1")
-            .env("PORT", port.to_string())
             .env("RUST_LOG", "error")
             .envs(PRELOAD.get().into_iter().flatten().map(|library| ("LD_PRELOAD", library)))
-            .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
+            .envs(environment.iter().map(|(name, value)| (*name, value.as_str())));
+        Server::start_command(command)
+    }
+
+    /// Starts any server that listens where PORT says.
+    pub(crate) fn start_command(mut command: Command) -> anyhow::Result<Server> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let start = Instant::now();
+        let child = command
+            .env("PORT", port.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
-            .with_context(|| binary.display().to_string())?;
+            .with_context(|| format!("{command:?}"))?;
         let mut server = Server { child, port, start: Duration::ZERO };
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             if let Some(status) = server.child.try_wait()? {
