@@ -65,10 +65,7 @@ impl<'a> Header<'a> {
         let (mut jfif, mut adobe) = (false, None);
         let mut rest = bytes.strip_prefix(&[0xff, 0xd8])?;
         loop {
-            let marker = next_marker(&mut rest)?;
-            let length = usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?]));
-            let content = rest.get(2..length)?;
-            rest = &rest[length..];
+            let (marker, content) = next_segment(&mut rest)?;
             match marker {
                 0xc0 | 0xc1 => header.read_frame(content)?,
                 0xc4 => header.read_huffman(content)?,
@@ -199,10 +196,7 @@ impl<'a> Header<'a> {
 pub(super) fn samples_per_pixel(bytes: &[u8]) -> Option<f64> {
     let mut rest = bytes.strip_prefix(&[0xff, 0xd8])?;
     loop {
-        let marker = next_marker(&mut rest)?;
-        let length = usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?]));
-        let content = rest.get(2..length)?;
-        rest = &rest[length..];
+        let (marker, content) = next_segment(&mut rest)?;
         if matches!(marker, 0xc0..=0xcf) && ![0xc4, 0xc8, 0xcc].contains(&marker) {
             let factors =
                 content.get(6..)?.chunks_exact(3).map(|three| (three[1] >> 4, three[1] & 15));
@@ -214,18 +208,13 @@ pub(super) fn samples_per_pixel(bytes: &[u8]) -> Option<f64> {
     }
 }
 
-/// Skips fill bytes up to a marker.
-fn next_marker(rest: &mut &[u8]) -> Option<u8> {
-    let (&first, mut after) = rest.split_first()?;
-    if first != 0xff {
-        return None;
-    }
-    while let Some((&byte, further)) = after.split_first() {
-        after = further;
-        if byte != 0xff {
-            *rest = after;
-            return Some(byte);
-        }
-    }
-    None
+/// The next marker and what belongs to it, past fill bytes (B.1.1.4).
+fn next_segment<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
+    let after = rest.strip_prefix(&[0xff])?;
+    let fill = after.iter().take_while(|&&byte| byte == 0xff).count();
+    let (&marker, segment) = after[fill..].split_first()?;
+    let length = usize::from(u16::from_be_bytes(*segment.first_chunk::<2>()?));
+    let content = segment.get(2..length)?;
+    *rest = &segment[length..];
+    Some((marker, content))
 }

@@ -42,7 +42,7 @@ pub(super) fn decode(
 /// Bytes that [`decode`] holds.
 pub(super) fn memory(header: &Header<'_>, rows: usize) -> u64 {
     let planes: usize =
-        (0..header.components.len()).map(|c| Plane::new(header, c).samples.len()).sum();
+        header.components.iter().map(|component| Plane::size(header, component)).sum();
     (planes + rows * header.width * 3 + 8 * header.width) as u64
 }
 
@@ -60,13 +60,23 @@ struct Plane {
 }
 
 impl Plane {
-    fn new(header: &Header<'_>, number: usize) -> Plane {
-        let component = &header.components[number];
+    /// Samples in a row, and rows of a band, in whole blocks.
+    fn band(header: &Header<'_>, component: &Component) -> (usize, usize) {
+        let units = header.width.div_ceil(8 * header.largest().0);
+        (units * component.across * 8, component.down * 8)
+    }
+
+    /// Samples that are held.
+    fn size(header: &Header<'_>, component: &Component) -> usize {
+        let (stride, band) = Plane::band(header, component);
+        3 * band * stride
+    }
+
+    fn new(header: &Header<'_>, component: &Component) -> Plane {
         let (most_across, most_down) = header.largest();
-        let units = header.width.div_ceil(8 * most_across);
-        let (stride, band) = (units * component.across * 8, component.down * 8);
+        let (stride, band) = Plane::band(header, component);
         Plane {
-            samples: vec![0; 3 * band * stride],
+            samples: vec![0; Plane::size(header, component)],
             stride,
             band,
             width: (header.width * component.across).div_ceil(most_across),
@@ -83,7 +93,7 @@ impl Plane {
 
 impl Bands {
     fn new(header: &Header<'_>) -> Bands {
-        Bands((0..header.components.len()).map(|number| Plane::new(header, number)).collect())
+        Bands(header.components.iter().map(|component| Plane::new(header, component)).collect())
     }
 }
 
