@@ -176,32 +176,25 @@ unsafe fn line_with<S: Simd>(
     output: *mut f32,
     count: usize,
 ) {
+    // Vectors where both operands lie one after the other or are one number.
+    let vectors = left_step <= 1 && right_step <= 1;
     macro_rules! with {
         ($vector:expr, $scalar:expr) => {{
             // SAFETY: the caller's contract.
             unsafe {
-                match (left_step, right_step) {
-                    (0 | 1, 0 | 1) => {
-                        let (a, b) = (S::splat(*left), S::splat(*right));
-                        let mut i = 0;
-                        while i + S::LANES <= count {
-                            let a = if left_step == 0 { a } else { S::load(left.add(i)) };
-                            let b = if right_step == 0 { b } else { S::load(right.add(i)) };
-                            S::store(output.add(i), $vector(a, b));
-                            i += S::LANES;
-                        }
-                        while i < count {
-                            *output.add(i) =
-                                $scalar(*left.add(i * left_step), *right.add(i * right_step));
-                            i += 1;
-                        }
+                let mut i = 0;
+                if vectors {
+                    let (a, b) = (S::splat(*left), S::splat(*right));
+                    while i + S::LANES <= count {
+                        let a = if left_step == 0 { a } else { S::load(left.add(i)) };
+                        let b = if right_step == 0 { b } else { S::load(right.add(i)) };
+                        S::store(output.add(i), $vector(a, b));
+                        i += S::LANES;
                     }
-                    _ => {
-                        for i in 0..count {
-                            *output.add(i) =
-                                $scalar(*left.add(i * left_step), *right.add(i * right_step));
-                        }
-                    }
+                }
+                while i < count {
+                    *output.add(i) = $scalar(*left.add(i * left_step), *right.add(i * right_step));
+                    i += 1;
                 }
             }
         }};
@@ -216,13 +209,12 @@ unsafe fn line_with<S: Simd>(
     }
 }
 
-/// `to = op(to, from)` on `rows` rows of `width` values that start `stride` apart in both.
+/// Adds `from` to `to`: `rows` rows of `width` values that start `stride` apart in both.
 ///
 /// # Safety
 /// All of them must be valid.
 pub(crate) unsafe fn add_rows(
     isa: Isa,
-    op: BinaryOp,
     to: *mut f32,
     from: *const f32,
     rows: usize,
@@ -233,7 +225,7 @@ pub(crate) unsafe fn add_rows(
         // SAFETY: the caller's contract.
         unsafe {
             let to = to.add(row * stride);
-            line(isa, op, to, 1, from.add(row * stride), 1, to, width);
+            line(isa, BinaryOp::Add, to, 1, from.add(row * stride), 1, to, width);
         }
     }
 }

@@ -5,8 +5,7 @@
 //! its sums in registers. No patch matrix is built: each row of a tile reads its input pixel where
 //! it lies (compare Dukhan, *The Indirect Convolution Algorithm*, 2019, arXiv:1907.02129).
 
-use crate::activation::{Activation, activate_rows};
-use crate::binary::{BinaryOp, add_rows};
+use crate::after::{After, finish};
 use crate::isa::{Isa, dispatch};
 use crate::simd::Simd;
 use crate::widen::widened;
@@ -97,15 +96,6 @@ impl ConvShape {
         }
         self
     }
-}
-
-/// What follows on the sums while they are in the cache, in order.
-#[derive(Debug, Clone, Copy)]
-pub enum After<'a> {
-    /// A function of each value.
-    Activate(Activation),
-    /// A value of the output's shape is added.
-    Add(&'a [f32]),
 }
 
 /// A convolution's weights, packed for one instruction set.
@@ -259,11 +249,7 @@ impl PackedConv {
         assert_eq!(input.len(), shape.input_len());
         assert_eq!(self.bias.len(), shape.outputs);
         assert_eq!((self.taps, self.depth), (shape.taps(), shape.inputs / shape.groups));
-        for after in after {
-            if let After::Add(other) = after {
-                assert_eq!(other.len(), shape.output_len());
-            }
-        }
+        assert!(after.iter().all(|after| after.fits(shape.output_len())));
         assert!(scratch.len() >= self.scratch());
         assert!(part.end <= PackedConv::units(shape));
         let shape = shape.flattened();
@@ -299,7 +285,6 @@ impl PackedConv {
                     depth: self.depth,
                     first,
                     end,
-                    is_first: first == 0,
                     after: if end == all { after } else { &[] },
                     rows: rows.clone(),
                     columns: columns.clone(),
@@ -325,7 +310,6 @@ struct Call<'a> {
     /// Rows of the panel: tap * depth + channel.
     first: usize,
     end: usize,
-    is_first: bool,
     after: &'a [After<'a>],
     rows: std::ops::Range<usize>,
     columns: std::ops::Range<usize>,
@@ -351,18 +335,8 @@ unsafe fn panel_with<S: Simd>(call: &Call<'_>, output: *mut f32) {
             unsafe {
                 let to = output.add(place);
                 tile_of_size::<S>(call, row, column, to, size);
-                let width = call.panel.channels;
-                for after in call.after {
-                    match after {
-                        After::Activate(activation) => {
-                            activate_rows(call.isa, *activation, to, size, width, stride);
-                        }
-                        After::Add(other) => {
-                            let from = other.as_ptr().add(place);
-                            add_rows(call.isa, BinaryOp::Add, to, from, size, width, stride);
-                        }
-                    }
-                }
+                let rows = [size, call.panel.channels, stride];
+                finish(call.isa, call.after, output, place, rows);
             }
             column += size;
         }
@@ -460,7 +434,7 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
             let bias = S::load_first(call.bias.as_ptr().add(n * S::LANES), lanes);
             for_rows!(m in M {
                 let to = to.add(m * stride + n * S::LANES);
-                let before = if call.is_first { bias } else { S::load_first(to, lanes) };
+                let before = if call.first == 0 { bias } else { S::load_first(to, lanes) };
                 S::store_first(to, S::add(sums[m][n], before), lanes);
             });
         }

@@ -1,11 +1,10 @@
 //! Depthwise convolution: each channel by itself.
 
-use crate::activation::activate_rows;
-use crate::binary::{BinaryOp, add_rows};
+use crate::after::{After, finish};
 use crate::isa::{Isa, dispatch};
 use crate::simd::Simd;
 use crate::widen::widened;
-use crate::{After, ConvShape, Precision, Weights};
+use crate::{ConvShape, Precision, Weights};
 use std::ops::Range;
 
 /// Output pixels whose sums are held in registers at once.
@@ -85,11 +84,7 @@ impl Depthwise {
         let taps = shape.rows.kernel * shape.columns.kernel;
         assert_eq!(self.weights.len(), taps * shape.inputs);
         assert_eq!(self.bias.len(), shape.inputs);
-        for after in after {
-            if let After::Add(other) = after {
-                assert_eq!(other.len(), shape.output_len());
-            }
-        }
+        assert!(after.iter().all(|after| after.fits(shape.output_len())));
         assert!(scratch.len() >= self.scratch());
         let (zeros, scratch) = scratch.split_at_mut(shape.inputs);
         zeros.fill(0.0);
@@ -139,18 +134,7 @@ unsafe fn rows_with<S: Simd>(call: &Call<'_>, output: *mut f32) {
                 find(call, row, column, &mut pixels);
                 let place = (row * columns.output + column) * channels;
                 tile::<S>(call, &pixels, output.add(place), count);
-                for after in call.after {
-                    let to = output.add(place);
-                    match after {
-                        After::Activate(activation) => {
-                            activate_rows(call.isa, *activation, to, 1, count * channels, 0);
-                        }
-                        After::Add(other) => {
-                            let from = other.as_ptr().add(place);
-                            add_rows(call.isa, BinaryOp::Add, to, from, 1, count * channels, 0);
-                        }
-                    }
-                }
+                finish(call.isa, call.after, output, place, [1, count * channels, 0]);
             }
         }
     }
@@ -199,15 +183,9 @@ unsafe fn tile<S: Simd>(
                     sums[p] = S::fma(S::load(pixels[p].add(channel)), weight, sums[p]);
                 }
             }
-            if count == PIXELS {
-                for p in 0..PIXELS {
+            for p in 0..PIXELS {
+                if p < count {
                     S::store(to.add(p * channels + channel), sums[p]);
-                }
-            } else {
-                for p in 0..PIXELS {
-                    if p < count {
-                        S::store(to.add(p * channels + channel), sums[p]);
-                    }
                 }
             }
             channel += S::LANES;

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod activation;
+mod after;
 mod binary;
 mod conv;
 mod depthwise;
@@ -13,8 +14,9 @@ mod weights;
 mod widen;
 
 pub use activation::{Activation, activate};
+pub use after::After;
 pub use binary::{BinaryOp, BroadcastAxis, binary, broadcast};
-pub use conv::{After, Axis, ConvShape, PackedConv};
+pub use conv::{Axis, ConvShape, PackedConv};
 pub use depthwise::Depthwise;
 pub use isa::Isa;
 pub use pool::{PoolShape, Pooling, pool};
