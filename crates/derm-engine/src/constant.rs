@@ -170,9 +170,9 @@ impl StoredWeights {
     }
 
     /// The pages of a constant that has been used may go.
-    pub(crate) fn release(&self, range: std::ops::Range<usize>) {
-        if !range.is_empty() {
-            self.file.release(range);
+    pub(crate) fn release(&self, used: &View<'_>) {
+        if !used.range.is_empty() {
+            self.file.release(used.range.clone());
         }
     }
 }
@@ -183,7 +183,7 @@ pub(crate) struct View<'a> {
     strides: Vec<usize>,
     numbers: Numbers<'a>,
     /// Where in the file, if there.
-    pub(crate) range: std::ops::Range<usize>,
+    range: std::ops::Range<usize>,
 }
 
 enum Numbers<'a> {

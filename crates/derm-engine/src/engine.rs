@@ -66,26 +66,19 @@ impl Engine {
             .collect::<TractResult<_>>()
             .context("an output")?;
         let sides = lowering.sides();
-        let (mut steps, lengths) = (lowering.steps, lowering.buffers);
+        let (steps, lengths) = (lowering.steps, lowering.buffers);
 
         let kept: Vec<usize> = outputs.iter().map(|value| value.buffer).collect();
-        let intervals = lives(&steps, &lengths, input, &kept);
-        let owner = in_place(&steps, &intervals, &kept);
-        for step in &mut steps {
-            rename(step, &owner);
-        }
-        let renamed = |buffer: usize| owner[buffer];
-        let kept: Vec<usize> = kept.into_iter().map(renamed).collect();
-        let intervals = lives(&steps, &lengths, renamed(input), &kept);
-        let (ranges, arena_len) = plan(&intervals);
+        let mut intervals = lives(&steps, &lengths, input, &kept);
+        let owners = in_place(&steps, &mut intervals, &kept);
+        let (placed, arena_len) = plan(&intervals);
+        let ranges: Vec<Range<usize>> =
+            owners.into_iter().map(|owner| placed[owner].clone()).collect();
 
         let weight_bytes = steps.iter().map(|step| step.action.bytes()).sum();
-        let input = ranges[renamed(input)].clone();
-        let outputs = outputs
-            .iter()
-            .zip(kept)
-            .map(|(value, buffer)| (ranges[buffer].clone(), value.shape.clone()))
-            .collect();
+        let input = ranges[input].clone();
+        let outputs =
+            outputs.into_iter().map(|value| (ranges[value.buffer].clone(), value.shape)).collect();
         Ok(Engine { settings, steps, ranges, arena_len, sides, input, outputs, weight_bytes })
     }
 
@@ -193,77 +186,25 @@ fn lives(steps: &[Step], lengths: &[usize], input: usize, kept: &[usize]) -> Vec
 }
 
 /// For each buffer the one whose place it takes: itself, or an operand that dies where it is made.
-fn in_place(steps: &[Step], lives: &[Interval], kept: &[usize]) -> Vec<usize> {
-    let mut owner: Vec<usize> = (0..lives.len()).collect();
-    let mut ends: Vec<usize> = lives.iter().map(|life| life.last).collect();
+/// That one then lives on; the buffer that took its place needs none.
+fn in_place(steps: &[Step], lives: &mut [Interval], kept: &[usize]) -> Vec<usize> {
+    let mut owners: Vec<usize> = (0..lives.len()).collect();
     for (number, step) in steps.iter().enumerate() {
         let output = step.output;
-        let written_here_first = lives[output].first == number;
-        for operand in step.replaceable() {
-            let root = owner[operand];
-            let fits = lives[root].length == lives[output].length;
-            if written_here_first
-                && owner[output] == output
-                && root != output
-                && fits
-                && ends[root] == number
-                && !kept.contains(&operand)
-            {
-                owner[output] = root;
-                ends[root] = lives[output].last;
-                break;
-            }
+        if lives[output].first != number || owners[output] != output {
+            continue;
+        }
+        let dies_here = |operand: &usize| {
+            let owner = lives[owners[*operand]];
+            let fits = owner.length == lives[output].length && *operand != output;
+            fits && owner.last == number && !kept.contains(operand)
+        };
+        if let Some(operand) = step.replaceable().into_iter().find(dies_here) {
+            let owner = owners[operand];
+            owners[output] = owner;
+            lives[owner].last = lives[output].last;
+            lives[output].length = 0;
         }
     }
-    owner
-}
-
-fn rename(step: &mut Step, owner: &[usize]) {
-    use crate::step::{ForeignOperand, ForeignOutput, Then};
-    let of = |buffer: &mut usize| *buffer = owner[*buffer];
-    let of_operand = |operand: &mut Operand| {
-        if let Operand::Buffer(buffer) = operand {
-            of(buffer);
-        }
-    };
-    of(&mut step.output);
-    match &mut step.action {
-        Action::Conv { input, then, scratch, .. } => {
-            of(input);
-            of(scratch);
-            for then in then {
-                if let Then::Add(buffer) = then {
-                    of(buffer);
-                }
-            }
-        }
-        Action::Binary { left, right, .. } => {
-            of_operand(left);
-            of_operand(right);
-        }
-        Action::Copy { input, .. } => of_operand(input),
-        Action::Activate { input, .. }
-        | Action::Pool { input, .. }
-        | Action::Reduce { input, .. }
-        | Action::Softmax { input, .. }
-        | Action::RmsNorm { input, .. }
-        | Action::Transpose { input, .. } => of(input),
-        Action::Product { left, right, .. } => {
-            of(left);
-            of(right);
-        }
-        Action::Fill { .. } => {}
-        Action::Foreign { operands, outputs, .. } => {
-            for operand in operands {
-                if let ForeignOperand::Buffer(buffer, _) = operand {
-                    of(buffer);
-                }
-            }
-            for output in outputs {
-                if let ForeignOutput::Buffer(buffer) = output {
-                    of(buffer);
-                }
-            }
-        }
-    }
+    owners
 }

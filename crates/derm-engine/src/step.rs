@@ -117,11 +117,10 @@ pub(crate) enum Action {
     Fill {
         value: f32,
     },
-    /// `batch` products of `[m, k]` and `[k, n]` (or `[n, k]`).
+    /// As many products of `[m, k]` and `[k, n]` (or `[n, k]`) as the operands hold.
     Product {
         left: Buffer,
         right: Buffer,
-        batch: usize,
         sides: [usize; 3],
         right_is_kn: bool,
     },
@@ -289,9 +288,9 @@ impl Step {
                 Operand::Constant(values) => copy(values, &mut arena[to], *sides, *from, *into),
             },
             Action::Fill { value } => arena[to].fill(*value),
-            Action::Product { left, right, batch, sides, right_is_kn } => {
+            Action::Product { left, right, sides, right_is_kn } => {
                 let ([output], reads) = open(arena, [to], &[range(*left), range(*right)]);
-                product(isa, workers, *batch, *sides, reads[0], (reads[1], *right_is_kn), output);
+                product(isa, workers, *sides, reads[0], (reads[1], *right_is_kn), output);
             }
             Action::Foreign { op, operands, outputs } => {
                 let operands = operands
@@ -438,7 +437,6 @@ fn convolve(
 fn product(
     isa: Isa,
     workers: &Workers,
-    batch: usize,
     [m, k, n]: [usize; 3],
     left: &[f32],
     (right, right_is_kn): (&[f32], bool),
@@ -454,5 +452,4 @@ fn product(
         let mut scratch = vec![0.0; packed.scratch()];
         packed.run(&shape, left, output, &[], &mut scratch);
     });
-    debug_assert_eq!(left.len(), batch * m * k);
 }

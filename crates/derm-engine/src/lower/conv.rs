@@ -1,8 +1,8 @@
 //! Convolutions and poolings, channels last.
 
-use super::{Lowering, op, order_of};
+use super::{Lowering, op};
 use crate::step::{Action, Kernel};
-use crate::value::Value;
+use crate::value::{Value, completed};
 use derm_kernels::{Axis, ConvShape, Depthwise, PackedConv, PoolShape, Pooling};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::TractErrorContext;
@@ -68,7 +68,7 @@ fn windowed(
     }
     let mut last: Vec<usize> = shape.hw_axes().collect();
     last.push(shape.c_axis());
-    let order = order_of(input.shape.len(), &last);
+    let order = completed(input.shape.len(), &last);
     let input = lowering.in_order(input, order.clone());
     Ok(Some((input, axes, order)))
 }
@@ -131,9 +131,7 @@ fn convolution(lowering: &mut Lowering<'_>, node: &TypedNode) -> TractResult<boo
         let weight = |o: usize, i: usize, tap: usize| view.at(outer[o] + inner[i] + taps[tap]);
         Kernel::Dense(PackedConv::new(isa, precision, &shape, bias, weight))
     };
-    let range = view.range.clone();
-    drop(view);
-    lowering.weights.release(range);
+    lowering.weights.release(&view);
     lowering.convolve(node.id.into(), kernel, shape, input.buffer, order).context("convolution")?;
     Ok(true)
 }

@@ -1,7 +1,8 @@
 //! Sums of products: matrix products with a constant or with another value.
 
-use super::{Lowering, op, order_of};
+use super::{Lowering, op};
 use crate::step::{Action, Kernel};
+use crate::value::completed;
 use derm_kernels::{ConvShape, PackedConv};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::einsum::EinSum;
@@ -92,7 +93,7 @@ fn with_constant(
     let batch = as_they_lie(&roles.batch, &value.order);
     let summed = as_they_lie(&roles.summed, &value.order);
     let axes = [column(&left, 0), column(&batch, 0), column(&summed, 0)].concat();
-    let order = order_of(value.shape.len(), &axes);
+    let order = completed(value.shape.len(), &axes);
     let value = lowering.in_order(value, order);
 
     let constant = node.inputs[1 - first];
@@ -110,13 +111,11 @@ fn with_constant(
         view.at(groups[o / outputs.len()] + outputs[o % outputs.len()] + inputs[i])
     };
     let conv = PackedConv::new(lowering.isa, precision, &shape, None, weight);
-    let range = view.range.clone();
-    drop(view);
-    lowering.weights.release(range);
+    lowering.weights.release(&view);
 
     let outlet = node.id.into();
     let axes = [column(&left, 1), column(&batch, 2), column(&roles.right, 1)].concat();
-    let order = order_of(lowering.shape(outlet)?.len(), &axes);
+    let order = completed(lowering.shape(outlet)?.len(), &axes);
     lowering.convolve(outlet, Kernel::Dense(conv), shape, value.buffer, order)?;
     Ok(true)
 }
@@ -126,12 +125,12 @@ fn of_values(lowering: &mut Lowering<'_>, node: &TypedNode, roles: &Roles) -> Tr
     let (left, right) = (lowering.value(node.inputs[0])?, lowering.value(node.inputs[1])?);
     let (batch, rows) = (&roles.batch, &roles.left);
     let axes = [column(batch, 0), column(rows, 0), column(&roles.summed, 0)].concat();
-    let order = order_of(left.shape.len(), &axes);
+    let order = completed(left.shape.len(), &axes);
     let left = lowering.in_order(left, order);
     let transposed = [column(batch, 1), column(&roles.summed, 1), column(&roles.right, 0)].concat();
     let usual = [column(batch, 1), column(&roles.right, 0), column(&roles.summed, 1)].concat();
     let right_is_kn = right.significant() == transposed;
-    let order = order_of(right.shape.len(), if right_is_kn { &transposed } else { &usual });
+    let order = completed(right.shape.len(), if right_is_kn { &transposed } else { &usual });
     let right = lowering.in_order(right, order);
 
     let outlet: OutletId = node.id.into();
@@ -140,16 +139,10 @@ fn of_values(lowering: &mut Lowering<'_>, node: &TypedNode, roles: &Roles) -> Tr
     let n = roles.right.iter().map(|axis| right.shape[axis[0]]).product::<usize>();
     let count = left.len() / (m * k);
     let sides = [m, k, n];
-    let action = Action::Product {
-        left: left.buffer,
-        right: right.buffer,
-        batch: count,
-        sides,
-        right_is_kn,
-    };
+    let action = Action::Product { left: left.buffer, right: right.buffer, sides, right_is_kn };
     let (_, buffer) = lowering.push_new(action, count * m * n);
     let axes = [column(batch, 2), column(rows, 1), column(&roles.right, 1)].concat();
-    let order = order_of(lowering.shape(outlet)?.len(), &axes);
+    let order = completed(lowering.shape(outlet)?.len(), &axes);
     lowering.set(outlet, buffer, order, None)?;
     Ok(true)
 }

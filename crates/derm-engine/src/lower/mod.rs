@@ -9,7 +9,7 @@ mod reduce;
 
 use crate::constant::{StoredWeights, View};
 use crate::step::{Action, Buffer, Step};
-use crate::value::{Value, completed, plain};
+use crate::value::{Value, plain};
 use derm_kernels::{Isa, Precision};
 use std::collections::HashMap;
 use tract_onnx::prelude::*;
@@ -214,8 +214,4 @@ impl<'a> Lowering<'a> {
 /// An operator of this type.
 fn op<T: TypedOp>(node: &TypedNode) -> TractResult<&T> {
     node.op_as::<T>().ok_or_else(|| format_err!("not the operator it was taken for"))
-}
-
-fn order_of(rank: usize, last: &[usize]) -> Vec<usize> {
-    completed(rank, last)
 }
