@@ -4,13 +4,12 @@ use crate::config::Config;
 use crate::permits::Permits;
 use actix_web::web::Data;
 use derm::Classifier;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) classifier: Arc<Classifier>,
+    pub(crate) classifier: Classifier,
     pub(crate) permits: Permits,
     pub(crate) config: Config,
     pub(crate) started: Instant,
@@ -23,7 +22,7 @@ impl State {
         // What only starting needed does not count as used.
         derm::memory::release_file_pages();
         State {
-            classifier: Arc::new(classifier),
+            classifier,
             permits: Permits::new(
                 config.threads.get(),
                 config.max_upload_bytes,
@@ -60,13 +59,12 @@ pub(crate) fn keep_house(state: &Data<State>) {
             if used != tidied {
                 // The heap's gaps go back under load, too; what the next prediction will use again
                 // stays until there is a pause.
+                if busy && !short {
+                    run(&state, |_| derm::memory::release_freed()).await;
+                } else {
+                    run(&state, |state| state.classifier.release_idle()).await;
+                }
                 tidied = if busy { tidied } else { used };
-                let all = !busy || short;
-                run(&state, move |state| match all {
-                    true => state.classifier.release_idle(),
-                    false => derm::memory::release_freed(),
-                })
-                .await;
             }
             if short && was_short && !busy && state.classifier.is_loaded() {
                 run(&state, |state| state.classifier.unload()).await;
@@ -74,6 +72,7 @@ pub(crate) fn keep_house(state: &Data<State>) {
             }
             was_short = short;
             if let Some(idle) = state.config.model_idle()
+                && state.classifier.is_loaded()
                 && run(&state, move |state| state.classifier.unload_if_idle(idle)).await
                     == Some(true)
             {

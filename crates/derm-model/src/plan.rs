@@ -43,13 +43,18 @@ impl Plan {
     /// # Errors
     /// [`Error::Run`].
     pub fn run(&self, fill: impl FnOnce(&mut [f32])) -> Result<Vec<Tensor>, Error> {
+        self.in_arena(|arena| self.engine.run(arena, fill))
+    }
+
+    /// Lends an arena, a kept one if there is any, and keeps it for the next run.
+    fn in_arena<T>(&self, run: impl FnOnce(&mut Arena) -> TractResult<T>) -> Result<T, Error> {
         let kept = self.idle().pop();
         let mut arena = kept.unwrap_or_else(|| self.engine.arena());
-        let outputs = catch_unwind(AssertUnwindSafe(|| self.engine.run(&mut arena, fill)))
+        let result = catch_unwind(AssertUnwindSafe(|| run(&mut arena)))
             .unwrap_or_else(|_| Err(TractError::msg("an operator failed")))
             .map_err(|error| Error::Run(format!("{error:#}")))?;
         self.idle().push(arena);
-        Ok(outputs)
+        Ok(result)
     }
 
     /// Runs it on an input of the manifest's shape and layout; returns the first output as a flat
@@ -69,10 +74,8 @@ impl Plan {
     /// [`Error::Run`].
     pub fn profile(&self) -> Result<Vec<(String, Duration)>, Error> {
         let mut steps = Vec::new();
-        let mut arena = self.engine.arena();
         let watch = |name: &str, time| steps.push((name.to_owned(), time));
-        let outputs = self.engine.run_watched(&mut arena, |input| input.fill(0.0), watch);
-        outputs.map_err(|error| Error::Run(format!("{error:#}")))?;
+        self.in_arena(|arena| self.engine.run_watched(arena, |input| input.fill(0.0), watch))?;
         Ok(steps)
     }
 

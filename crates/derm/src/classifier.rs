@@ -77,9 +77,14 @@ struct ReleaseOnDrop;
 
 impl Drop for ReleaseOnDrop {
     fn drop(&mut self) {
-        derm_memstat::release_freed();
-        derm_memstat::release_file_pages();
+        release();
     }
+}
+
+/// Gives back what nobody uses now: the heap's free pages, and code that has done its work.
+fn release() {
+    derm_memstat::release_freed();
+    derm_memstat::release_file_pages();
 }
 
 /// What a model takes, in bytes.
@@ -89,6 +94,13 @@ pub struct Footprint {
     pub weights: usize,
     /// What one inference takes at most.
     pub arena: usize,
+}
+
+impl Footprint {
+    fn of(explainer: &Explainer) -> Footprint {
+        let plan = explainer.plan();
+        Footprint { weights: plan.weight_bytes(), arena: plan.arena_bytes() }
+    }
 }
 
 /// What [`Classifier::check`] found out.
@@ -126,13 +138,8 @@ impl Classifier {
                 derm_memstat::release_file_pages();
                 let explainer = Explainer::new(graph, &Layer::Last, &settings)?;
                 // What only loading needed: the graph, and the code that made it.
-                derm_memstat::release_freed();
-                derm_memstat::release_file_pages();
-                let plan = explainer.plan();
-                known.get_or_init(|| Footprint {
-                    weights: plan.weight_bytes(),
-                    arena: plan.arena_bytes(),
-                });
+                release();
+                known.get_or_init(|| Footprint::of(&explainer));
                 Ok(Loaded { explainer, _release: ReleaseOnDrop })
             }
         };
@@ -175,8 +182,7 @@ impl Classifier {
     /// Call it when no prediction is expected soon.
     pub fn release_idle(&self) {
         self.release_arenas();
-        derm_memstat::release_freed();
-        derm_memstat::release_file_pages();
+        release();
     }
 
     /// What the model takes; known once it has been loaded, also after it was unloaded again.
@@ -212,8 +218,7 @@ impl Classifier {
         let start = Instant::now();
         loaded.explainer.run(|input| input.fill(0.0))?;
         let unexplained = loaded.explainer.why_not().map(ToString::to_string);
-        let plan = loaded.explainer.plan();
-        let footprint = Footprint { weights: plan.weight_bytes(), arena: plan.arena_bytes() };
+        let footprint = Footprint::of(&loaded.explainer);
         Ok(Checked { load, infer: start.elapsed(), footprint, unexplained })
     }
 

@@ -10,7 +10,6 @@ use actix_web::http::header::{ACCEPT, ContentType};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use derm::Footprint;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// `POST /predict`, `/upload`, `/upload/file`.
@@ -49,9 +48,8 @@ async fn answer(
         upload::receive(request, payload, state).await?;
     *language = html::Language::of(request, parameters.lang.as_deref());
     let wanted = parameters.request(state.config.enable_gradcam);
-    let classifier = Arc::clone(&state.classifier);
-    let picture_bytes = classifier.memory_needed(&picture)? as usize;
-    let need = || match classifier.footprint() {
+    let picture_bytes = state.classifier.memory_needed(&picture)? as usize;
+    let need = || match state.classifier.footprint() {
         None => Need::Unknown,
         // A layer by name gets a plan of its own: packed weights, and a head in float32.
         Some(Footprint { weights, arena }) if wanted.names_a_layer() => {
@@ -64,10 +62,9 @@ async fn answer(
     let shared = state.clone();
     // The permit goes with the work: a client that leaves does not make room for another
     // inference while its own still runs.
-    let classifier = Arc::clone(&classifier);
     let work = actix_web::rt::task::spawn_blocking(move || {
-        let report = classifier.classify(&picture, &wanted, deadline.into_std());
-        if let Some(footprint) = classifier.footprint() {
+        let report = shared.classifier.classify(&picture, &wanted, deadline.into_std());
+        if let Some(footprint) = shared.classifier.footprint() {
             shared.permits.keep_for_weights(&mut permit, footprint.weights);
         }
         drop((picture, upload, permit));
