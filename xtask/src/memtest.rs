@@ -27,8 +27,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Run the server in a control group with so much memory and let --clients ask
-    #[arg(long, value_name = "MIB", num_args = 0..=1, default_missing_value = "0")]
-    limit_mb: Option<u64>,
+    #[arg(long, value_name = "MIB", num_args = 0..=1)]
+    limit_mb: Option<Option<u64>>,
     /// The same with so much of a core, as small instances have
     #[arg(long, value_name = "SHARE")]
     cpu: Option<f64>,
@@ -75,9 +75,9 @@ struct Model {
     name: String,
     /// `bundled`, or a graph of the zoo, filled.
     source: String,
-    /// WEIGHTS: `file`, `f16` or `f32`. A graph of the zoo has float32 weights for `f32`.
-    #[serde(default = "as_in_file")]
-    weights: String,
+    /// Whether a graph of the zoo is filled with float32 weights, not float16.
+    #[serde(default)]
+    float32: bool,
     /// MiB under which `--limit-mb` without a number runs it.
     limit_mb: Option<u64>,
     /// Largest resident memory by state, MiB. States without one are only reported.
@@ -93,8 +93,7 @@ impl Model {
         }
         if let Some(entry) = derm_zoo::entry(&self.source) {
             let folder = derm_zoo::folder();
-            let made =
-                if self.weights == "f32" { entry.make(&folder) } else { entry.make_f16(&folder) };
+            let made = if self.float32 { entry.make(&folder) } else { entry.make_f16(&folder) };
             return Ok(Some(made?.canonicalize()?));
         }
         let path = Path::new(&self.source);
@@ -113,8 +112,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(path) => {
             let name = ModelSource::at(path).manifest()?.name;
             let source = path.display().to_string();
-            let weights = as_in_file();
-            vec![Model { name, source, weights, limit_mb: None, limits: BTreeMap::new() }]
+            vec![Model { name, source, float32: false, limit_mb: None, limits: BTreeMap::new() }]
         }
         None => config.models,
     };
@@ -153,10 +151,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn as_in_file() -> String {
-    "file".to_owned()
-}
-
 impl Arguments {
     /// Whether something else than the table is asked for.
     fn is_special(&self) -> bool {
@@ -167,11 +161,8 @@ impl Arguments {
     fn special(&self, binary: &Path, model: &Model, path: Option<&Path>) -> anyhow::Result<bool> {
         let mut passed = true;
         if self.limit_mb.is_some() || self.cpu.is_some() {
-            let limit_mb = match self.limit_mb {
-                Some(0) => model.limit_mb,
-                given => given,
-            };
-            if self.limit_mb == Some(0) && limit_mb.is_none() {
+            let limit_mb = self.limit_mb.and_then(|given| given.or(model.limit_mb));
+            if self.limit_mb.is_some() && limit_mb.is_none() {
                 println!("no limit is set for this model");
                 return Ok(true);
             }

@@ -2,7 +2,7 @@
 
 use crate::cgroup::Cgroup;
 use anyhow::{Context, bail, ensure};
-use derm::memory::{Usage, usage_of};
+use derm::memory::{MIB, Usage, usage_of};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -107,6 +107,35 @@ impl Server {
     /// The kernel's own figures for the process.
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
         usage_of(self.child.id()).context("the server is gone")
+    }
+
+    /// Resident memory now, MiB.
+    pub(crate) fn rss(&self) -> anyhow::Result<f64> {
+        Ok(self.usage()?.rss as f64 / MIB)
+    }
+
+    /// Resident memory at most since the start or [`Server::reset_peak`], MiB.
+    pub(crate) fn peak(&self) -> anyhow::Result<f64> {
+        Ok(self.usage()?.peak as f64 / MIB)
+    }
+
+    /// Posts a picture; the body of the answer, which must be a success.
+    pub(crate) fn predict(
+        &self,
+        query: &str,
+        kind: &str,
+        picture: &[u8],
+    ) -> anyhow::Result<Vec<u8>> {
+        let answer = self.post(&format!("/predict/?{query}"), kind, picture)?;
+        ensure!(answer.status == 200, "{}", String::from_utf8_lossy(&answer.body));
+        Ok(answer.body)
+    }
+
+    /// The peak of one [`Server::predict`], MiB.
+    pub(crate) fn peak_of(&self, query: &str, kind: &str, picture: &[u8]) -> anyhow::Result<f64> {
+        self.reset_peak()?;
+        self.predict(query, kind, picture)?;
+        self.peak()
     }
 
     /// Lets the peak begin anew at what is resident now (Linux; `proc_pid_clear_refs(5)`).

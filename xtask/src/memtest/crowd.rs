@@ -82,7 +82,7 @@ pub(crate) fn run(binary: &Path, model: Option<&Path>, crowd: Crowd) -> anyhow::
         println!(
             "limit {mib} MiB: {:.1} MiB at most in the group, {:.1} MiB resident, {} killed",
             counted.peak as f64 / MIB,
-            server.usage().map_or(0.0, |usage| usage.peak as f64 / MIB),
+            server.peak().unwrap_or(0.0),
             counted.kills
         );
     }
@@ -126,14 +126,8 @@ fn expected(
     pictures
         .iter()
         .map(|picture| {
-            let answer = server.post("/predict/?gradcam=true", picture.kind, &picture.bytes)?;
-            ensure!(
-                answer.status == 200,
-                "{}: {}",
-                picture.name,
-                String::from_utf8_lossy(&answer.body)
-            );
-            scores(&answer.body)
+            let body = server.predict("gradcam=true", picture.kind, &picture.bytes);
+            scores(&body.context(picture.name)?)
         })
         .collect()
 }

@@ -3,7 +3,7 @@
 use super::environment;
 use super::pictures::EXAMPLE;
 use crate::server::Server;
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -12,8 +12,7 @@ use std::time::Duration;
 pub(crate) fn run(binary: &Path, model: Option<&Path>) -> anyhow::Result<()> {
     let server = Server::start(binary, &environment(model))?;
     let idle = parts(server.id())?;
-    let answer = server.post("/predict/?gradcam=true", "image/jpeg", EXAMPLE)?;
-    ensure!(answer.status == 200, "{}", String::from_utf8_lossy(&answer.body));
+    server.predict("gradcam=true", "image/jpeg", EXAMPLE)?;
     std::thread::sleep(Duration::from_secs(1));
     let loaded = parts(server.id())?;
     let budget = server.memory()?["budget"].clone();

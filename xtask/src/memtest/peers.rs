@@ -5,7 +5,6 @@ use super::states::States;
 use crate::server::Server;
 use anyhow::{Context, ensure};
 use derm::ModelSource;
-use derm::memory::MIB;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -67,22 +66,16 @@ fn measure(python: &Path, model: &Path, side: u32, arena: bool) -> anyhow::Resul
         .env("SIDE", side.to_string())
         .env("ARENA", if arena { "1" } else { "0" });
     let server = Server::start_command(command)?;
-    let now = || -> anyhow::Result<f64> { Ok(server.usage()?.rss as f64 / MIB) };
-    let predict = |picture: &[u8]| -> anyhow::Result<f64> {
-        server.reset_peak()?;
-        let answer = server.post("/predict/", "application/octet-stream", picture)?;
-        ensure!(answer.status == 200, "{}", String::from_utf8_lossy(&answer.body));
-        Ok(server.usage()?.peak as f64 / MIB)
-    };
+    let predict = |picture: &[u8]| server.peak_of("", "application/octet-stream", picture);
     let wait = || std::thread::sleep(Duration::from_secs(1));
     wait();
-    let idle = now()?;
+    let idle = server.rss()?;
     let loading = predict(&tiny()?)?;
     wait();
-    let loaded = now()?;
+    let loaded = server.rss()?;
     let predicting = predict(EXAMPLE)?;
     wait();
-    let after = now()?;
+    let after = server.rss()?;
     Ok(vec![
         ("idle", idle),
         ("loaded", loaded),

@@ -4,7 +4,6 @@ use super::environment;
 use super::pictures::{EXAMPLE, tiny};
 use crate::server::Server;
 use anyhow::ensure;
-use derm::memory::MIB;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -22,9 +21,10 @@ pub(crate) fn run(binary: &Path, model: Option<&Path>, requests: usize) -> anyho
     let server = Server::start(binary, &environment(model))?;
     let mut points = Vec::new();
     for number in 0..requests {
-        predict(&server, EXAMPLE, if number % 2 == 0 { "gradcam=true" } else { "gradcam=false" })?;
+        let query = if number % 2 == 0 { "gradcam=true" } else { "gradcam=false" };
+        server.predict(query, "image/jpeg", EXAMPLE)?;
         if number % STEP == STEP - 1 {
-            points.push((number as f64 / 1000.0, server.usage()?.rss as f64 / 1024.0));
+            points.push((number as f64 / 1000.0, server.rss()? * 1024.0));
         }
     }
     let kept = &points[points.len() / 4..];
@@ -56,16 +56,16 @@ pub(crate) fn rounds(binary: &Path, model: Option<&Path>, rounds: usize) -> anyh
     variables.extend([("MAX_REQUESTS", "1".to_owned()), ("MAX_REQUESTS_JITTER", "0".to_owned())]);
     let server = Server::start(binary, &variables)?;
     let pixel = tiny()?;
-    let ask = || predict(&server, &pixel, "gradcam=false");
+    let ask = || server.predict("gradcam=false", "image/bmp", &pixel);
     let settled = || -> anyhow::Result<f64> {
         std::thread::sleep(Duration::from_millis(700));
-        Ok(server.usage()?.rss as f64 / MIB)
+        server.rss()
     };
     // The first rounds warm the heap.
     for _ in 0..5 {
         ask()?;
     }
-    let (first, one) = (settled()?, server.usage()?.peak);
+    let (first, one) = (settled()?, server.peak()?);
     for _ in 0..rounds {
         ask()?;
     }
@@ -81,23 +81,15 @@ pub(crate) fn rounds(binary: &Path, model: Option<&Path>, rounds: usize) -> anyh
         }
     });
     ensure!(!failed.load(Relaxed), "a prediction failed while the model was loaded afresh");
-    let (last, most) = (settled()?, server.usage()?.peak);
+    let (last, most) = (settled()?, server.peak()?);
     let loads = server.memory()?["model_loads"].clone();
     let weights = server.memory()?["budget"]["weights_mb"].as_f64().unwrap_or(0.0);
     println!(
         "rounds: {loads} loads, {first:.1} MiB unloaded after 5, {last:.1} MiB at the end; \
-         peak {:.1} MiB, then {:.1} MiB (weights {weights:.1} MiB)",
-        one as f64 / MIB,
-        most as f64 / MIB
+         peak {one:.1} MiB, then {most:.1} MiB (weights {weights:.1} MiB)",
     );
-    let one_plan = (most as f64 - one as f64) / MIB < (weights / 2.0).max(4.0);
+    let one_plan = most - one < (weights / 2.0).max(4.0);
     Ok(last - first <= GROWTH && one_plan)
-}
-
-fn predict(server: &Server, picture: &[u8], query: &str) -> anyhow::Result<()> {
-    let answer = server.post(&format!("/predict/?{query}"), "application/octet-stream", picture)?;
-    ensure!(answer.status == 200, "{}", String::from_utf8_lossy(&answer.body));
-    Ok(())
 }
 
 #[cfg(test)]

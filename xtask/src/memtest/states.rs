@@ -46,34 +46,27 @@ pub(crate) fn measure(binary: &Path, model: Option<&Path>) -> anyhow::Result<(St
 }
 
 fn states(server: &Server, mut mark: impl FnMut(&'static str)) -> anyhow::Result<States> {
-    let now = || -> anyhow::Result<f64> { Ok(server.usage()?.rss as f64 / MIB) };
-    let predict = |query: &str, kind: &str, picture: &[u8]| -> anyhow::Result<f64> {
-        server.reset_peak()?;
-        let answer = server.post(&format!("/predict/?{query}"), kind, picture)?;
-        ensure!(answer.status == 200, "{}", String::from_utf8_lossy(&answer.body));
-        Ok(server.usage()?.peak as f64 / MIB)
-    };
     let wait = || std::thread::sleep(Duration::from_secs(1));
     let large = twelve_megapixels()?;
     ensure!(server.get("/health/")?.status == 200, "not healthy");
 
     mark("idle");
-    let mut states = vec![("idle", now()?)];
+    let mut states = vec![("idle", server.rss()?)];
     // The first prediction loads; a picture of one place keeps preprocessing out of the peak.
     mark("load");
-    let loading = predict("gradcam=false", "image/bmp", &tiny()?)?;
+    let loading = server.peak_of("gradcam=false", "image/bmp", &tiny()?)?;
     wait();
-    states.push(("loaded", now()?));
+    states.push(("loaded", server.rss()?));
     states.push(("peak while loading", loading));
     mark("predict");
-    states.push(("peak while predicting", predict("gradcam=false", "image/jpeg", EXAMPLE)?));
+    states.push(("peak while predicting", server.peak_of("gradcam=false", "image/jpeg", EXAMPLE)?));
     wait();
     mark("Grad-CAM");
-    states.push(("peak with Grad-CAM", predict("gradcam=true", "image/jpeg", EXAMPLE)?));
+    states.push(("peak with Grad-CAM", server.peak_of("gradcam=true", "image/jpeg", EXAMPLE)?));
     wait();
-    states.push(("1 s after", now()?));
+    states.push(("1 s after", server.rss()?));
     mark("12 megapixels");
-    let peak = predict("gradcam=true", "image/jpeg", &large)?;
+    let peak = server.peak_of("gradcam=true", "image/jpeg", &large)?;
     states.push(("peak, 12 megapixels, Grad-CAM", peak));
     for _ in 0..100 {
         wait();
@@ -83,7 +76,7 @@ fn states(server: &Server, mut mark: impl FnMut(&'static str)) -> anyhow::Result
     }
     mark("unloaded");
     ensure!(server.memory()?["model_loaded"] == false, "an idle model was not unloaded");
-    states.push(("unloaded", now()?));
+    states.push(("unloaded", server.rss()?));
     wait();
     Ok(states)
 }

@@ -2,10 +2,9 @@
 //! own flags and passed while the process needed 1.3 GB.
 
 use super::environment;
-use super::pictures::EXAMPLE as PICTURE;
+use super::pictures::EXAMPLE;
 use crate::server::Server;
 use anyhow::ensure;
-use derm::memory::MIB;
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,23 +34,17 @@ pub(crate) fn run(binary: &Path, model: Option<&Path>) -> anyhow::Result<bool> {
     Ok(passed == tests.len())
 }
 
-fn rss(server: &Server) -> anyhow::Result<f64> {
-    Ok(server.usage()?.rss as f64 / MIB)
-}
-
 fn predict(server: &Server, query: &str) -> anyhow::Result<serde_json::Value> {
-    let answer = server.post(&format!("/predict/?{query}"), "image/jpeg", PICTURE)?;
-    ensure!(answer.status == 200, "{}", String::from_utf8_lossy(&answer.body));
-    Ok(serde_json::from_slice(&answer.body)?)
+    Ok(serde_json::from_slice(&server.predict(query, "image/jpeg", EXAMPLE)?)?)
 }
 
 fn lazy_loading(binary: &Path, model: Option<&Path>) -> anyhow::Result<String> {
     let server = Server::start(binary, &environment(model))?;
     ensure!(server.get("/")?.status == 200, "no page");
     ensure!(server.memory()?["model_loaded"] == false, "the model was loaded before its first use");
-    let idle = rss(&server)?;
+    let idle = server.rss()?;
     predict(&server, "gradcam=false")?;
-    let loaded = rss(&server)?;
+    let loaded = server.rss()?;
     ensure!(server.memory()?["model_loaded"] == true, "the model was not loaded");
     ensure!(loaded > idle + 2.0, "loading took no memory: {idle:.1} and {loaded:.1} MiB");
     let listening = server.start.as_secs_f64() * 1e3;
@@ -98,12 +91,12 @@ fn cleanup_works(binary: &Path, model: Option<&Path>) -> anyhow::Result<String> 
     let server = Server::start(binary, &environment(model))?;
     predict(&server, "gradcam=true")?;
     std::thread::sleep(Duration::from_secs(1));
-    let first = rss(&server)?;
+    let first = server.rss()?;
     for _ in 0..20 {
         predict(&server, "gradcam=true")?;
     }
     std::thread::sleep(Duration::from_secs(1));
-    let (last, peak) = (rss(&server)?, server.usage()?.peak as f64 / MIB);
+    let (last, peak) = (server.rss()?, server.peak()?);
     ensure!(last <= first + MARGIN, "{first:.1} MiB after one prediction, {last:.1} after 21");
     Ok(format!("{first:.1} MiB after one prediction, {last:.1} after 21, peak {peak:.1}"))
 }
