@@ -3,6 +3,7 @@
 
 mod answer;
 mod config;
+mod data_url;
 mod error;
 mod health;
 mod html;

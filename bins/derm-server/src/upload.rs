@@ -1,5 +1,6 @@
 //! The picture and the parameters of a request, whichever way they are sent.
 
+use crate::data_url;
 use crate::error::ApiError;
 use crate::parameters::{MAX_VALUE, Parameters};
 use crate::permits::{UploadPermit, deadline};
@@ -8,9 +9,10 @@ use actix_multipart::Multipart;
 use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::web::{Bytes, Payload};
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use futures_util::{Stream, StreamExt};
+use serde::Deserialize;
+use std::borrow::Cow;
+use std::ops::Range;
 
 /// Parts that a form may have.
 const MAX_FIELDS: usize = 64;
@@ -82,19 +84,11 @@ async fn read(
         }
         "application/x-www-form-urlencoded" => {
             let body = read_all(payload, largest_body(max_upload), max_upload, length).await?;
-            let mut picture = Vec::new();
-            for (name, value) in form_urlencoded::parse(&body).take(MAX_FIELDS) {
-                match &*name {
-                    // A `+` that a client forgot to escape has become a space.
-                    "image" => picture = from_base64(&value.replace(' ', "+"), max_upload)?,
-                    name => parameters.set(name, &value)?,
-                }
-            }
-            picture
+            read_form(body, &mut parameters, max_upload)?
         }
         "application/json" => {
             let body = read_all(payload, largest_body(max_upload), max_upload, length).await?;
-            read_json(&body, &mut parameters, max_upload)?
+            read_json(body, &mut parameters, max_upload)?
         }
         kind if kind.starts_with("image/") || kind == "application/octet-stream" => {
             read_all(payload, max_upload, max_upload, length).await?
@@ -140,7 +134,8 @@ async fn read_multipart(
 /// A file's bytes as they are; a text field's data URL decoded.
 fn as_picture(bytes: Vec<u8>, max_upload: usize) -> Result<Vec<u8>, ApiError> {
     if bytes.starts_with(b"data:") {
-        return from_base64(&String::from_utf8_lossy(&bytes), max_upload);
+        let all = 0..bytes.len();
+        return data_url::decode(bytes, all, max_upload);
     }
     if bytes.len() > max_upload {
         return Err(ApiError::UploadTooLarge(max_upload));
@@ -169,52 +164,91 @@ async fn read_all<E: std::fmt::Display>(
     Ok(bytes)
 }
 
+/// `image=<escaped base64 or data URL>&top_k=3&...`
+fn read_form(
+    mut body: Vec<u8>,
+    parameters: &mut Parameters,
+    max_upload: usize,
+) -> Result<Vec<u8>, ApiError> {
+    const PICTURE: &[u8] = b"image=";
+    let (mut image, mut start) = (None, 0);
+    for (index, field) in body.split(|&byte| byte == b'&').enumerate() {
+        if index == MAX_FIELDS {
+            return Err(ApiError::BadRequest(format!(
+                "the form has more than {MAX_FIELDS} fields"
+            )));
+        }
+        if field.starts_with(PICTURE) {
+            image = Some(start + PICTURE.len()..start + field.len());
+        } else {
+            for (name, value) in form_urlencoded::parse(field) {
+                parameters.set(&name, &value)?;
+            }
+        }
+        start += field.len() + 1;
+    }
+    let Some(image) = image else { return Ok(Vec::new()) };
+    let text = unescape(&mut body, image);
+    data_url::decode(body, text, max_upload)
+}
+
+/// Undoes percent-encoding in place; gives where the text now lies. A `+` stays, since base64 has
+/// it and no space: clients forget to escape it.
+fn unescape(buffer: &mut [u8], escaped: Range<usize>) -> Range<usize> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let (mut read, mut written) = (escaped.start, escaped.start);
+    while read < escaped.end {
+        let byte = match buffer[read..escaped.end] {
+            [b'%', high, low, ..] => digit(high).zip(digit(low)).map(|(high, low)| high << 4 | low),
+            _ => None,
+        };
+        buffer[written] = byte.unwrap_or(buffer[read]);
+        read += if byte.is_some() { 3 } else { 1 };
+        written += 1;
+    }
+    escaped.start..written
+}
+
 /// `{"image": "<base64 or data URL>", "top_k": 3, ...}`
 fn read_json(
-    body: &[u8],
+    body: Vec<u8>,
     parameters: &mut Parameters,
     max_upload: usize,
 ) -> Result<Vec<u8>, ApiError> {
     use serde_json::{Map, Value};
-    let object: Map<String, Value> = serde_json::from_slice(body)
-        .map_err(|error| ApiError::BadRequest(format!("the body is not a JSON object: {error}")))?;
-    let mut picture = Vec::new();
-    for (name, value) in object {
-        match (name.as_str(), value) {
-            ("image", Value::String(text)) => picture = from_base64(&text, max_upload)?,
-            ("image", _) => {
-                let message = "\"image\" must be a string: base64 or a data URL";
-                return Err(ApiError::BadRequest(message.to_owned()));
-            }
-            (name, Value::String(text)) => parameters.set(name, &text)?,
-            (_, Value::Null) => {}
-            (name, value) => parameters.set(name, &value.to_string())?,
-        }
-    }
-    Ok(picture)
-}
 
-/// Decodes base64, bare or in a data URL (RFC 2397); white space is skipped.
-fn from_base64(text: &str, max_upload: usize) -> Result<Vec<u8>, ApiError> {
-    let bad =
-        |reason: &str| ApiError::BadRequest(format!("the picture is not valid base64: {reason}"));
-    let data = match text.trim_start().strip_prefix("data:") {
-        Some(url) => {
-            let (kind, data) =
-                url.split_once(',').ok_or_else(|| bad("a data URL needs a comma"))?;
-            if !kind.ends_with(";base64") {
-                return Err(bad("a data URL must say ;base64"));
-            }
-            data
-        }
-        None => text,
-    };
-    let data: Vec<u8> = data.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    if data.len() / 4 * 3 > max_upload + 3 {
-        return Err(ApiError::UploadTooLarge(max_upload));
+    #[derive(Deserialize)]
+    struct Object<'a> {
+        /// Lent by the body, unless something in it is escaped.
+        #[serde(borrow, default)]
+        image: Cow<'a, str>,
+        #[serde(flatten)]
+        others: Map<String, Value>,
     }
-    let engine = if data.ends_with(b"=") { STANDARD } else { STANDARD_NO_PAD };
-    engine.decode(data).map_err(|error| bad(&error.to_string()))
+    let object: Object = serde_json::from_slice(&body).map_err(|error| {
+        let message = "the body is not a JSON object whose \"image\" is base64 or a data URL";
+        ApiError::BadRequest(format!("{message}: {error}"))
+    })?;
+    for (name, value) in object.others {
+        match value {
+            Value::String(text) => parameters.set(&name, &text)?,
+            Value::Null => {}
+            value => parameters.set(&name, &value.to_string())?,
+        }
+    }
+    match object.image {
+        Cow::Borrowed("") => Ok(Vec::new()),
+        Cow::Borrowed(text) => {
+            let start = text.as_ptr().addr() - body.as_ptr().addr();
+            let range = start..start + text.len();
+            data_url::decode(body, range, max_upload)
+        }
+        Cow::Owned(text) => {
+            drop(body);
+            let all = 0..text.len();
+            data_url::decode(text.into_bytes(), all, max_upload)
+        }
+    }
 }
 
 fn malformed(error: &dyn std::fmt::Display) -> ApiError {
@@ -225,14 +259,39 @@ fn malformed(error: &dyn std::fmt::Display) -> ApiError {
 mod tests {
     use super::*;
 
+    fn form(body: &str) -> Result<Vec<u8>, ApiError> {
+        read_form(body.into(), &mut Parameters::default(), 100)
+    }
+
+    fn json(body: &str) -> Result<Vec<u8>, ApiError> {
+        read_json(body.into(), &mut Parameters::default(), 100)
+    }
+
     #[test]
-    fn base64_bare_padded_wrapped_or_in_a_data_url() {
-        for text in ["aGVsbG8=", "aGVsbG8", "aGVs\r\nbG8=", "data:image/png;base64,aGVsbG8="] {
-            assert_eq!(from_base64(text, 100).unwrap(), b"hello", "{text}");
+    fn a_form_may_escape_its_picture_or_not() {
+        for body in [
+            "image=+/+8aGVsbG8=",
+            "image=%2b%2F%2B8aGVsbG8%3D&top_k=2",
+            "top_k=2&image=+/+8aGVsbG8",
+        ] {
+            assert_eq!(form(body).unwrap(), b"\xfb\xff\xbchello", "{body}");
         }
-        for text in ["data:image/png,hello", "data:;base64", "a$b", "a"] {
-            assert!(matches!(from_base64(text, 100), Err(ApiError::BadRequest(_))), "{text}");
+        assert_eq!(form("top_k=2").unwrap(), b"");
+        for body in ["image=%2", "image=%zz%", "image=$", &"a=1&".repeat(MAX_FIELDS + 1)] {
+            assert!(matches!(form(body), Err(ApiError::BadRequest(_))), "{body}");
         }
-        assert!(matches!(from_base64(&"A".repeat(400), 100), Err(ApiError::UploadTooLarge(100))));
+    }
+
+    #[test]
+    fn json_may_escape_its_picture_or_not() {
+        for text in ["+/+8aGVsbG8=", r"+\/\u002b8aGVsbG8=", "data:image/png;base64,+/+8aGVs\\nbG8="]
+        {
+            let body = format!("{{\"top_k\": 2, \"image\": \"{text}\"}}");
+            assert_eq!(json(&body).unwrap(), b"\xfb\xff\xbchello", "{body}");
+        }
+        assert_eq!(json("{}").unwrap(), b"");
+        for body in ["{\"image\": 3}", "[]", "{\"image\": \"$\"}", "{\"image\""] {
+            assert!(matches!(json(body), Err(ApiError::BadRequest(_))), "{body}");
+        }
     }
 }

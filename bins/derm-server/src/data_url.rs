@@ -1,0 +1,117 @@
+//! Base64, bare or in a data URL (RFC 2397), decoded in the buffer that it arrived in.
+
+use crate::error::ApiError;
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use std::ops::Range;
+
+/// Takes what clients send: padded or not.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+/// Characters decoded at once; a multiple of four.
+const CHUNK: usize = 1024;
+
+/// The bytes of the text in `range` of the buffer, in the same buffer; white space is skipped.
+pub(crate) fn decode(
+    mut buffer: Vec<u8>,
+    range: Range<usize>,
+    max_upload: usize,
+) -> Result<Vec<u8>, ApiError> {
+    let mut chunk = [0; CHUNK];
+    let (mut held, mut length) = (0, 0);
+    for at in base64_of(&buffer, range)? {
+        if buffer[at].is_ascii_whitespace() {
+            continue;
+        }
+        if held == CHUNK {
+            let written = write(&chunk, &mut buffer, length)?;
+            if written != CHUNK / 4 * 3 {
+                return Err(bad("padding before the end"));
+            }
+            length += written;
+            held = 0;
+        }
+        chunk[held] = buffer[at];
+        held += 1;
+    }
+    length += write(&chunk[..held], &mut buffer, length)?;
+    if length > max_upload {
+        return Err(ApiError::UploadTooLarge(max_upload));
+    }
+    buffer.truncate(length);
+    Ok(buffer)
+}
+
+/// Where the base64 of a text begins and ends: after a data URL's comma.
+fn base64_of(buffer: &[u8], range: Range<usize>) -> Result<Range<usize>, ApiError> {
+    let text = buffer[range.clone()].trim_ascii_start();
+    if !text.starts_with(b"data:") {
+        return Ok(range);
+    }
+    let comma = text.iter().position(|&byte| byte == b',');
+    let comma = comma.ok_or_else(|| bad("a data URL needs a comma"))?;
+    if !text[..comma].ends_with(b";base64") {
+        return Err(bad("a data URL must say ;base64"));
+    }
+    Ok(range.end - text.len() + comma + 1..range.end)
+}
+
+/// Decodes a chunk to where `at` is: never beyond what was read, since four characters give three
+/// bytes.
+fn write(chunk: &[u8], buffer: &mut [u8], at: usize) -> Result<usize, ApiError> {
+    let mut bytes = [0; CHUNK / 4 * 3];
+    let decoded =
+        BASE64.decode_slice(chunk, &mut bytes).map_err(|error| bad(&error.to_string()))?;
+    buffer[at..at + decoded].copy_from_slice(&bytes[..decoded]);
+    Ok(decoded)
+}
+
+fn bad(reason: &str) -> ApiError {
+    ApiError::BadRequest(format!("the picture is not valid base64: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+
+    fn decoded(text: &str) -> Result<Vec<u8>, ApiError> {
+        decode(text.as_bytes().to_vec(), 0..text.len(), 5000)
+    }
+
+    #[test]
+    fn base64_bare_padded_wrapped_or_in_a_data_url() {
+        for text in ["aGVsbG8=", "aGVsbG8", "aGVs\r\nbG8=", " data:image/png;base64,aGVsbG8="] {
+            assert_eq!(decoded(text).unwrap(), b"hello", "{text}");
+        }
+        for text in ["data:image/png,hello", "data:;base64", "a$b", "a", "aGVsbG8=aGVs"] {
+            assert!(matches!(decoded(text), Err(ApiError::BadRequest(_))), "{text}");
+        }
+        assert!(matches!(decoded(&"A".repeat(8000)), Err(ApiError::UploadTooLarge(5000))));
+    }
+
+    #[test]
+    fn every_length_decodes_as_it_was_encoded() {
+        let bytes: Vec<u8> = (0..2400u32).map(|i| (i * i) as u8).collect();
+        for length in (0..40).chain(760..780).chain(1530..1540).chain(2390..2400) {
+            for text in
+                [STANDARD.encode(&bytes[..length]), STANDARD_NO_PAD.encode(&bytes[..length])]
+            {
+                assert_eq!(decoded(&text).unwrap(), bytes[..length], "{length}");
+                let wrapped = text.as_bytes().chunks(76).collect::<Vec<_>>().join(&b"\n"[..]);
+                let wrapped = [b"image=", &wrapped[..], b"&top_k=3"].concat();
+                let range = 6..wrapped.len() - 8;
+                assert_eq!(decode(wrapped, range, 5000).unwrap(), bytes[..length], "{length}");
+            }
+        }
+    }
+
+    #[test]
+    fn padding_inside_is_refused_wherever_it_falls() {
+        let text = format!("{}QQ=={}", "A".repeat(CHUNK - 4), "A".repeat(8));
+        assert!(matches!(decoded(&text), Err(ApiError::BadRequest(_))));
+    }
+}
