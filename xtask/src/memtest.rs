@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
     /// Run the server on another allocator: a library that replaces malloc
     #[arg(long, value_name = "LIBRARY")]
     preload: Option<PathBuf>,
-    /// Also measure FastAPI with onnxruntime on the same model (needs Python; installs packages)
+    /// Also measure what others would run, on the same model (needs Python; installs packages)
     #[arg(long)]
     peers: bool,
     /// List what the resident memory consists of

@@ -166,4 +166,11 @@ mod tests {
         let Some(protobuf::UnknownValueRef::LengthDelimited(name)) = producer else { panic!() };
         assert_eq!(name, b"pytorch");
     }
+
+    /// RTen reads them in no other form.
+    #[test]
+    fn dimensions_are_written_one_by_one() {
+        let tensor = TensorProto { dims: vec![2, 3], ..TensorProto::default() };
+        assert_eq!(tensor.write_to_bytes().unwrap(), [8, 2, 8, 3]);
+    }
 }

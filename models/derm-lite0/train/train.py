@@ -6,7 +6,7 @@
 
 What the run consists of, and why:
 
-- ImageNet start; AdamW, one cosine cycle with warm-up; an exponential moving average of the weights
+- ImageNet start; AdamW, cosine cycles with warm-up; an exponential moving average of the weights
   is what is validated and shipped.
 - Balanced softmax (Ren et al. 2020, arXiv:2007.10740): the class prior is added to the logits while
   training and left out when serving. The rare classes are drawn somewhat more often as well
@@ -14,7 +14,8 @@ What the run consists of, and why:
 - Both image sets are brought to one look: all pictures come from frames of short side 224, and half
   of the sharp ones go through 150 pixels (the data's README tells why).
 - Flips, any rotation, scale, colour; mixup (Zhang et al. 2018, arXiv:1710.09412).
-- Progressive resolution: 160 pixels first, 224 last.
+- Two cycles: the first at 160, 192 and 224 pixels; the second starts from the first's average, at 224
+  throughout, at a lower rate and with less zoom, which is nearer to what the server will show it.
 
 Validation picks nothing but the temperature: the last epoch ships. The test part is not read here.
 """
@@ -25,6 +26,7 @@ import json
 import math
 import pathlib
 import time
+import typing
 
 import numpy as np
 import torch
@@ -35,11 +37,28 @@ import data
 import network
 
 BATCH = 64
-RATE = 1e-3
 DECAY = 0.02
 MIXUP = 0.2
 SMOOTHING = 0.05
 AVERAGE = 0.997
+
+
+class Cycle(typing.NamedTuple):
+    """Some epochs under one cosine of the learning rate."""
+
+    epochs: int
+    rate: float  # the highest learning rate
+    sizes: tuple  # (share of the cycle done, side in pixels) from there on
+    zoom: tuple  # share of the frame's side that is seen: least, most
+
+    def size(self, epoch):
+        return [side for done, side in self.sizes if epoch >= done * self.epochs][-1]
+
+
+CYCLES = [
+    Cycle(epochs=22, rate=1e-3, sizes=((0.0, 160), (0.45, 192), (0.8, 224)), zoom=(0.6, 1.1)),
+    Cycle(epochs=14, rate=4e-4, sizes=((0.0, 224),), zoom=(0.7, 1.15)),
+]
 
 
 def frame(jpeg):
@@ -69,11 +88,11 @@ def soften(x, chosen):
     return x
 
 
-def geometry(x, size):
+def geometry(x, size, seen):
     """Flip, rotate, scale, stretch and shift at once, by one resampling to size x size."""
     n = len(x)
     angle = uniform(n, 0, 2 * math.pi)
-    zoom = torch.exp(uniform(n, math.log(0.6), math.log(1.1)))  # share of the frame's side seen
+    zoom = torch.exp(uniform(n, *(math.log(share) for share in seen)))
     stretch = torch.exp(uniform(n, -0.15, 0.15))
     flip = torch.where(torch.rand(n) < 0.5, -1.0, 1.0)
     room = (1 - zoom).clamp(min=0)
@@ -103,10 +122,10 @@ def colour(x):
     return (level + (x - level) * uniform(n, 0.8, 1.25).view(shape)).clamp(0, 1)
 
 
-def augment(x, sharp, size):
+def augment(x, sharp, size, seen):
     """uint8 [n, 3, 224, 224] -> normalised float32 [n, 3, size, size]."""
     x = soften(x.float() / 255, sharp & (torch.rand(len(x)) < 0.5))
-    x = colour(geometry(x, size))
+    x = colour(geometry(x, size, seen))
     return (x - network.MEAN) / network.STD
 
 
@@ -132,12 +151,16 @@ def follow(average, model, step):
             a.copy_(m)
 
 
-def resolution(epoch, epochs):
-    done = epoch / epochs
-    return 160 if done < 0.4 else 192 if done < 0.75 else 224
+def schedule_of(optimiser, cycle, per_epoch):
+    steps, warm = cycle.epochs * per_epoch, 2 * per_epoch
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimiser,
+        lambda s: (s + 1) / warm if s < warm else 0.5 + 0.5 * math.cos(math.pi * (s - warm) / (steps - warm)),
+    )
 
 
 def train(arguments):
+    """The averaged network after all cycles, with its logits and labels on the validation part."""
     torch.manual_seed(arguments.seed)
     x, y, sharp = load(arguments.data, "train")
     held_x, held_y, _ = load(arguments.data, "validation")
@@ -145,59 +168,56 @@ def train(arguments):
     weight = (1 / counts.sqrt())[y]
     drawn = counts.sqrt()
     log_prior = torch.log(drawn / drawn.sum())
-
-    model = network.Classifier(len(data.CLASSES)).to(memory_format=torch.channels_last)
-    average = copy.deepcopy(model)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=DECAY)
     per_epoch = len(y) // BATCH
-    steps = arguments.epochs * per_epoch
-    warm = 2 * per_epoch
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser,
-        lambda s: (s + 1) / warm if s < warm else 0.5 + 0.5 * math.cos(math.pi * (s - warm) / (steps - warm)),
-    )
 
-    first = 0
+    average = network.Classifier(len(data.CLASSES)).to(memory_format=torch.channels_last)
     checkpoint = arguments.out / "checkpoint.pt"
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(saved["model"])
-        average.load_state_dict(saved["average"])
-        optimiser.load_state_dict(saved["optimiser"])
-        schedule.load_state_dict(saved["schedule"])
-        torch.set_rng_state(saved["rng"])
-        first = saved["epoch"] + 1
-
-    for epoch in range(first, arguments.epochs):
-        model.train()
-        size = resolution(epoch, arguments.epochs)
-        began, total = time.time(), 0.0
-        order = torch.multinomial(weight, per_epoch * BATCH, replacement=True)
-        for step, chosen in enumerate(order.split(BATCH)):
-            batch, target = augment(x[chosen], sharp[chosen], size), F.one_hot(y[chosen], len(data.CLASSES)).float()
-            share = float(np.random.default_rng((arguments.seed, epoch, step)).beta(MIXUP, MIXUP))
-            batch = share * batch + (1 - share) * batch.flip(0)
-            target = share * target + (1 - share) * target.flip(0)
-            batch = batch.contiguous(memory_format=torch.channels_last)
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = model(batch).float()
-            loss = F.cross_entropy(logits + log_prior, target, label_smoothing=SMOOTHING)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-            optimiser.step()
-            schedule.step()
-            follow(average, model, epoch * per_epoch + step)
-            total += float(loss.detach())
-            if step % 10 == 0:
-                print(f"\repoch {epoch} step {step}/{per_epoch} loss {total / (step + 1):.3f}", end="", flush=True)
-        score = balanced_accuracy(logits_of(average, held_x).argmax(1).numpy(), held_y.numpy())
-        line = {"epoch": epoch, "size": size, "loss": round(total / per_epoch, 4), "validation": round(score, 4)}
-        print("\r" + json.dumps(line | {"seconds": round(time.time() - began)}), flush=True)
-        state = {"model": model.state_dict(), "average": average.state_dict(), "epoch": epoch}
-        state |= {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "rng": torch.get_rng_state()}
-        torch.save(state, checkpoint.with_suffix(".new"))
-        checkpoint.with_suffix(".new").rename(checkpoint)
+    saved = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else None
+    for number, cycle in enumerate(CYCLES):
+        if saved and number < saved["cycle"]:
+            continue
+        model = copy.deepcopy(average)
+        optimiser = torch.optim.AdamW(model.parameters(), lr=cycle.rate, weight_decay=DECAY)
+        schedule = schedule_of(optimiser, cycle, per_epoch)
+        first = 0
+        if saved:
+            model.load_state_dict(saved["model"])
+            average.load_state_dict(saved["average"])
+            optimiser.load_state_dict(saved["optimiser"])
+            schedule.load_state_dict(saved["schedule"])
+            torch.set_rng_state(saved["rng"])
+            first, saved = saved["epoch"] + 1, None
+        for epoch in range(first, cycle.epochs):
+            began = time.time()
+            chosen = torch.multinomial(weight, per_epoch * BATCH, replacement=True).split(BATCH)
+            random = np.random.default_rng((arguments.seed, number, epoch))
+            model.train()
+            total = 0.0
+            for step, rows in enumerate(chosen):
+                batch = augment(x[rows], sharp[rows], cycle.size(epoch), cycle.zoom)
+                target = F.one_hot(y[rows], len(data.CLASSES)).float()
+                share = float(random.beta(MIXUP, MIXUP))
+                batch = share * batch + (1 - share) * batch.flip(0)
+                target = share * target + (1 - share) * target.flip(0)
+                with torch.autocast("cpu", torch.bfloat16):
+                    logits = model(batch.contiguous(memory_format=torch.channels_last)).float()
+                loss = F.cross_entropy(logits + log_prior, target, label_smoothing=SMOOTHING)
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+                optimiser.step()
+                schedule.step()
+                follow(average, model, epoch * per_epoch + step)
+                total += float(loss.detach())
+                if step % 10 == 0:
+                    print(f"\r{number}.{epoch} step {step}/{per_epoch} loss {total / (step + 1):.3f}", end="", flush=True)
+            score = balanced_accuracy(logits_of(average, held_x).argmax(1).numpy(), held_y.numpy())
+            line = {"cycle": number, "epoch": epoch, "size": cycle.size(epoch), "loss": round(total / per_epoch, 4)}
+            print("\r" + json.dumps(line | {"validation": round(score, 4), "seconds": round(time.time() - began)}))
+            state = {"cycle": number, "epoch": epoch, "model": model.state_dict(), "average": average.state_dict()}
+            state |= {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
+            torch.save(state | {"rng": torch.get_rng_state()}, checkpoint.with_suffix(".new"))
+            checkpoint.with_suffix(".new").rename(checkpoint)
     return average, logits_of(average, held_x), held_y
 
 
@@ -217,7 +237,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, type=pathlib.Path)
     parser.add_argument("--out", required=True, type=pathlib.Path)
-    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

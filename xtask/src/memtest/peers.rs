@@ -10,45 +10,148 @@ use std::process::Command;
 use std::time::Duration;
 
 const FOLDER: &str = "xtask/peers";
-/// The virtual environment, beside what cargo builds.
+/// The virtual environment and what is built in it, beside what cargo builds.
 const ENVIRONMENT: &str = "target/peers";
+/// The states of the table, in its order.
+const STATES: [&str; 6] = [
+    "idle",
+    "loaded",
+    "peak while loading",
+    "peak while predicting",
+    "peak with Grad-CAM",
+    "1 s after",
+];
 
-/// Measures FastAPI with onnxruntime, with and without its memory arena, and prints each state
-/// beside ours. Without Python or its packages it says so.
+/// A server that others would run.
+struct Peer {
+    name: &'static str,
+    kind: Kind,
+}
+
+enum Kind {
+    /// FastAPI around an engine of `fastapi_server.py`, by its name there.
+    FastApi(&'static str),
+    /// The program in `rten/`.
+    Rten,
+    /// `django_server.py`, which brings its own model, as the original did.
+    Django,
+}
+
+const PEERS: [Peer; 6] = [
+    Peer { name: "RTen, HTTP", kind: Kind::Rten },
+    Peer { name: "FastAPI, ncnn", kind: Kind::FastApi("ncnn") },
+    Peer { name: "FastAPI, MNN", kind: Kind::FastApi("MNN") },
+    Peer { name: "FastAPI, onnxruntime", kind: Kind::FastApi("onnxruntime") },
+    Peer { name: "the same without its arena", kind: Kind::FastApi("onnxruntime, no arena") },
+    Peer { name: "Django, TensorFlow, V2-S", kind: Kind::Django },
+];
+
+/// Measures each peer and prints it beside ours. One that cannot be had is named as skipped.
 pub(crate) fn run(model: &Path, ours: &States) -> anyhow::Result<()> {
-    let python = match environment() {
-        Ok(python) => python,
-        Err(error) => {
-            println!("SKIPPED the peers: {error:#}");
-            return Ok(());
+    println!("\n| {:<26} | {} | ours is smaller, loaded |", "MiB", STATES.join(" | "));
+    println!("|{:-<28}|{}------------------------:|", "", "---:|".repeat(STATES.len()));
+    let loaded = find(ours, "loaded").context("ours was not loaded")?;
+    print_row("ours", ours, loaded);
+    for peer in PEERS {
+        match peer.command(model).and_then(|command| measure(command, &peer)) {
+            Ok(states) => print_row(peer.name, &states, loaded),
+            Err(error) => println!("SKIPPED {}: {error:#}", peer.name),
         }
-    };
-    let spec = ModelSource::at(model).manifest()?.input;
-    println!("\n| {:<22} | ours | onnxruntime | without arena |", "resident memory, MiB");
-    println!("|{:-<24}|-----:|------------:|--------------:|", "");
-    let with = measure(&python, model, spec.height, true)?;
-    let without = measure(&python, model, spec.height, false)?;
-    for ((state, a), (_, b)) in with.iter().zip(&without) {
-        let found = ours.iter().find(|(name, _)| name == state);
-        let (_, mib) = found.with_context(|| format!("{state} was not measured"))?;
-        println!(
-            "| {state:<22} | {mib:.1} | {a:.0} ({:.1}x) | {b:.0} ({:.1}x) |",
-            a / mib,
-            b / mib
-        );
     }
     Ok(())
 }
 
+fn find(states: &States, wanted: &str) -> Option<f64> {
+    states.iter().find(|(name, _)| *name == wanted).map(|(_, mib)| *mib)
+}
+
+fn print_row(name: &str, states: &States, ours_loaded: f64) {
+    let cell = |state| find(states, state).map_or("-".to_owned(), |mib| format!("{mib:.1}"));
+    let cells = STATES.map(cell).join(" | ");
+    let ratio = find(states, "loaded").map_or(f64::NAN, |mib| mib / ours_loaded);
+    println!("| {name:<26} | {cells} | {ratio:.1}x |");
+}
+
+impl Peer {
+    /// What starts it, all it needs installed, built and converted.
+    fn command(&self, model: &Path) -> anyhow::Result<Command> {
+        let side = ModelSource::at(model).manifest()?.input.height;
+        let file = if model.is_dir() { model.join("model.onnx") } else { model.to_owned() };
+        let mut command = match self.kind {
+            Kind::FastApi(engine) => {
+                let mut command = Command::new(python()?);
+                let model = convert(&file, side, engine)?;
+                command.arg(Path::new(FOLDER).join("fastapi_server.py"));
+                command.env("ENGINE", engine).env("MODEL", model);
+                command
+            }
+            Kind::Rten => {
+                let mut command = Command::new(build_rten()?);
+                command.env("MODEL", file).env("RTEN_NUM_THREADS", "1");
+                command
+            }
+            Kind::Django => {
+                let mut command = Command::new(python()?);
+                let model = Path::new(ENVIRONMENT).join("efficientnetv2-s.keras");
+                command.arg(Path::new(FOLDER).join("django_server.py")).env("MODEL", model);
+                command
+            }
+        };
+        command.env("SIDE", side.to_string());
+        Ok(command)
+    }
+}
+
 /// Python with the peers' packages; installs them the first time.
-fn environment() -> anyhow::Result<PathBuf> {
+fn python() -> anyhow::Result<PathBuf> {
     let python = Path::new(ENVIRONMENT).join("bin/python");
     if !python.exists() {
         call(Command::new("python3").args(["-m", "venv", ENVIRONMENT]))?;
     }
-    let list = Path::new(FOLDER).join("requirements.txt");
-    call(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(list))?;
+    let install = |file, flags: &[&str]| {
+        let list = Path::new(FOLDER).join(file);
+        let mut pip = Command::new(&python);
+        call(pip.args(["-m", "pip", "install", "--quiet", "-r"]).arg(list).args(flags))
+    };
+    install("requirements.txt", &[])?;
+    install("requirements-alone.txt", &["--no-deps"])?;
     Ok(python)
+}
+
+/// The model in the format of that engine; gives what the engine is to open.
+fn convert(file: &Path, side: u32, engine: &str) -> anyhow::Result<PathBuf> {
+    if !matches!(engine, "ncnn" | "MNN") {
+        return Ok(file.to_owned());
+    }
+    let folder = Path::new(ENVIRONMENT).join("converted");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::copy(file, folder.join("model.onnx"))?;
+    let tools = Path::new(ENVIRONMENT).canonicalize()?;
+    let mut tool = if engine == "MNN" {
+        let mut tool = Command::new(tools.join("bin/mnnconvert"));
+        let arguments = "-f ONNX --modelFile model.onnx --MNNModel model.mnn --fp16 --bizCode x";
+        tool.args(arguments.split(' '));
+        tool
+    } else {
+        let find = "import importlib.util as u; print(u.find_spec('pnnx').origin)";
+        let output = Command::new(tools.join("bin/python")).args(["-c", find]).output()?;
+        let package = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+        let mut tool = Command::new(package.with_file_name("pnnx"));
+        tool.args(["model.onnx", &format!("inputshape=[1,3,{side},{side}]"), "fp16=1"]);
+        tool
+    };
+    call(tool.current_dir(&folder))?;
+    Ok(folder.join(if engine == "MNN" { "model.mnn" } else { "model" }))
+}
+
+fn build_rten() -> anyhow::Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let target = Path::new(ENVIRONMENT).join("rten");
+    let manifest = Path::new(FOLDER).join("rten/Cargo.toml");
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet", "--release", "--locked", "--manifest-path"]).arg(manifest);
+    call(build.arg("--target-dir").arg(&target))?;
+    Ok(target.join("release/rten-server"))
 }
 
 fn call(command: &mut Command) -> anyhow::Result<()> {
@@ -57,30 +160,22 @@ fn call(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure(python: &Path, model: &Path, side: u32, arena: bool) -> anyhow::Result<States> {
-    let file = if model.is_dir() { model.join("model.onnx") } else { model.to_owned() };
-    let mut command = Command::new(python);
-    command
-        .arg(Path::new(FOLDER).join("fastapi_onnxruntime.py"))
-        .env("MODEL", file)
-        .env("SIDE", side.to_string())
-        .env("ARENA", if arena { "1" } else { "0" });
+fn measure(command: Command, peer: &Peer) -> anyhow::Result<States> {
     let server = Server::start_command(command)?;
-    let predict = |picture: &[u8]| server.peak_of("", "application/octet-stream", picture);
+    let predict =
+        |query, picture: &[u8]| server.peak_of(query, "application/octet-stream", picture);
     let wait = || std::thread::sleep(Duration::from_secs(1));
     wait();
-    let idle = server.rss()?;
-    let loading = predict(&tiny()?)?;
+    let mut states = vec![("idle", server.rss()?)];
+    let loading = predict("", &tiny()?)?;
     wait();
-    let loaded = server.rss()?;
-    let predicting = predict(EXAMPLE)?;
+    states.push(("loaded", server.rss()?));
+    states.push(("peak while loading", loading));
+    states.push(("peak while predicting", predict("", EXAMPLE)?));
+    if matches!(peer.kind, Kind::Django) {
+        states.push(("peak with Grad-CAM", predict("gradcam=true", EXAMPLE)?));
+    }
     wait();
-    let after = server.rss()?;
-    Ok(vec![
-        ("idle", idle),
-        ("loaded", loaded),
-        ("peak while loading", loading),
-        ("peak while predicting", predicting),
-        ("1 s after", after),
-    ])
+    states.push(("1 s after", server.rss()?));
+    Ok(states)
 }
