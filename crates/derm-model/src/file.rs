@@ -37,13 +37,18 @@ impl Bytes for ModelFile {
         #[cfg(target_os = "linux")]
         {
             const PAGE: usize = 4096;
-            let bytes = &self.bytes()[range];
+            // A page that is read is mapped together with what lies around it in the page cache.
+            const AROUND: usize = 64 * 1024;
+            let bytes = self.bytes();
             let start = bytes.as_ptr().addr();
-            let (first, end) = (start.next_multiple_of(PAGE), (start + bytes.len()) / PAGE * PAGE);
+            let first = (start + range.start) / AROUND * AROUND;
+            let first = first.max(start.next_multiple_of(PAGE));
+            let end = (start + range.end).next_multiple_of(AROUND);
+            let end = end.min((start + bytes.len()) / PAGE * PAGE);
             if first < end {
                 let pointer = bytes.as_ptr().wrapping_add(first - start).cast_mut().cast();
-                // SAFETY: these are whole pages of a mapping of a file that nobody writes to: the
-                // system reads them again if they are wanted again.
+                // SAFETY: these are whole pages of these bytes, a mapping of a file that nobody
+                // writes to: the system reads them again if they are wanted again.
                 unsafe { libc::madvise(pointer, end - first, libc::MADV_DONTNEED) };
             }
         }

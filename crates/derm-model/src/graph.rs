@@ -119,6 +119,8 @@ fn parse(source: &ModelSource) -> Result<(InferenceModel, StoredWeights), Error>
         ModelSource::Embedded { model, .. } => (ModelFile::Embedded(model), None),
     };
     let Skeleton { bytes, weights } = skeleton(file.bytes())?;
+    // Every tensor's head was read, and with it the pages around.
+    file.release(0..file.bytes().len());
     let onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
     let proto = onnx.proto_model_for_read(&mut &bytes[..]).map_err(unreadable)?;
     drop(bytes);
