@@ -3,6 +3,7 @@
 use super::dct::{inverse, scaled};
 use super::entropy::Bits;
 use super::header::{Colour, Component, Header};
+use multiversion::multiversion;
 
 /// Decodes the picture and calls `each` with its rows, from the top: RGB, `width` pixels each, at
 /// most `height` of the file in all, `rows` at once (fewer the last time). None: damaged.
@@ -223,45 +224,86 @@ fn upsample(
         return;
     }
     // Four times the sample when rows are mixed, else the sample.
-    mixed.clear();
-    if down {
-        let half = row / 2;
-        let far = plane.row(if row.is_multiple_of(2) { half.saturating_sub(1) } else { half + 1 });
-        mixed.extend(near.iter().zip(far).map(|(&n, &f)| 3 * u16::from(n) + u16::from(f)));
+    let far = match row {
+        _ if !down => near,
+        row if row.is_multiple_of(2) => plane.row((row / 2).saturating_sub(1)),
+        row => plane.row(row / 2 + 1),
+    };
+    mix(near, far, down, mixed);
+    if across {
+        double_row(mixed, down, line);
     } else {
-        mixed.extend(near.iter().map(|&n| u16::from(n)));
-    }
-    if !across {
         let bias = if row.is_multiple_of(2) { 1 } else { 2 };
         for (to, &value) in line.iter_mut().zip(mixed.iter()) {
             *to = ((value + bias) >> 2) as u8;
         }
-        return;
     }
-    let (shift, left_bias, right_bias) = if down { (4, 8, 7) } else { (2, 1, 2) };
-    let last = mixed.len() - 1;
-    let count = mixed.len().min(line.len() / 2);
-    let mut blend = |i: usize, left: u16, this: u16, right: u16| {
-        line[2 * i] = ((3 * this + left + left_bias) >> shift) as u8;
-        line[2 * i + 1] = ((3 * this + right + right_bias) >> shift) as u8;
+}
+
+/// Three quarters of one row and a quarter of another, times four; or one row as it is.
+#[multiversion(targets("x86_64+avx+avx2+fma"))]
+fn mix(near: &[u8], far: &[u8], both: bool, mixed: &mut Vec<u16>) {
+    mixed.clear();
+    if both {
+        mixed.extend(near.iter().zip(far).map(|(&n, &f)| 3 * u16::from(n) + u16::from(f)));
+    } else {
+        mixed.extend(near.iter().map(|&n| u16::from(n)));
+    }
+}
+
+/// Doubles a row: three quarters of a sample and a quarter of its neighbour on either side.
+#[multiversion(targets("x86_64+avx+avx2+fma"))]
+fn double_row(mixed: &[u16], times_four: bool, line: &mut [u8]) {
+    let (shift, left_bias, right_bias) = if times_four { (4, 8, 7) } else { (2, 1, 2) };
+    let blend = |left: u16, this: u16, right: u16| {
+        let left = (3 * this + left + left_bias) >> shift;
+        let right = (3 * this + right + right_bias) >> shift;
+        [left as u8, right as u8]
     };
-    blend(0, mixed[0], mixed[0], mixed[1.min(last)]);
-    for (i, three) in mixed.windows(3).enumerate().take(count.saturating_sub(2)) {
-        blend(i + 1, three[0], three[1], three[2]);
+    let last = mixed.len() - 1;
+    let (pairs, _) = line.as_chunks_mut::<2>();
+    let count = mixed.len().min(pairs.len());
+    pairs[0] = blend(mixed[0], mixed[0], mixed[1.min(last)]);
+    for (pair, three) in pairs[1..].iter_mut().zip(mixed.array_windows::<3>()) {
+        *pair = blend(three[0], three[1], three[2]);
     }
     if count > 1 {
-        blend(count - 1, mixed[count - 2], mixed[count - 1], mixed[count.min(last)]);
+        pairs[count - 1] = blend(mixed[count - 2], mixed[count - 1], mixed[count.min(last)]);
     }
 }
 
 /// JFIF's colours (ITU-T T.871), in 16-bit fixed point.
+#[multiversion(targets("x86_64+avx+avx2+fma"))]
 fn to_rgb(y: &[u8], cb: &[u8], cr: &[u8], to: &mut [u8]) {
     const HALF: i32 = 1 << 15;
-    for (((to, &y), &cb), &cr) in to.chunks_exact_mut(3).zip(y).zip(cb).zip(cr) {
-        let (y, cb, cr) = (i32::from(y) << 16, i32::from(cb) - 128, i32::from(cr) - 128);
+    /// Pixels at once: so many that the loop needs no rest.
+    const MANY: usize = 32;
+    #[inline(always)]
+    fn convert(y: &[u8; MANY], cb: &[u8; MANY], cr: &[u8; MANY]) -> [[u8; MANY]; 3] {
+        let mut rgb = [[0; MANY]; 3];
         let held = |value: i32| ((value + HALF) >> 16).clamp(0, 255) as u8;
-        to[0] = held(y + 91_881 * cr);
-        to[1] = held(y - 22_554 * cb - 46_802 * cr);
-        to[2] = held(y + 116_130 * cb);
+        for i in 0..MANY {
+            let y = i32::from(y[i]) << 16;
+            let (cb, cr) = (i32::from(cb[i]) - 128, i32::from(cr[i]) - 128);
+            rgb[0][i] = held(y + 91_881 * cr);
+            rgb[1][i] = held(y - 22_554 * cb - 46_802 * cr);
+            rgb[2][i] = held(y + 116_130 * cb);
+        }
+        rgb
+    }
+    let pieces = y.chunks(MANY).zip(cb.chunks(MANY)).zip(cr.chunks(MANY));
+    for (to, ((y, cb), cr)) in to.chunks_mut(3 * MANY).zip(pieces) {
+        let padded = |samples: &[u8]| {
+            samples.try_into().unwrap_or_else(|_| {
+                let mut whole = [0; MANY];
+                whole[..samples.len()].copy_from_slice(samples);
+                whole
+            })
+        };
+        let [red, green, blue] = convert(&padded(y), &padded(cb), &padded(cr));
+        for (((to, r), g), b) in to.as_chunks_mut::<3>().0.iter_mut().zip(red).zip(green).zip(blue)
+        {
+            *to = [r, g, b];
+        }
     }
 }
