@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout)]
 
 mod cgroup;
+mod evaluate;
 mod memtest;
 mod profile;
 mod quantize;
@@ -15,6 +16,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Chores of the derm workspace")]
 enum Command {
+    Evaluate(evaluate::Arguments),
     Memtest(memtest::Arguments),
     Profile(profile::Arguments),
     Quantize(quantize::Arguments),
@@ -23,6 +25,7 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
+        Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Memtest(arguments) => memtest::run(&arguments),
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Quantize(arguments) => quantize::run(&arguments),

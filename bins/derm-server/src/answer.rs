@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use derm::{Manifest, Region, Report, Timings};
+use derm::{Manifest, Prediction, Region, Report, Timings, Uncertainty};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -14,6 +14,12 @@ const DISCLAIMER: &str =
 #[derive(Debug, Serialize)]
 pub(crate) struct Answer {
     pub(crate) results: Vec<Class>,
+    /// The classes whose probability reaches their threshold, whatever `top_k` is.
+    pub(crate) flagged: Vec<Class>,
+    /// Whether the picture is of no kind that the model knows; null: the model cannot tell.
+    pub(crate) uncertain: Option<bool>,
+    /// What that was judged by.
+    ood: Option<Uncertainty>,
     /// Base64 PNG.
     pub(crate) heatmap: Option<String>,
     /// Why there is no heatmap though one was asked for.
@@ -68,15 +74,14 @@ impl Answer {
         language: &str,
         insisted: bool,
     ) -> Answer {
-        let results = report
-            .predictions
-            .iter()
-            .map(|prediction| Class {
+        let classes = |predictions: &[Prediction]| {
+            let class = |prediction: &Prediction| Class {
                 class: prediction.class.clone(),
                 label: manifest.classes[prediction.index].label_in(language).to_owned(),
                 probability: (f64::from(prediction.probability) * 1e6).round() / 1e4,
-            })
-            .collect();
+            };
+            predictions.iter().map(class).collect()
+        };
         let (explanation, heatmap_error) = match report.explanation {
             Some(Ok(explanation)) => (Some(explanation), None),
             Some(Err(reason)) => (None, Some(reason)),
@@ -86,7 +91,10 @@ impl Answer {
             None => (None, None),
         };
         Answer {
-            results,
+            results: classes(&report.predictions),
+            flagged: classes(&report.flagged),
+            uncertain: report.uncertain.map(|known| known.is_uncertain()),
+            ood: report.uncertain,
             heatmap: explanation.as_ref().map(|explanation| STANDARD.encode(&explanation.png)),
             heatmap_error,
             explained_class: explanation.map(|explanation| explanation.class),

@@ -59,6 +59,14 @@ pub(crate) fn page(language: Language, drawn: &str) -> String {
 pub(crate) fn result_page(language: Language, answer: &Answer) -> String {
     let text = |name| escaped(strings::get(language, name));
     let mut html = format!("<h2>{}</h2>\n", text("result"));
+    if answer.uncertain == Some(true) {
+        let _ = writeln!(html, "<p class=\"uncertain\">{}</p>", text("uncertain"));
+    }
+    if !answer.flagged.is_empty() {
+        let labels: Vec<&str> = answer.flagged.iter().map(|class| class.label.as_str()).collect();
+        let labels = escaped(&labels.join(", "));
+        let _ = writeln!(html, "<p class=\"warning\">{} {labels}</p>", text("flagged"));
+    }
     html.push_str("<table class=\"bars\">\n");
     for class in &answer.results {
         let (label, percent) = (escaped(&class.label), class.probability);

@@ -18,6 +18,7 @@ pub(crate) struct Parameters {
     drawing: Drawing,
     colormap: Colormap,
     alpha: Option<f32>,
+    tta: Option<usize>,
     /// Language of a page.
     pub(crate) lang: Option<String>,
 }
@@ -49,6 +50,10 @@ impl Parameters {
             "top_k" => {
                 let top_k = value.parse().ok().filter(|top_k| (1..=10_000).contains(top_k));
                 self.top_k = Some(top_k.ok_or_else(|| bad("give a whole number from 1"))?);
+            }
+            "tta" => {
+                let tta = value.parse().ok().filter(|tta| (1..=8).contains(tta));
+                self.tta = Some(tta.ok_or_else(|| bad("give a whole number from 1 to 8"))?);
             }
             "gradcam" => {
                 self.gradcam = Some(parse_flag(value).ok_or_else(|| bad("give true or false"))?);
@@ -85,7 +90,7 @@ impl Parameters {
             colormap: self.colormap,
             alpha: self.alpha.unwrap_or(defaults.alpha),
         });
-        Request { top_k: self.top_k, explain }
+        Request { top_k: self.top_k, explain, tta: self.tta.unwrap_or(1) }
     }
 
     /// Whether the client asked for a heatmap in so many words.
@@ -109,11 +114,10 @@ mod tests {
 
     #[test]
     fn everything_can_be_chosen() {
-        let query =
-            "top_k=3&class=mel&layer=a/b&output=heatmap&colormap=turbo&alpha=0.7&method=gradcam";
+        let query = "top_k=3&class=mel&layer=a/b&output=heatmap&colormap=turbo&alpha=0.7&method=gradcam&tta=8";
         let request = Parameters::from_query(query).unwrap().request(true);
         let explain = request.explain.unwrap();
-        assert_eq!(request.top_k, Some(3));
+        assert_eq!((request.top_k, request.tta), (Some(3), 8));
         assert_eq!(explain.class.as_deref(), Some("mel"));
         assert_eq!(explain.layer, Layer::Named("a/b".to_owned()));
         assert_eq!((explain.drawing, explain.colormap), (Drawing::Heatmap, Colormap::Turbo));
@@ -135,6 +139,8 @@ mod tests {
             "top_k=0",
             "top_k=-1",
             "top_k=x",
+            "tta=0",
+            "tta=9",
             "alpha=NaN",
             "alpha=2",
             "alpha=-0.1",

@@ -43,6 +43,8 @@ pub struct Explainer {
 pub struct Evaluation {
     /// The graph's first output, `[classes]`.
     pub scores: Vec<f32>,
+    /// What the manifest's `uncertain.output` names.
+    pub ood_score: Option<f32>,
     cuts: Vec<Arc<Tensor>>,
     values: Vec<Arc<Tensor>>,
 }
@@ -73,10 +75,12 @@ impl Explainer {
         let name = layer.name();
         let manifest = Arc::clone(graph.manifest());
         let head = cut(&graph, name);
-        let outputs = match &head {
+        let ood_score = graph.ood_score().map_err(unreadable)?;
+        let explained: Vec<OutletId> = match &head {
             Ok((head, _)) => head.cuts().iter().copied().chain(head.values()).collect(),
-            Err(_) => graph.typed().output_outlets().map_err(unreadable)?[..1].to_vec(),
+            Err(_) => vec![graph.scores().map_err(unreadable)?],
         };
+        let outputs: Vec<OutletId> = ood_score.into_iter().chain(explained).collect();
         let plan = Plan::new(&graph.with_outputs(&outputs)?, settings)?;
         Ok(Explainer { plan, head, manifest })
     }
@@ -104,12 +108,18 @@ impl Explainer {
         let failed = |error: TractError| derm_model::Error::Run(format!("{error:#}"));
         let outputs = self.plan.run(fill)?;
         let outputs: Vec<Arc<Tensor>> = outputs.into_iter().map(Arc::new).collect();
-        let count = self.head.as_ref().map_or(0, |(head, _)| head.cuts().len());
+        let numbers = |tensor: &Tensor| -> Result<Vec<f32>, derm_model::Error> {
+            Ok(tensor.to_plain_array_view::<f32>().map_err(failed)?.iter().copied().collect())
+        };
         let mut cuts = outputs;
+        let ood_score = match self.manifest.uncertain {
+            Some(_) => numbers(&cuts.remove(0))?.first().copied(),
+            None => None,
+        };
+        let count = self.head.as_ref().map_or(0, |(head, _)| head.cuts().len());
         let values = cuts.split_off(count);
-        let last = values.last().expect("a graph has an output");
-        let scores = last.to_plain_array_view::<f32>().map_err(failed)?.iter().copied().collect();
-        Ok(Evaluation { scores, cuts, values })
+        let scores = numbers(values.last().expect("a graph has an output"))?;
+        Ok(Evaluation { scores, ood_score, cuts, values })
     }
 
     /// Grad-CAM of one class, from the gradient of its logit.
@@ -132,12 +142,10 @@ impl Explainer {
 /// The head from the wanted layer, and that layer's axes.
 fn cut(graph: &Graph, name: Option<&str>) -> Result<(Head, SpatialAxes), Error> {
     let typed = graph.typed();
-    let outputs = typed.output_outlets()?;
     let axes = spatial_axes(typed, graph.manifest().input.spatial_axes())?;
-    let target = match name {
-        // Graph::load_keeping made the named value the second output.
-        Some(_) => outputs[1],
-        None => last_spatial(typed, outputs[0], &axes)?.ok_or(Error::NoSpatialLayer)?,
+    let target = match graph.kept_layer()? {
+        Some(layer) => layer,
+        None => last_spatial(typed, graph.scores()?, &axes)?.ok_or(Error::NoSpatialLayer)?,
     };
     let target_axes = *axes.get(&target).ok_or_else(|| {
         Error::UnsuitableLayer(name.unwrap_or_default().to_owned(), "it has no rows and columns")

@@ -12,7 +12,7 @@ use tract_onnx::tract_core::transform::ModelTransform;
 use tract_onnx::tract_hir::internal::{DimLike, Factoid};
 
 /// A classifier's graph: one input of [`derm_preprocess::Spec::shape`], its first output
-/// `[1, classes]`.
+/// `[1, classes]`, and after it what the manifest and the caller name.
 #[derive(Debug)]
 pub struct Graph {
     typed: TypedModel,
@@ -30,7 +30,7 @@ impl Graph {
     }
 
     /// As [`Graph::load`]; the value named `layer` (an ONNX node or one of its outputs) becomes
-    /// the graph's second output, so that no simplification removes it.
+    /// the graph's last output, so that no simplification removes it.
     ///
     /// # Errors
     /// As [`Graph::load`], and [`Error::NoSuchLayer`].
@@ -46,6 +46,32 @@ impl Graph {
     /// The manifest it was checked against.
     pub fn manifest(&self) -> &Arc<Manifest> {
         &self.manifest
+    }
+
+    /// Where the scores of the classes are computed: `[1, classes]`.
+    ///
+    /// # Errors
+    /// None on a graph that was loaded.
+    pub fn scores(&self) -> TractResult<OutletId> {
+        Ok(self.typed.output_outlets()?[0])
+    }
+
+    /// Where the manifest's `uncertain.output` is computed: one number.
+    ///
+    /// # Errors
+    /// None on a graph that was loaded.
+    pub fn ood_score(&self) -> TractResult<Option<OutletId>> {
+        let outputs = self.typed.output_outlets()?;
+        Ok(self.manifest.uncertain.as_ref().map(|_| outputs[1]))
+    }
+
+    /// Where the layer is computed that [`Graph::load_keeping`] was asked for.
+    ///
+    /// # Errors
+    /// None on a graph that was loaded.
+    pub fn kept_layer(&self) -> TractResult<Option<OutletId>> {
+        let others = 1 + usize::from(self.manifest.uncertain.is_some());
+        Ok(self.typed.output_outlets()?.get(others).copied())
     }
 
     /// The graph itself.
@@ -87,6 +113,11 @@ fn typed_model(
     model.set_input_fact(0, datum_type.fact(shape).into()).map_err(unreadable)?;
 
     let mut outputs = vec![model.output_outlets().map_err(unreadable)?[0]];
+    if let Some(uncertain) = &manifest.uncertain {
+        let name = &uncertain.output;
+        let missing = || Error::Mismatch(format!("it has no value {name:?} ([uncertain])"));
+        outputs.push(find(&model, name).ok_or_else(missing)?);
+    }
     if let Some(name) = layer {
         outputs.push(find(&model, name).ok_or_else(|| Error::NoSuchLayer(name.to_owned()))?);
     }
@@ -169,13 +200,22 @@ fn check_input(
 fn check_output(typed: &TypedModel, manifest: &Manifest) -> Result<(), Error> {
     let fact = typed.output_fact(0).map_err(unreadable)?;
     let classes = manifest.classes.len();
-    if fact.shape.as_concrete() == Some(&[1, classes][..]) {
-        return Ok(());
+    if fact.shape.as_concrete() != Some(&[1, classes][..]) {
+        return Err(Error::Mismatch(format!(
+            "its output is {:?}, the manifest has {classes} classes",
+            fact.shape
+        )));
     }
-    Err(Error::Mismatch(format!(
-        "its output is {:?}, the manifest has {classes} classes",
-        fact.shape
-    )))
+    if let Some(uncertain) = &manifest.uncertain {
+        let shape = &typed.output_fact(1).map_err(unreadable)?.shape;
+        if shape.as_concrete().is_none_or(|shape| shape.iter().product::<usize>() != 1) {
+            let name = &uncertain.output;
+            return Err(Error::Mismatch(format!(
+                "{name:?} ([uncertain]) is {shape:?}, not one number"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The value that a node of this name computes, or that itself has this name.

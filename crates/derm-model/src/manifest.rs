@@ -21,10 +21,35 @@ pub struct Manifest {
     pub licence: String,
     /// What the graph's output is.
     pub output: Output,
+    /// What logits are divided by before softmax, so that probabilities are as often right as they
+    /// say (Guo et al. 2017, arXiv:1706.04599).
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub temperature: f32,
+    /// How the model tells that a picture is of no kind that it knows; none: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncertain: Option<Uncertain>,
     /// What the graph's input is, and how a picture becomes it.
     pub input: Spec,
     /// The classes, in the order of the output.
     pub classes: Vec<Class>,
+}
+
+/// An out-of-distribution score that the graph computes beside its classes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Uncertain {
+    /// Name of the graph's value: one number, larger for what is less like the training pictures.
+    pub output: String,
+    /// Above this the model does not know what it sees.
+    pub threshold: f32,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+fn is_one(value: &f32) -> bool {
+    *value == 1.0
 }
 
 /// One class.
@@ -75,6 +100,16 @@ impl Manifest {
         if self.classes.len() < 2 || self.classes.len() > MAX_CLASSES {
             return Some(format!("there must be 2..={MAX_CLASSES} [[classes]]"));
         }
+        let temperature = self.temperature;
+        if !(temperature.is_finite() && temperature > 0.0) {
+            return Some("temperature must be a number above 0".to_owned());
+        }
+        if temperature != 1.0 && self.output != Output::Logits {
+            return Some("temperature is for output = \"logits\" only".to_owned());
+        }
+        if self.uncertain.as_ref().is_some_and(|uncertain| !uncertain.threshold.is_finite()) {
+            return Some("[uncertain]: threshold must be a number".to_owned());
+        }
         let mut ids = HashSet::new();
         for class in &self.classes {
             if class.id.is_empty() || !ids.insert(&class.id) {
@@ -85,6 +120,15 @@ impl Manifest {
             }
         }
         None
+    }
+
+    /// Probabilities (0..=1), one for each score of the graph's output; they sum to 1 unless the
+    /// output is [`Output::Sigmoid`].
+    pub fn probabilities(&self, scores: &[f32]) -> Vec<f32> {
+        match self.output {
+            Output::Softmax | Output::Sigmoid => scores.to_vec(),
+            Output::Logits => softmax(scores, self.temperature),
+        }
     }
 
     /// Place of the class with this id, or at this place written as a number.
@@ -99,6 +143,14 @@ impl Class {
     pub fn label_in(&self, language: &str) -> &str {
         self.label.get(language).or_else(|| self.label.get("en")).unwrap_or(&self.id)
     }
+}
+
+fn softmax(logits: &[f32], temperature: f32) -> Vec<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exponentials: Vec<f32> =
+        logits.iter().map(|logit| ((logit - largest) / temperature).exp()).collect();
+    let sum: f32 = exponentials.iter().sum();
+    exponentials.into_iter().map(|e| e / sum).collect()
 }
 
 #[cfg(test)]
@@ -120,6 +172,23 @@ mod tests {
     }
 
     #[test]
+    fn probabilities_sum_to_one_even_for_huge_logits() {
+        let manifest = Manifest::parse(MINIMAL).unwrap();
+        let probabilities = manifest.probabilities(&[1000.0, 999.0, -1000.0]);
+        assert!((probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        assert!((probabilities[0] - 0.731_058_6).abs() < 1e-6);
+        let sigmoid = Manifest { output: Output::Sigmoid, ..manifest };
+        assert_eq!(sigmoid.probabilities(&[0.9, 0.9]), [0.9, 0.9]);
+    }
+
+    #[test]
+    fn a_temperature_draws_probabilities_together() {
+        let warm = MINIMAL.replace("[input]", "temperature = 2.0\n[input]");
+        let probabilities = Manifest::parse(&warm).unwrap().probabilities(&[2.0, 0.0]);
+        assert!((probabilities[0] - 0.731_058_6).abs() < 1e-6);
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let broken =
             |from: &str, to: &str| Manifest::parse(&MINIMAL.replace(from, to)).unwrap_err();
@@ -129,5 +198,10 @@ mod tests {
         assert!(broken("width = 8", "width = 8\nstd = [1, 0, 1]").contains("std"));
         assert!(broken("width = 8", "width = 8\nmeen = [1, 0, 1]").contains("meen"));
         assert!(broken("id = \"a\"", "id = \"a\"\nthreshold = 2.0").contains("threshold"));
+        assert!(broken("[input]", "temperature = 0.0\n[input]").contains("temperature"));
+        let both = "output = \"sigmoid\"\ntemperature = 2.0";
+        assert!(broken("output = \"logits\"", both).contains("temperature"));
+        let nan = "uncertain = { output = \"x\", threshold = nan }\n[input]";
+        assert!(broken("[input]", nan).contains("uncertain"));
     }
 }

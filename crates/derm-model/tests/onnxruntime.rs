@@ -21,8 +21,8 @@ fn difference(folder: &Path, name: &str, key: &str) -> f32 {
     let manifest: Manifest = (**graph.manifest()).clone();
     let plan = Plan::new(&graph, &Settings::default()).unwrap();
     let scores = plan.scores(&derm_zoo::picture(manifest.input.shape())).unwrap();
-    let ours = manifest.output.probabilities(&scores);
-    let theirs = manifest.output.probabilities(&golden(name, key));
+    let ours = manifest.probabilities(&scores);
+    let theirs = manifest.probabilities(&golden(name, key));
     assert_eq!(ours.len(), theirs.len());
     ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
@@ -51,9 +51,9 @@ fn other_settings_change_nothing() {
         let entry = derm_zoo::entry(name).unwrap();
         let graph =
             Graph::load(&ModelSource::at(entry.make(&derm_zoo::folder()).unwrap())).unwrap();
-        let output = graph.manifest().output;
-        let input = derm_zoo::picture(graph.manifest().input.shape());
-        let expected = output.probabilities(&golden(name, "scores"));
+        let manifest = graph.manifest();
+        let input = derm_zoo::picture(manifest.input.shape());
+        let expected = manifest.probabilities(&golden(name, "scores"));
         let mut plain = Plan::new(&graph, &Settings::default()).unwrap();
         for isa in Isa::available() {
             for (precision, threads, tolerance) in
@@ -61,7 +61,7 @@ fn other_settings_change_nothing() {
             {
                 let settings = Settings { precision, isa, workers: Workers::new(threads) };
                 plain = Plan::new(&graph, &settings).unwrap();
-                let found = output.probabilities(&plain.scores(&input).unwrap());
+                let found = manifest.probabilities(&plain.scores(&input).unwrap());
                 for (a, b) in found.iter().zip(&expected) {
                     assert!((a - b).abs() <= tolerance, "{name} {settings:?}: {a} {b}");
                 }

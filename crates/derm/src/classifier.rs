@@ -2,9 +2,9 @@
 
 use crate::{
     Drawing, Error, Explain, Explanation, Layer, Limits, Manifest, ModelSource, Prediction, Report,
-    Request, Timings,
+    Request, Timings, Uncertainty, views,
 };
-use derm_gradcam::{Evaluation, Explainer, blend, encode_png, transparent};
+use derm_gradcam::{Explainer, blend, encode_png, transparent};
 use derm_model::{Graph, Lazy, Precision, Settings, Workers};
 use derm_preprocess::{Prepared, RgbImage};
 use std::num::NonZeroUsize;
@@ -235,6 +235,7 @@ impl Classifier {
     ) -> Result<Report, Error> {
         let mut timings = Timings::default();
         let class = self.class_to_explain(request)?;
+        let turns = self.views_to_classify(request)?;
         if Instant::now() >= deadline {
             return Err(Error::TimedOut);
         }
@@ -246,18 +247,51 @@ impl Classifier {
         let explainer = timed(&mut timings.load, || self.explainer(layer, deadline))?;
         let evaluation =
             timed(&mut timings.infer, || explainer.run(|input| spec.normalise(&view, input)))?;
-        let predictions = self.predictions(&evaluation);
+        let mut probabilities = self.manifest.probabilities(&evaluation.scores);
+        for number in 1..turns {
+            if Instant::now() >= deadline {
+                return Err(Error::TimedOut);
+            }
+            let turned = timed(&mut timings.decode, || views::view(&view, number));
+            let run = || explainer.run(|input| spec.normalise(&turned, input));
+            let scores = timed(&mut timings.infer, run)?.scores;
+            let others = self.manifest.probabilities(&scores);
+            probabilities.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
+        }
+        probabilities.iter_mut().for_each(|sum| *sum /= turns as f32);
+        let predictions = self.predictions(&probabilities);
+        let uncertain = self.manifest.uncertain.as_ref().zip(evaluation.ood_score);
+        let uncertain =
+            uncertain.map(|(known, score)| Uncertainty { score, threshold: known.threshold });
 
         let explanation = request.explain.as_ref().map(|explain| {
             let class = class.unwrap_or(predictions[0].index);
             let heatmap = timed(&mut timings.gradcam, || explainer.grad_cam(&evaluation, class))
                 .map_err(|error| error.to_string())?;
             let png = timed(&mut timings.render, || draw(&view, &heatmap, explain));
-            Ok(Explanation { class: self.manifest.classes[class].id.clone(), png })
+            Ok(Explanation { class: self.manifest.classes[class].id.clone(), heatmap, png })
         });
+        let flagged = self.flagged(&predictions);
         let keep = request.top_k.unwrap_or(usize::MAX);
         let predictions = predictions.into_iter().take(keep).collect();
-        Ok(Report { predictions, explanation, size, region, timings })
+        Ok(Report { predictions, flagged, uncertain, explanation, size, region, timings })
+    }
+
+    /// The classes that reach their threshold.
+    fn flagged(&self, predictions: &[Prediction]) -> Vec<Prediction> {
+        let threshold = |index: usize| self.manifest.classes[index].threshold;
+        let reaches = |p: &&Prediction| threshold(p.index).is_some_and(|at| p.probability >= at);
+        predictions.iter().filter(reaches).cloned().collect()
+    }
+
+    /// How many views of the picture the request wants classified.
+    fn views_to_classify(&self, request: &Request) -> Result<usize, Error> {
+        let most = views::count(self.manifest.input.width, self.manifest.input.height);
+        if request.tta > most {
+            let reason = format!("the network's input has {most} flips and turns");
+            return Err(Error::Parameter { name: "tta", reason });
+        }
+        Ok(request.tta.max(1))
     }
 
     /// Number of the class that the request names.
@@ -294,10 +328,10 @@ impl Classifier {
         Ok(Use::Own(Box::new(explainer)))
     }
 
-    fn predictions(&self, evaluation: &Evaluation) -> Vec<Prediction> {
-        let probabilities = self.manifest.output.probabilities(&evaluation.scores);
+    fn predictions(&self, probabilities: &[f32]) -> Vec<Prediction> {
         let mut predictions: Vec<Prediction> = probabilities
-            .into_iter()
+            .iter()
+            .copied()
             .zip(&self.manifest.classes)
             .enumerate()
             .map(|(index, (probability, class))| Prediction {

@@ -4,12 +4,13 @@ mod classifier;
 mod error;
 mod report;
 mod request;
+mod views;
 
 pub use classifier::{Checked, Classifier, Footprint, Options, Reload};
-pub use derm_gradcam::{Colormap, Layer};
+pub use derm_gradcam::{Colormap, Heatmap, Layer};
 pub use derm_memstat as memory;
-pub use derm_model::{Class, Manifest, ModelSource, Precision};
+pub use derm_model::{Class, Manifest, ModelSource, Precision, Uncertain};
 pub use derm_preprocess::{Error as PictureError, Limits, Region};
 pub use error::Error;
-pub use report::{Explanation, Prediction, Report, Timings};
+pub use report::{Explanation, Prediction, Report, Timings, Uncertainty};
 pub use request::{Drawing, Explain, Request};

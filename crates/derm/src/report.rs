@@ -1,3 +1,4 @@
+use derm_gradcam::Heatmap;
 use derm_preprocess::Region;
 use serde::Serialize;
 use std::time::Duration;
@@ -7,6 +8,12 @@ use std::time::Duration;
 pub struct Report {
     /// The most probable class first.
     pub predictions: Vec<Prediction>,
+    /// The classes whose probability reaches their threshold, the most probable first, whatever
+    /// `top_k` is.
+    pub flagged: Vec<Prediction>,
+    /// Whether the picture is of a kind that the model knows; `None` where its manifest has no way
+    /// to tell.
+    pub uncertain: Option<Uncertainty>,
     /// The heatmap, or why there is none; `None` when none was asked for.
     pub explanation: Option<Result<Explanation, String>>,
     /// Size of the upright picture, width first.
@@ -28,11 +35,30 @@ pub struct Prediction {
     pub probability: f32,
 }
 
+/// How far a picture is from those that the model was made for.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Uncertainty {
+    /// The model's out-of-distribution score: larger for what is less like its training pictures.
+    pub score: f32,
+    /// Of the manifest.
+    pub threshold: f32,
+}
+
+impl Uncertainty {
+    /// Whether the probabilities mean nothing, since the model does not know such pictures.
+    pub fn is_uncertain(&self) -> bool {
+        // A score that is no number is no reason to trust the rest.
+        self.score.is_nan() || self.score > self.threshold
+    }
+}
+
 /// A heatmap as a picture.
 #[derive(Debug, Clone)]
 pub struct Explanation {
     /// Id of the class that is explained.
     pub class: String,
+    /// 0..=1, of the target layer's size.
+    pub heatmap: Heatmap,
     /// PNG bytes, of the network's input size.
     pub png: Vec<u8>,
 }

@@ -8,6 +8,10 @@ pub struct Request {
     pub top_k: Option<usize>,
     /// A heatmap, if one is wanted.
     pub explain: Option<Explain>,
+    /// Test-time augmentation: so many flips and turns of the picture are classified one after the
+    /// other, and their probabilities averaged. 1 (and 0): the picture as it is; at most 8 (4 where
+    /// the network's input is not square). The heatmap explains the picture as it is.
+    pub tta: usize,
 }
 
 impl Request {

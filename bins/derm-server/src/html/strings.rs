@@ -26,6 +26,16 @@ const STRINGS: &[(&str, &str, &str)] = &[
     ("analyse", "Analyse", "Phân tích"),
     ("working", "Working…", "Đang xử lý…"),
     ("result", "Result", "Kết quả"),
+    (
+        "uncertain",
+        "The model does not know pictures of this kind: it learnt from dermoscopic pictures of pigmented lesions. The percentages mean nothing here.",
+        "Mô hình không biết loại ảnh này: nó được huấn luyện trên ảnh soi da của các tổn thương sắc tố. Các tỉ lệ phần trăm ở đây không có ý nghĩa.",
+    ),
+    (
+        "flagged",
+        "Reaches its warning threshold; worth showing to a physician:",
+        "Đạt ngưỡng cảnh báo, nên cho bác sĩ xem:",
+    ),
     ("preview", "The chosen picture", "Ảnh đã chọn"),
     (
         "heatmap",

@@ -63,6 +63,10 @@ async function analyse() {
 
 async function show(answer) {
   $("bars").replaceChildren(...answer.results.map(row));
+  $("uncertain").hidden = !answer.uncertain;
+  const flagged = $("flagged");
+  flagged.hidden = answer.flagged.length === 0;
+  flagged.textContent = `${flagged.dataset.text} ${answer.flagged.map(({ label }) => label).join(", ")}`;
   $("note").textContent = answer.heatmap_error ?? "";
   $("controls").hidden = !answer.heatmap;
   for (const id of ["over", "alone"]) {

@@ -121,18 +121,21 @@ mod avx2 {
     #[derive(Clone, Copy)]
     struct Line(__m256);
 
-    // SAFETY (of all three): only `inverse`, which has AVX2, uses these.
+    // Only `inverse`, which has AVX2, uses these.
     impl Lanes for Line {
         #[inline(always)]
         fn add(self, other: Line) -> Line {
+            // SAFETY: there is AVX2.
             Line(unsafe { _mm256_add_ps(self.0, other.0) })
         }
         #[inline(always)]
         fn sub(self, other: Line) -> Line {
+            // SAFETY: there is AVX2.
             Line(unsafe { _mm256_sub_ps(self.0, other.0) })
         }
         #[inline(always)]
         fn times(self, factor: f32) -> Line {
+            // SAFETY: there is AVX2.
             Line(unsafe { _mm256_mul_ps(self.0, _mm256_set1_ps(factor)) })
         }
     }

@@ -1,0 +1,187 @@
+//! How good a classifier is on labelled pictures, through the pipeline that serves them.
+
+mod labels;
+mod masks;
+mod metrics;
+mod pictures;
+mod report;
+
+use anyhow::Context;
+use derm::{Classifier, Explain, ModelSource, Options, Request};
+use indicatif::ProgressBar;
+use labels::Labelled;
+use masks::{Masks, Overlap};
+use metrics::Scored;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// Score a model on a folder of pictures and a CSV of labels
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The model: a folder or an ONNX file
+    #[arg(long, value_name = "PATH", default_value = "models/derm-lite0")]
+    model: PathBuf,
+    /// Folder of the pictures (folders inside it, too)
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Labels: `image_id,dx,...` (HAM10000) or a column for each class (ISIC 2018 Task 3)
+    #[arg(long, value_name = "CSV")]
+    labels: PathBuf,
+    /// Only the pictures of one part: `lesion_id,part` or `image_id,part`
+    #[arg(long, value_name = "CSV")]
+    split: Option<PathBuf>,
+    /// Which part of the split
+    #[arg(long, default_value = "test", requires = "split")]
+    part: String,
+    /// Test-time augmentation: so many flips and turns of each picture, averaged
+    #[arg(long, value_name = "1..8", default_value_t = 1)]
+    tta: usize,
+    /// Lesion masks: how much of each heatmap lies inside
+    #[arg(long, value_name = "DIR")]
+    mask: Option<PathBuf>,
+    /// Pictures that the model must call uncertain, one folder a kind
+    #[arg(long, value_name = "DIR")]
+    negatives: Option<PathBuf>,
+    /// Write the figures as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a page with the confusion matrix, calibration and ROC curves
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+/// What is known of one picture after it was classified.
+struct Seen {
+    scored: Scored,
+    ood_score: Option<f32>,
+    uncertain: Option<bool>,
+    overlap: Option<Overlap>,
+    infer: Duration,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let classifier = Classifier::new(ModelSource::at(&arguments.model), Options::default())?;
+    let manifest = classifier.manifest();
+    let mut labelled = labels::read(&arguments.labels, manifest)?;
+    if let Some(split) = &arguments.split {
+        labelled = labels::keep_part(labelled, split, &arguments.part)?;
+    }
+    let files = pictures::index(&arguments.data)?;
+    let masks = arguments.mask.as_deref().map(Masks::of).transpose()?;
+    let work = Work { classifier: &classifier, tta: arguments.tta, masks: masks.as_ref() };
+
+    let outcomes = in_parallel(&labelled, "pictures", |one| {
+        let path = files.get(&one.image).context("there is no such picture in the folder")?;
+        work.look_at(path, one)
+    });
+    let (mut kept, mut seen, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
+    for (one, outcome) in labelled.into_iter().zip(outcomes) {
+        match outcome {
+            Ok(outcome) => {
+                kept.push(one);
+                seen.push(outcome);
+            }
+            Err(error) => left_out.push((one.image, format!("{error:#}"))),
+        }
+    }
+    anyhow::ensure!(!seen.is_empty(), "no picture could be scored: {:?}", left_out.first());
+    let negatives = match &arguments.negatives {
+        Some(folder) => kinds(folder, &work)?,
+        None => BTreeMap::new(),
+    };
+    let report = report::Report::new(manifest, &kept, &seen, &left_out, &negatives, arguments.tta);
+    report.print();
+    if let Some(path) = &arguments.json {
+        report.write_json(path)?;
+    }
+    if let Some(path) = &arguments.html {
+        report.write_html(path)?;
+    }
+    Ok(())
+}
+
+/// What is done with each picture.
+struct Work<'a> {
+    classifier: &'a Classifier,
+    tta: usize,
+    masks: Option<&'a Masks>,
+}
+
+impl Work<'_> {
+    fn look_at(&self, path: &Path, one: &Labelled) -> anyhow::Result<Seen> {
+        let (report, mut seen) = self.classify(path, one.truth)?;
+        if let (Some(masks), Some(explanation)) = (self.masks, report.explanation) {
+            let heatmap = explanation.map_err(anyhow::Error::msg)?.heatmap;
+            seen.overlap = masks.overlap(&one.image, &heatmap, report.size, report.region)?;
+        }
+        Ok(seen)
+    }
+
+    fn classify(&self, path: &Path, truth: usize) -> anyhow::Result<(derm::Report, Seen)> {
+        let bytes = std::fs::read(path)?;
+        let explain = self.masks.map(|_| Explain::default());
+        let request = Request { top_k: None, explain, tta: self.tta };
+        let deadline = Instant::now() + Duration::from_secs(600);
+        let report = self.classifier.classify(&bytes, &request, deadline)?;
+        let mut probabilities = vec![0.0; self.classifier.manifest().classes.len()];
+        for prediction in &report.predictions {
+            probabilities[prediction.index] = prediction.probability;
+        }
+        let seen = Seen {
+            scored: Scored { truth, probabilities },
+            ood_score: report.uncertain.map(|known| known.score),
+            uncertain: report.uncertain.map(|known| known.is_uncertain()),
+            overlap: None,
+            infer: report.timings.infer,
+        };
+        Ok((report, seen))
+    }
+}
+
+/// The out-of-distribution scores of a folder of folders, by the inner ones' names.
+fn kinds(folder: &Path, work: &Work<'_>) -> anyhow::Result<BTreeMap<String, Vec<Seen>>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().filter(|_| path.is_dir()) else { continue };
+        let name = name.to_string_lossy().into_owned();
+        let files: Vec<PathBuf> = pictures::index(&path)?.into_values().collect();
+        let seen = in_parallel(&files, &name, |file| Ok(work.classify(file, 0)?.1));
+        let seen: anyhow::Result<Vec<Seen>> = seen.into_iter().collect();
+        found.insert(name.clone(), seen.context(name)?);
+    }
+    Ok(found)
+}
+
+/// Does something with each of a list on every core, with a bar on the terminal.
+fn in_parallel<T: Sync, R: Send>(
+    list: &[T],
+    what: &str,
+    each: impl Fn(&T) -> anyhow::Result<R> + Sync,
+) -> Vec<anyhow::Result<R>> {
+    let bar = ProgressBar::new(list.len() as u64).with_message(what.to_owned());
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::with_capacity(list.len()));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((place, one)) = {
+                    let place = next.fetch_add(1, Relaxed);
+                    list.get(place).map(|one| (place, one))
+                } {
+                    let result = each(one);
+                    bar.inc(1);
+                    done.lock().unwrap_or_else(|error| error.into_inner()).push((place, result));
+                }
+            });
+        }
+    });
+    bar.finish_and_clear();
+    let mut done = done.into_inner().unwrap_or_else(|error| error.into_inner());
+    done.sort_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, result)| result).collect()
+}

@@ -1,0 +1,277 @@
+//! Scores of classifiers, with intervals.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Bins of the calibration error.
+const BINS: usize = 15;
+/// Resamples of an interval.
+const ROUNDS: usize = 1000;
+
+/// A picture's class and what the model said, as probabilities.
+#[derive(Debug, Clone)]
+pub(crate) struct Scored {
+    pub(crate) truth: usize,
+    pub(crate) probabilities: Vec<f32>,
+}
+
+impl Scored {
+    /// The most probable class and its probability.
+    pub(crate) fn answer(&self) -> (usize, f32) {
+        let places = self.probabilities.iter().copied().enumerate();
+        places.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0))
+    }
+}
+
+/// The figures that get an interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Figures {
+    pub(crate) accuracy: f64,
+    /// Mean recall of the classes that are there.
+    pub(crate) balanced_accuracy: f64,
+    /// Mean area under the ROC curve, each class against the rest.
+    pub(crate) macro_auroc: f64,
+    /// Expected calibration error of the most probable class (Guo et al. 2017), 15 equal bins.
+    pub(crate) ece: f64,
+}
+
+/// A figure with the middle 95 % of its resamples.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Interval {
+    pub(crate) value: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+/// Pictures sorted once, so that any weighting of them is scored in one pass.
+pub(crate) struct Sorted<'a> {
+    scored: &'a [Scored],
+    answers: Vec<(usize, f32)>,
+    /// For each class: the pictures, the least probable first.
+    orders: Vec<Vec<usize>>,
+}
+
+impl<'a> Sorted<'a> {
+    pub(crate) fn new(scored: &'a [Scored], classes: usize) -> Sorted<'a> {
+        let order = |class: usize| {
+            let mut order: Vec<usize> = (0..scored.len()).collect();
+            let p = |i: usize| scored[i].probabilities[class];
+            order.sort_by(|&a, &b| p(a).total_cmp(&p(b)));
+            order
+        };
+        let answers = scored.iter().map(Scored::answer).collect();
+        Sorted { scored, answers, orders: (0..classes).map(order).collect() }
+    }
+
+    /// The figures with each picture counted so many times.
+    pub(crate) fn figures(&self, weights: &[f64]) -> Figures {
+        let classes = self.orders.len();
+        let (mut right, mut all) = (vec![0.0; classes], vec![0.0; classes]);
+        let mut bins = [(0.0, 0.0, 0.0); BINS];
+        for ((one, &(answer, p)), &weight) in self.scored.iter().zip(&self.answers).zip(weights) {
+            let hit = if answer == one.truth { weight } else { 0.0 };
+            right[one.truth] += hit;
+            all[one.truth] += weight;
+            let bin = &mut bins[bin_of(p)];
+            *bin = (bin.0 + weight, bin.1 + hit, bin.2 + weight * f64::from(p));
+        }
+        let total: f64 = all.iter().sum();
+        let recalls: Vec<f64> =
+            right.iter().zip(&all).filter(|(_, all)| **all > 0.0).map(|(r, a)| r / a).collect();
+        let aurocs: Vec<f64> =
+            (0..classes).filter_map(|class| self.auroc(class, weights)).collect();
+        let gaps = bins.iter().map(|(_, hits, confidence)| (hits - confidence).abs());
+        Figures {
+            accuracy: right.iter().sum::<f64>() / total,
+            balanced_accuracy: mean(&recalls),
+            macro_auroc: mean(&aurocs),
+            ece: gaps.sum::<f64>() / total,
+        }
+    }
+
+    /// Area under the ROC curve of one class: the share of pairs, one of the class and one not,
+    /// that are in the right order; ties count half. None where one side is empty.
+    pub(crate) fn auroc(&self, class: usize, weights: &[f64]) -> Option<f64> {
+        let (mut below, mut pairs, mut inside) = (0.0, 0.0, 0.0);
+        let value = |i: usize| self.scored[i].probabilities[class];
+        for tied in self.orders[class].chunk_by(|&a, &b| value(a) == value(b)) {
+            let of = |wanted: bool| -> f64 {
+                let those = tied.iter().filter(|&&i| (self.scored[i].truth == class) == wanted);
+                those.map(|&i| weights[i]).sum()
+            };
+            let (positives, negatives) = (of(true), of(false));
+            pairs += positives * (below + negatives / 2.0);
+            below += negatives;
+            inside += positives;
+        }
+        (inside > 0.0 && below > 0.0).then(|| pairs / (inside * below))
+    }
+
+    /// Points (false positive rate, true positive rate) of one class's ROC curve, from 0, 0.
+    pub(crate) fn roc(&self, class: usize) -> Vec<(f64, f64)> {
+        let positives = self.scored.iter().filter(|one| one.truth == class).count() as f64;
+        let negatives = self.scored.len() as f64 - positives;
+        let (mut true_positives, mut false_positives) = (0.0, 0.0);
+        let mut points = vec![(0.0, 0.0)];
+        for &i in self.orders[class].iter().rev() {
+            if self.scored[i].truth == class {
+                true_positives += 1.0;
+            } else {
+                false_positives += 1.0;
+            }
+            points.push((false_positives / negatives, true_positives / positives));
+        }
+        points
+    }
+
+    /// The figures of all pictures, with intervals: groups are drawn anew with replacement.
+    pub(crate) fn with_intervals(&self, groups: &[String]) -> BTreeMap<&'static str, Interval> {
+        let mut members: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (place, group) in groups.iter().enumerate() {
+            members.entry(group).or_default().push(place);
+        }
+        let members: Vec<&Vec<usize>> = members.values().collect();
+        let mut random = fastrand::Rng::with_seed(0);
+        let mut rounds: Vec<Figures> = Vec::with_capacity(ROUNDS);
+        for _ in 0..ROUNDS {
+            let mut weights = vec![0.0; self.scored.len()];
+            for _ in 0..members.len() {
+                for &place in members[random.usize(..members.len())] {
+                    weights[place] += 1.0;
+                }
+            }
+            rounds.push(self.figures(&weights));
+        }
+        let whole = self.figures(&vec![1.0; self.scored.len()]);
+        let interval = |of: fn(&Figures) -> f64| {
+            let mut values: Vec<f64> = rounds.iter().map(of).filter(|v| v.is_finite()).collect();
+            values.sort_by(f64::total_cmp);
+            let at = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];
+            Interval { value: of(&whole), low: at(0.025), high: at(0.975) }
+        };
+        BTreeMap::from([
+            ("accuracy", interval(|f| f.accuracy)),
+            ("balanced accuracy", interval(|f| f.balanced_accuracy)),
+            ("macro AUROC", interval(|f| f.macro_auroc)),
+            ("ECE", interval(|f| f.ece)),
+        ])
+    }
+
+    /// Rows: the truth; columns: the answer.
+    pub(crate) fn confusion(&self) -> Vec<Vec<usize>> {
+        let mut counts = vec![vec![0; self.orders.len()]; self.orders.len()];
+        for (one, (answer, _)) in self.scored.iter().zip(&self.answers) {
+            counts[one.truth][*answer] += 1;
+        }
+        counts
+    }
+
+    /// For each bin that is not empty: mean confidence, share that is right, pictures.
+    pub(crate) fn reliability(&self) -> Vec<(f64, f64, usize)> {
+        let mut bins = [(0.0, 0.0, 0); BINS];
+        for (one, &(answer, p)) in self.scored.iter().zip(&self.answers) {
+            let bin = &mut bins[bin_of(p)];
+            let hit = if answer == one.truth { 1.0 } else { 0.0 };
+            *bin = (bin.0 + f64::from(p), bin.1 + hit, bin.2 + 1);
+        }
+        let filled = bins.into_iter().filter(|bin| bin.2 > 0);
+        filled.map(|(p, hits, n)| (p / n as f64, hits / n as f64, n)).collect()
+    }
+}
+
+/// Sensitivity and specificity of calling a class from this probability on.
+pub(crate) fn at_threshold(scored: &[Scored], class: usize, threshold: f32) -> (f64, f64) {
+    let share = |inside: bool| {
+        let those = || scored.iter().filter(move |one| (one.truth == class) == inside);
+        let called = those().filter(|one| one.probabilities[class] >= threshold).count();
+        called as f64 / those().count() as f64
+    };
+    (share(true), 1.0 - share(false))
+}
+
+/// Share of pairs in which the second list has the larger value; ties count half.
+pub(crate) fn separation(smaller: &[f32], larger: &[f32]) -> f64 {
+    let mut sorted = smaller.to_vec();
+    sorted.sort_by(f32::total_cmp);
+    let below = larger.iter().map(|value| {
+        let under = sorted.partition_point(|one| one < value);
+        let not_over = sorted.partition_point(|one| one <= value);
+        (under + not_over) as f64 / 2.0
+    });
+    below.sum::<f64>() / (smaller.len() * larger.len()) as f64
+}
+
+fn bin_of(p: f32) -> usize {
+    ((p * BINS as f32) as usize).min(BINS - 1)
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scored(list: &[(usize, [f32; 2])]) -> Vec<Scored> {
+        list.iter().map(|(truth, p)| Scored { truth: *truth, probabilities: p.to_vec() }).collect()
+    }
+
+    #[test]
+    fn figures_of_a_small_case_by_hand() {
+        // Class 1's probabilities: 0.1, 0.8, 0.6 and, of class 1 itself, 0.6, 0.9.
+        let list =
+            [(0, [0.9, 0.1]), (0, [0.2, 0.8]), (0, [0.4, 0.6]), (1, [0.4, 0.6]), (1, [0.1, 0.9])];
+        let scored = scored(&list);
+        let sorted = Sorted::new(&scored, 2);
+        let figures = sorted.figures(&[1.0; 5]);
+        assert!((figures.accuracy - 0.6).abs() < 1e-9);
+        assert!((figures.balanced_accuracy - (1.0 / 3.0 + 1.0) / 2.0).abs() < 1e-9);
+        // Pairs in order: 0.6 against 0.1, 0.8, 0.6: 1.5; 0.9 against all: 3. Of six.
+        assert!((sorted.auroc(1, &[1.0; 5]).unwrap() - 4.5 / 6.0).abs() < 1e-9);
+        assert_eq!(sorted.confusion(), [[1, 2], [0, 2]]);
+        // Bins: 0.9, 0.9 (both right: 0.2 over two); 0.8 (wrong); 0.6, 0.6 (one right: 0.2).
+        assert!((figures.ece - (0.2 + 0.8 + 0.2) / 5.0).abs() < 1e-6);
+        assert_eq!(sorted.roc(1).last(), Some(&(1.0, 1.0)));
+        let (sensitivity, specificity) = at_threshold(&scored, 1, 0.7);
+        assert!((sensitivity - 0.5).abs() < 1e-9 && (specificity - 2.0 / 3.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_picture_counted_twice_is_two_pictures() {
+        let once = scored(&[(0, [0.9, 0.1]), (0, [0.3, 0.7]), (1, [0.6, 0.4])]);
+        let twice = [once.clone(), once[..1].to_vec()].concat();
+        let weighted = Sorted::new(&once, 2).figures(&[2.0, 1.0, 1.0]);
+        let doubled = Sorted::new(&twice, 2).figures(&[1.0; 4]);
+        assert!((weighted.macro_auroc - doubled.macro_auroc).abs() < 1e-9);
+        assert!((weighted.ece - doubled.ece).abs() < 1e-9);
+    }
+
+    #[test]
+    fn intervals_hold_the_value_and_groups_widen_them() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let list: Vec<Scored> = (0..400)
+            .map(|_| {
+                let (truth, p) = (random.usize(..2), random.f32());
+                Scored { truth, probabilities: vec![p, 1.0 - p] }
+            })
+            .collect();
+        let sorted = Sorted::new(&list, 2);
+        let width = |groups: usize| {
+            let groups: Vec<String> = (0..400).map(|i| (i % groups).to_string()).collect();
+            let interval = sorted.with_intervals(&groups)["accuracy"];
+            assert!(interval.low <= interval.value && interval.value <= interval.high);
+            interval.high - interval.low
+        };
+        let alone = width(400);
+        assert!((0.07..0.13).contains(&alone), "two standard errors of a coin: {alone}");
+        assert!(width(4) > 0.0);
+    }
+
+    #[test]
+    fn separation_is_the_area_under_the_curve() {
+        assert!((separation(&[1.0, 2.0], &[3.0, 4.0]) - 1.0).abs() < 1e-9);
+        assert!((separation(&[1.0, 2.0], &[1.0, 2.0]) - 0.5).abs() < 1e-9);
+        assert!((separation(&[1.0, 2.0, 3.0], &[2.0]) - 0.5).abs() < 1e-9);
+    }
+}
