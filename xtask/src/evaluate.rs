@@ -1,5 +1,6 @@
 //! How good a classifier is on labelled pictures, through the pipeline that serves them.
 
+mod calibrate;
 mod labels;
 mod masks;
 mod metrics;
@@ -45,6 +46,12 @@ pub(crate) struct Arguments {
     /// Pictures that the model must call uncertain, one folder a kind
     #[arg(long, value_name = "DIR")]
     negatives: Option<PathBuf>,
+    /// Print what these pictures, a validation part, say about the numbers of the manifest
+    #[arg(long)]
+    calibrate: bool,
+    /// With --calibrate: the threshold at which so many of a class are found
+    #[arg(long, value_name = "CLASS=SHARE", requires = "calibrate")]
+    sensitivity: Vec<String>,
     /// Write the figures as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -94,6 +101,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let report = report::Report::new(manifest, &kept, &seen, &left_out, &negatives, arguments.tta);
     report.print();
+    if arguments.calibrate {
+        calibrate::print(manifest, &seen, &arguments.sensitivity)?;
+    }
     if let Some(path) = &arguments.json {
         report.write_json(path)?;
     }

@@ -106,6 +106,32 @@ fn parameters_in_query_and_form() {
 }
 
 #[test]
+fn what_is_no_dermoscopy_is_called_uncertain() {
+    let server = Server::start(&[("ENABLE_GRADCAM", "false")]);
+    let mut state = 1u32;
+    let noise = image::RgbImage::from_fn(300, 300, |_, _| {
+        image::Rgb([0, 1, 2].map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        }))
+    });
+    let mut png = std::io::Cursor::new(Vec::new());
+    noise.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let body = form(&[("image", true, png.get_ref()), ("tta", false, b"2")]);
+    let answer = server.post("/predict/", FORM, &body).json();
+    assert_eq!(answer["uncertain"], true, "{answer}");
+    let (score, threshold) = (&answer["ood"]["score"], &answer["ood"]["threshold"]);
+    assert!(score.as_f64().unwrap() > threshold.as_f64().unwrap());
+    assert!(answer["flagged"].is_array());
+    let page = server.post("/predict/", &format!("{FORM}Accept: text/html\r\n"), &body).text();
+    assert!(page.contains("does not know pictures of this kind"), "{page}");
+    let example =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/src/page/example.jpg")).unwrap();
+    let known = server.post("/predict/", FORM, &form(&[("image", true, &example)])).json();
+    assert_eq!(known["uncertain"], false, "{known}");
+}
+
+#[test]
 fn headers_of_an_answer() {
     let server = Server::start(&[]);
     let body = form(&[("image", true, &picture())]);

@@ -65,6 +65,18 @@ fn files_that_are_no_models_are_refused() {
 }
 
 #[test]
+fn an_out_of_distribution_score_must_be_there_and_one_number() {
+    let with = |output: &str| {
+        let uncertain = format!("[uncertain]\noutput = \"{output}\"\nthreshold = 1.0\n[input]\n");
+        load_with("[input]\n", &uncertain)
+    };
+    let message = one_line(with("nowhere"));
+    assert!(message.contains("nowhere") && message.contains("uncertain"), "{message}");
+    let message = one_line(with("/blocks/blocks.5/blocks.5.2/Add_output_0"));
+    assert!(message.contains("not one number"), "{message}");
+}
+
+#[test]
 fn a_layer_that_is_not_there_is_named() {
     let source = ModelSource::at(model());
     let error = Graph::load_keeping(&source, Some("nowhere")).unwrap_err();

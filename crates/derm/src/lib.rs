@@ -9,7 +9,7 @@ mod views;
 pub use classifier::{Checked, Classifier, Footprint, Options, Reload};
 pub use derm_gradcam::{Colormap, Heatmap, Layer};
 pub use derm_memstat as memory;
-pub use derm_model::{Class, Manifest, ModelSource, Precision, Uncertain};
+pub use derm_model::{Class, Manifest, ModelSource, Output, Precision, Uncertain};
 pub use derm_preprocess::{Error as PictureError, Limits, Region};
 pub use error::Error;
 pub use report::{Explanation, Prediction, Report, Timings, Uncertainty};

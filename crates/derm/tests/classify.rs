@@ -90,6 +90,31 @@ fn a_model_that_cannot_be_explained_predicts_and_says_why() {
 }
 
 #[test]
+fn test_time_augmentation_sees_a_flipped_picture_as_the_same() {
+    let classifier = classifier(Options::default());
+    let drawn = image::RgbImage::from_fn(224, 224, |x, y| {
+        image::Rgb([x as u8, (y / 2) as u8, if x + 2 * y < 200 { 250 } else { 20 }])
+    });
+    let ask = |picture: &image::RgbImage, tta: usize| {
+        let mut png = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
+        let request = Request { tta, ..Request::default() };
+        let mut answer = classifier.classify(png.get_ref(), &request, soon()).unwrap().predictions;
+        answer.sort_by_key(|prediction| prediction.index);
+        answer.iter().map(|prediction| prediction.probability).collect::<Vec<f32>>()
+    };
+    let far =
+        |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let flipped = image::imageops::rotate90(&image::imageops::flip_vertical(&drawn));
+    assert!(far(&ask(&drawn, 1), &ask(&flipped, 1)) > 1e-3, "the network itself does tell");
+    assert!(far(&ask(&drawn, 8), &ask(&flipped, 8)) < 1e-5);
+    assert_eq!(ask(&drawn, 0), ask(&drawn, 1));
+    let request = Request { tta: 9, ..Request::default() };
+    let error = classifier.classify(&picture(), &request, soon()).unwrap_err();
+    assert!(matches!(error, Error::Parameter { name: "tta", .. }), "{error}");
+}
+
+#[test]
 fn it_reloads_after_its_uses_and_unloads_when_told() {
     let reload = Some(Reload { uses: NonZeroUsize::new(3).unwrap(), jitter: 0 });
     let (classifier, picture) = (classifier(Options { reload, ..Options::default() }), picture());

@@ -30,6 +30,26 @@ class Classifier(torch.nn.Module):
         return self.head(self.features(x))
 
 
+class Served(torch.nn.Module):
+    """What ships: a classifier, and how far a picture is from those that it was trained on.
+
+    The distance is what the principal components of the training pictures' features leave
+    unexplained (the residual of ViM, Wang et al. 2022, arXiv:2203.10807): [n].
+    """
+
+    def __init__(self, classifier, mean, basis):
+        super().__init__()
+        self.classifier = classifier
+        self.register_buffer("mean", mean)
+        self.register_buffer("basis", basis)
+
+    def forward(self, x):
+        features = self.classifier.features(x)
+        centred = features - self.mean
+        inside = centred @ self.basis
+        return self.classifier.head(features), (centred * centred).sum(1) - (inside * inside).sum(1)
+
+
 def to_input(image):
     """PIL picture -> [3, 224, 224] float32."""
     import numpy as np

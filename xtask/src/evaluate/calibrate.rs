@@ -1,0 +1,90 @@
+//! What a validation part says about the numbers of a manifest.
+
+use super::Seen;
+use super::metrics::Scored;
+use anyhow::{Context, ensure};
+use derm::{Manifest, Output};
+
+/// Share of the labelled pictures that is not to be called uncertain.
+const PASSING: f64 = 0.95;
+
+/// Prints `temperature`, `uncertain.threshold` where the model has one, and the threshold of each
+/// wanted class (`CLASS=SENSITIVITY`) at which that share of its pictures is found.
+pub(super) fn print(manifest: &Manifest, seen: &[Seen], wanted: &[String]) -> anyhow::Result<()> {
+    let mut scored: Vec<Scored> = seen.iter().map(|one| one.scored.clone()).collect();
+    println!("\nfor the manifest, from these {} pictures:", scored.len());
+    if manifest.output == Output::Logits {
+        let factor = best_factor(&scored);
+        println!("temperature = {:.3}", f64::from(manifest.temperature) / factor);
+        scored.iter_mut().for_each(|one| sharpen(&mut one.probabilities, factor));
+    }
+    let ood: Option<Vec<f32>> = seen.iter().map(|one| one.ood_score).collect();
+    if let Some(scores) = ood {
+        println!("uncertain.threshold = {:.4}", quantile(scores, PASSING));
+    }
+    for wish in wanted {
+        let (class, share) = wish.split_once('=').context("give CLASS=SENSITIVITY")?;
+        let share: f64 = share.parse().context("give a sensitivity from 0 to 1")?;
+        let index = manifest.class_index(class).with_context(|| format!("no class {class:?}"))?;
+        let of_class = scored.iter().filter(|one| one.truth == index);
+        let reached: Vec<f32> = of_class.map(|one| one.probabilities[index]).collect();
+        ensure!(!reached.is_empty(), "no picture is of class {class:?}");
+        // Rounded down: the last one that counts must reach it.
+        let threshold = (quantile(reached, 1.0 - share) * 1e4).floor() / 1e4;
+        println!("{class}: threshold = {threshold:.4}");
+    }
+    Ok(())
+}
+
+/// Probabilities whose logits are multiplied.
+fn sharpen(probabilities: &mut [f32], factor: f64) {
+    let powers: Vec<f64> = probabilities.iter().map(|&p| f64::from(p).powf(factor)).collect();
+    let sum: f64 = powers.iter().sum();
+    probabilities.iter_mut().zip(powers).for_each(|(p, power)| *p = (power / sum) as f32);
+}
+
+/// The factor of the logits with the least mean negative log-likelihood (Guo et al. 2017,
+/// arXiv:1706.04599).
+fn best_factor(scored: &[Scored]) -> f64 {
+    let loss = |factor: f64| -> f64 {
+        let one = |one: &Scored| {
+            let mut probabilities = one.probabilities.clone();
+            sharpen(&mut probabilities, factor);
+            -f64::from(probabilities[one.truth].max(1e-12)).ln()
+        };
+        scored.iter().map(one).sum()
+    };
+    let candidates = (0..=300).map(|step| 10f64.powf(f64::from(step) / 150.0 - 1.0));
+    let with_loss = candidates.map(|factor| (factor, loss(factor)));
+    with_loss.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(1.0, |(factor, _)| factor)
+}
+
+/// The value below which this share of the list lies.
+fn quantile(mut values: Vec<f32>, share: f64) -> f64 {
+    values.sort_by(f32::total_cmp);
+    let place = (values.len() as f64 * share).floor() as usize;
+    f64::from(values[place.min(values.len() - 1)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overconfident_model_is_cooled() {
+        // Right three times of four, and sure of it each time.
+        let mut scored = vec![Scored { truth: 0, probabilities: vec![0.99, 0.01] }; 3];
+        scored.push(Scored { truth: 1, probabilities: vec![0.99, 0.01] });
+        let factor = best_factor(&scored);
+        let mut probabilities = vec![0.99, 0.01];
+        sharpen(&mut probabilities, factor);
+        assert!((probabilities[0] - 0.75).abs() < 0.01, "{probabilities:?}");
+    }
+
+    #[test]
+    fn nine_of_ten_reach_the_threshold_for_nine_tenths() {
+        let values: Vec<f32> = (0..20).map(|i| i as f32).collect();
+        let threshold = quantile(values.clone(), 1.0 - 0.9);
+        assert_eq!(values.iter().filter(|&&value| f64::from(value) >= threshold).count(), 18);
+    }
+}
