@@ -195,3 +195,61 @@ fn in_parallel<T: Sync, R: Send>(
     done.sort_by_key(|(place, _)| *place);
     done.into_iter().map(|(_, result)| result).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_scored_and_what_is_missing_or_broken_is_named() -> anyhow::Result<()> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let folder = tempfile::tempdir()?;
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("pictures/inner"))?;
+        std::fs::create_dir_all(at("others/noise"))?;
+        let example = root.join("bins/derm-server/src/page/example.jpg");
+        for place in ["pictures/a.jpg", "pictures/inner/b.jpg", "others/noise/c.jpg"] {
+            std::fs::copy(&example, at(place))?;
+        }
+        std::fs::write(at("pictures/broken.jpg"), b"no picture")?;
+        let white = image::GrayImage::from_pixel(40, 30, image::Luma([255]));
+        std::fs::create_dir(at("masks"))?;
+        white.save(at("masks/a_segmentation.png"))?;
+        std::fs::write(
+            at("labels.csv"),
+            "lesion_id,image_id,dx\n1,a,nv\n2,b,mel\n3,broken,nv\n4,absent,nv\n5,elsewhere,nv\n",
+        )?;
+        std::fs::write(
+            at("split.csv"),
+            "lesion_id,part\n1,test\n2,test\n3,test\n4,test\n5,train\n",
+        )?;
+        run(&Arguments {
+            model: root.join("models/derm-lite0"),
+            data: at("pictures"),
+            labels: at("labels.csv"),
+            split: Some(at("split.csv")),
+            part: "test".to_owned(),
+            tta: 1,
+            mask: Some(at("masks")),
+            negatives: Some(at("others")),
+            calibrate: true,
+            sensitivity: vec!["mel=0.9".to_owned()],
+            json: Some(at("report.json")),
+            html: Some(at("report.html")),
+        })?;
+        let report: serde_json::Value = serde_json::from_slice(&std::fs::read(at("report.json"))?)?;
+        assert_eq!((&report["pictures"], &report["groups"]), (&2.into(), &2.into()));
+        // Two equal pictures of two classes: one answer is right at most.
+        assert!(report["figures"]["accuracy"]["value"].as_f64() <= Some(0.5));
+        let left_out = report["left_out"].to_string();
+        assert!(left_out.contains("broken") && left_out.contains("absent"), "{left_out}");
+        assert!(!left_out.contains("elsewhere"), "it is of another part");
+        let heatmaps = &report["heatmaps"];
+        assert_eq!((&heatmaps["pictures"], &heatmaps["area"]), (&1.into(), &1.0.into()));
+        assert!((heatmaps["energy"].as_f64().unwrap_or(0.0) - 1.0).abs() < 1e-6);
+        assert_eq!(report["uncertain"]["negatives"][0][3], 0.5, "the same picture on both sides");
+        let page = std::fs::read_to_string(at("report.html"))?;
+        assert!(page.contains("<svg") && page.contains("never a diagnosis"));
+        Ok(())
+    }
+}
