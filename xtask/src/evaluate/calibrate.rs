@@ -62,7 +62,8 @@ fn best_factor(scored: &[Scored]) -> f64 {
 /// The value below which this share of the list lies.
 fn quantile(mut values: Vec<f32>, share: f64) -> f64 {
     values.sort_by(f32::total_cmp);
-    let place = (values.len() as f64 * share).floor() as usize;
+    // 20 * (1 - 0.9) is a little less than 2.
+    let place = (values.len() as f64 * share + 1e-6).floor() as usize;
     f64::from(values[place.min(values.len() - 1)])
 }
 
