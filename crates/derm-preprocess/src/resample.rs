@@ -12,8 +12,11 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use image::RgbImage;
 use image::metadata::Orientation;
 
-/// Rows that are resized across at once.
-const BATCH: usize = 32;
+/// Rows of `width` pixels that are resized across at once. Each time the weights are computed anew,
+/// so that there should be many; their bytes are held.
+fn batch_rows(width: u32) -> usize {
+    (384 * 1024 / (3 * width as usize)).clamp(32, 128)
+}
 
 /// A picture on its way from stored rows to the network's view.
 pub(crate) struct Passes {
@@ -105,10 +108,10 @@ impl Passes {
         let pixels = if turn.swapped { stored.0 } else { along.length };
         let rows = stored.1 as usize;
         let (outputs, values) = (between.length as usize, 3 * pixels as usize);
-        let batch = if turn.swapped { area(BATCH as u32, stored.0) } else { 0 };
+        let batch = if turn.swapped { area(batch_rows(stored.0) as u32, stored.0) } else { 0 };
         Down::memory(spec.filter, rows, between.source, outputs, values)
             + batch
-            + area(BATCH as u32, along.length)
+            + area(batch_rows(stored.0) as u32, along.length)
             + 2 * area(horizontal.length, vertical.length)
     }
 
@@ -126,14 +129,14 @@ impl Passes {
                     self.waiting.extend_from_slice(line);
                     self.places.push(place);
                 });
-                if self.places.len() >= BATCH {
+                if self.places.len() >= batch_rows(self.width) {
                     self.place_columns();
                 }
             }
             return;
         }
         let result: &mut [u8] = &mut self.result;
-        for rows in strip.chunks(BATCH * row) {
+        for rows in strip.chunks(batch_rows(self.width) * row) {
             let target = self.across.resize(rows, self.width);
             let length = 3 * self.across.window.length as usize;
             for row in target.buffer().chunks_exact(length) {
