@@ -1,9 +1,13 @@
 """Pictures that are not dermoscopy, by kind: crops of what PyPI packages ship, and generated ones.
 
+    venv/bin/python negatives.py --data ../../../../shared/data/ham10000 --out build/negatives
+    cargo xtask evaluate ... --negatives models/derm-lite0/train/build/negatives/unseen
+
 `SEEN` kinds choose the score of the uncertain flag; `UNSEEN` kinds are only scored at the end. Every
 picture is seeded: the same ones come out each time.
 """
 
+import argparse
 import math
 import pathlib
 
@@ -161,3 +165,24 @@ def unseen():
         "wall": wall(random),
         "drawing": drawing(random),
     }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True, type=pathlib.Path)
+    parser.add_argument("--out", required=True, type=pathlib.Path)
+    arguments = parser.parse_args()
+    jpegs = data.read_pictures(arguments.data)
+    train = [row["image_id"] for row in data.read_labels(arguments.data) if row["part"] == "train"]
+    chosen = np.random.default_rng(0).choice(len(train), 400, replace=False)
+    dermoscopy = [data.picture(jpegs[train[i]][0]) for i in chosen]
+    for part, kinds in (("seen", seen(dermoscopy)), ("unseen", unseen())):
+        for kind, pictures in kinds.items():
+            folder = arguments.out / part / kind
+            folder.mkdir(parents=True, exist_ok=True)
+            for number, picture in enumerate(pictures):
+                picture.save(folder / f"{number}.png")
+
+
+if __name__ == "__main__":
+    main()
