@@ -8,15 +8,14 @@ mod pictures;
 mod report;
 
 use anyhow::Context;
-use derm::{Classifier, Explain, ModelSource, Options, Request};
-use indicatif::ProgressBar;
+use derm::{Classifier, Explain, ModelSource, Options, Request, Uncertainty};
+use indicatif::{ParallelProgressIterator, ProgressBar, ProgressFinish};
 use labels::Labelled;
 use masks::{Masks, Overlap};
 use metrics::Scored;
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Score a model on a folder of pictures and a CSV of labels
@@ -63,8 +62,7 @@ pub(crate) struct Arguments {
 /// What is known of one picture after it was classified.
 struct Seen {
     scored: Scored,
-    ood_score: Option<f32>,
-    uncertain: Option<bool>,
+    uncertainty: Option<Uncertainty>,
     overlap: Option<Overlap>,
     infer: Duration,
 }
@@ -80,10 +78,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let masks = arguments.mask.as_deref().map(Masks::of).transpose()?;
     let work = Work { classifier: &classifier, tta: arguments.tta, masks: masks.as_ref() };
 
-    let outcomes = in_parallel(&labelled, "pictures", |one| {
+    let look_at = |one: &Labelled| {
         let path = files.get(&one.image).context("there is no such picture in the folder")?;
         work.look_at(path, one)
-    });
+    };
+    let bar = bar(labelled.len(), "pictures");
+    let outcomes: Vec<anyhow::Result<Seen>> =
+        labelled.par_iter().progress_with(bar).map(look_at).collect();
     let (mut kept, mut seen, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
     for (one, outcome) in labelled.into_iter().zip(outcomes) {
         match outcome {
@@ -122,78 +123,57 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn look_at(&self, path: &Path, one: &Labelled) -> anyhow::Result<Seen> {
-        let (report, mut seen) = self.classify(path, one.truth)?;
-        if let (Some(masks), Some(explanation)) = (self.masks, report.explanation) {
-            let heatmap = explanation.map_err(anyhow::Error::msg)?.heatmap;
-            seen.overlap = masks.overlap(&one.image, &heatmap, report.size, report.region)?;
-        }
-        Ok(seen)
-    }
-
-    fn classify(&self, path: &Path, truth: usize) -> anyhow::Result<(derm::Report, Seen)> {
-        let bytes = std::fs::read(path)?;
-        let explain = self.masks.map(|_| Explain::default());
-        let request = Request { top_k: None, explain, tta: self.tta };
-        let deadline = Instant::now() + Duration::from_secs(600);
-        let report = self.classifier.classify(&bytes, &request, deadline)?;
-        let mut probabilities = vec![0.0; self.classifier.manifest().classes.len()];
+        let report = self.classify(path, self.masks.map(|_| Explain::default()))?;
+        let mut probabilities = vec![0.0; report.predictions.len()];
         for prediction in &report.predictions {
             probabilities[prediction.index] = prediction.probability;
         }
-        let seen = Seen {
-            scored: Scored { truth, probabilities },
-            ood_score: report.uncertain.map(|known| known.score),
-            uncertain: report.uncertain.map(|known| known.is_uncertain()),
-            overlap: None,
-            infer: report.timings.infer,
+        let overlap = match (self.masks, report.explanation) {
+            (Some(masks), Some(explanation)) => {
+                let heatmap = explanation.map_err(anyhow::Error::msg)?.heatmap;
+                masks.overlap(&one.image, &heatmap, report.size, report.region)?
+            }
+            _ => None,
         };
-        Ok((report, seen))
+        Ok(Seen {
+            scored: Scored { truth: one.truth, probabilities },
+            uncertainty: report.uncertain,
+            overlap,
+            infer: report.timings.infer,
+        })
+    }
+
+    fn classify(&self, path: &Path, explain: Option<Explain>) -> anyhow::Result<derm::Report> {
+        let bytes = std::fs::read(path)?;
+        let request = Request { top_k: None, explain, tta: self.tta };
+        let deadline = Instant::now() + Duration::from_secs(600);
+        Ok(self.classifier.classify(&bytes, &request, deadline)?)
     }
 }
 
-/// The out-of-distribution scores of a folder of folders, by the inner ones' names.
-fn kinds(folder: &Path, work: &Work<'_>) -> anyhow::Result<BTreeMap<String, Vec<Seen>>> {
+/// How strange the pictures of a folder of folders are, by the inner ones' names. Empty where the
+/// model cannot tell.
+fn kinds(folder: &Path, work: &Work<'_>) -> anyhow::Result<BTreeMap<String, Vec<Uncertainty>>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
         let Some(name) = path.file_name().filter(|_| path.is_dir()) else { continue };
         let name = name.to_string_lossy().into_owned();
         let files: Vec<PathBuf> = pictures::index(&path)?.into_values().collect();
-        let seen = in_parallel(&files, &name, |file| Ok(work.classify(file, 0)?.1));
-        let seen: anyhow::Result<Vec<Seen>> = seen.into_iter().collect();
-        found.insert(name.clone(), seen.context(name)?);
+        let look_at = |file: &PathBuf| Ok(work.classify(file, None)?.uncertain);
+        let bar = bar(files.len(), &name);
+        let seen: anyhow::Result<Vec<Option<Uncertainty>>> =
+            files.par_iter().progress_with(bar).map(look_at).collect();
+        let seen = seen.with_context(|| name.clone())?;
+        found.insert(name, seen.into_iter().flatten().collect());
     }
     Ok(found)
 }
 
-/// Does something with each of a list on every core, with a bar on the terminal.
-fn in_parallel<T: Sync, R: Send>(
-    list: &[T],
-    what: &str,
-    each: impl Fn(&T) -> anyhow::Result<R> + Sync,
-) -> Vec<anyhow::Result<R>> {
-    let bar = ProgressBar::new(list.len() as u64).with_message(what.to_owned());
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::with_capacity(list.len()));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some((place, one)) = {
-                    let place = next.fetch_add(1, Relaxed);
-                    list.get(place).map(|one| (place, one))
-                } {
-                    let result = each(one);
-                    bar.inc(1);
-                    done.lock().unwrap_or_else(|error| error.into_inner()).push((place, result));
-                }
-            });
-        }
-    });
-    bar.finish_and_clear();
-    let mut done = done.into_inner().unwrap_or_else(|error| error.into_inner());
-    done.sort_by_key(|(place, _)| *place);
-    done.into_iter().map(|(_, result)| result).collect()
+/// A bar on the terminal that goes when it is full.
+fn bar(length: usize, what: &str) -> ProgressBar {
+    let bar = ProgressBar::new(length as u64).with_message(what.to_owned());
+    bar.with_finish(ProgressFinish::AndClear)
 }
 
 #[cfg(test)]

@@ -26,8 +26,7 @@ pub(crate) struct Answer {
 
 /// Builds the server in release mode and returns the binary.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = cargo()
         .args(["build", "--quiet", "--release", "--package", "derm-server"])
         .status()
         .context("cargo")?;
@@ -37,6 +36,11 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
     let here = std::env::current_exe()?;
     let target = here.ancestors().nth(2).context("target folder")?;
     Ok(target.join("release").join(name))
+}
+
+/// The cargo that runs this program.
+pub(crate) fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
 static PRELOAD: OnceLock<Option<PathBuf>> = OnceLock::new();

@@ -115,9 +115,7 @@ async fn read_multipart(
         let mut field = field.map_err(|error| malformed(&error))?;
         fields += 1;
         if fields > MAX_FIELDS {
-            return Err(ApiError::BadRequest(format!(
-                "the form has more than {MAX_FIELDS} fields"
-            )));
+            return Err(too_many_fields());
         }
         let name = field.name().unwrap_or_default().to_owned();
         if name == "image" {
@@ -174,9 +172,7 @@ fn read_form(
     let (mut image, mut start) = (None, 0);
     for (index, field) in body.split(|&byte| byte == b'&').enumerate() {
         if index == MAX_FIELDS {
-            return Err(ApiError::BadRequest(format!(
-                "the form has more than {MAX_FIELDS} fields"
-            )));
+            return Err(too_many_fields());
         }
         if field.starts_with(PICTURE) {
             image = Some(start + PICTURE.len()..start + field.len());
@@ -249,6 +245,10 @@ fn read_json(
             data_url::decode(text.into_bytes(), all, max_upload)
         }
     }
+}
+
+fn too_many_fields() -> ApiError {
+    ApiError::BadRequest(format!("the form has more than {MAX_FIELDS} fields"))
 }
 
 fn malformed(error: &dyn std::fmt::Display) -> ApiError {

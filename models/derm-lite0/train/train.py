@@ -135,14 +135,15 @@ def augment(x, sharp, size, seen):
     return (x - network.MEAN) / network.STD
 
 
-@torch.inference_mode()
-def logits_of(model, x):
+@torch.no_grad()
+def outputs_of(model, function, x):
+    """What the function, one of the model, makes of uint8 pictures as they are."""
     model.eval()
     out = []
     for chunk in x.split(BATCH):
         chunk = (chunk.float() / 255 - network.MEAN) / network.STD
         with torch.autocast("cpu", torch.bfloat16):
-            out.append(model(chunk.contiguous(memory_format=torch.channels_last)).float())
+            out.append(function(chunk.contiguous(memory_format=torch.channels_last)).float())
     return torch.cat(out)
 
 
@@ -218,7 +219,7 @@ def train(arguments):
                 total += float(loss.detach())
                 if step % 10 == 0:
                     print(f"\r{number}.{epoch} step {step}/{per_epoch} loss {total / (step + 1):.3f}", end="", flush=True)
-            score = balanced_accuracy(logits_of(average, held_x).argmax(1).numpy(), held_y.numpy())
+            score = balanced_accuracy(outputs_of(average, average, held_x).argmax(1).numpy(), held_y.numpy())
             line = {"cycle": number, "epoch": epoch, "size": cycle.size(epoch), "loss": round(total / per_epoch, 4)}
             print("\r" + json.dumps(line | {"validation": round(score, 4), "seconds": round(time.time() - began)}))
             state = {"cycle": number, "epoch": epoch, "model": model.state_dict(), "average": average.state_dict()}
@@ -234,13 +235,7 @@ def train(arguments):
 @torch.no_grad()
 def principal_components(model, x):
     """(mean [1280], basis [1280, COMPONENTS]) of the pictures' features."""
-    model.eval()
-    features = []
-    for chunk in x.split(BATCH):
-        chunk = (chunk.float() / 255 - network.MEAN) / network.STD
-        with torch.autocast("cpu", torch.bfloat16):
-            features.append(model.features(chunk.contiguous(memory_format=torch.channels_last)).float())
-    features = torch.cat(features)
+    features = outputs_of(model, model.features, x)
     mean = features.mean(0)
     _, vectors = torch.linalg.eigh((features - mean).T @ (features - mean))
     return mean, vectors[:, -COMPONENTS:].contiguous()

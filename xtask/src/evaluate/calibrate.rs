@@ -18,8 +18,9 @@ pub(super) fn print(manifest: &Manifest, seen: &[Seen], wanted: &[String]) -> an
         println!("temperature = {:.3}", f64::from(manifest.temperature) / factor);
         scored.iter_mut().for_each(|one| sharpen(&mut one.probabilities, factor));
     }
-    let ood: Option<Vec<f32>> = seen.iter().map(|one| one.ood_score).collect();
-    if let Some(scores) = ood {
+    let scores: Vec<f32> =
+        seen.iter().filter_map(|one| one.uncertainty).map(|known| known.score).collect();
+    if !scores.is_empty() {
         println!("uncertain.threshold = {:.4}", quantile(scores, PASSING));
     }
     for wish in wanted {

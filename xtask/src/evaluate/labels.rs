@@ -3,6 +3,7 @@
 use anyhow::{Context, bail};
 use derm::Manifest;
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::path::Path;
 
 /// A labelled picture.
@@ -21,8 +22,7 @@ pub(crate) struct Labelled {
 /// Reads labels: `image_id,dx[,lesion_id,age,sex,localization]` as HAM10000 has them, or one column
 /// for each class as ISIC 2018 Task 3 does (`image,MEL,NV,...`, 1.0 in the right one).
 pub(crate) fn read(path: &Path, manifest: &Manifest) -> anyhow::Result<Vec<Labelled>> {
-    let mut reader = csv::Reader::from_path(path).with_context(|| path.display().to_string())?;
-    let columns = Columns(reader.headers()?.clone());
+    let (mut reader, columns) = open(path)?;
     let image =
         columns.any(&["image_id", "image"]).context("there is no column image_id or image")?;
     let label = columns.any(&["dx", "label", "class"]);
@@ -73,8 +73,7 @@ pub(crate) fn keep_part(
     split: &Path,
     part: &str,
 ) -> anyhow::Result<Vec<Labelled>> {
-    let mut reader = csv::Reader::from_path(split).with_context(|| split.display().to_string())?;
-    let columns = Columns(reader.headers()?.clone());
+    let (mut reader, columns) = open(split)?;
     let by_lesion = columns.place("lesion_id");
     let key = by_lesion.or_else(|| columns.any(&["image_id", "image"]));
     let key = key.context("the split has no column lesion_id or image_id")?;
@@ -96,6 +95,12 @@ pub(crate) fn keep_part(
         bail!("no labelled picture is in part {part:?}");
     }
     Ok(kept)
+}
+
+fn open(path: &Path) -> anyhow::Result<(csv::Reader<File>, Columns)> {
+    let mut reader = csv::Reader::from_path(path).with_context(|| path.display().to_string())?;
+    let columns = Columns(reader.headers()?.clone());
+    Ok((reader, columns))
 }
 
 struct Columns(csv::StringRecord);

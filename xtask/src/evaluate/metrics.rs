@@ -67,20 +67,17 @@ impl<'a> Sorted<'a> {
     pub(crate) fn figures(&self, weights: &[f64]) -> Figures {
         let classes = self.orders.len();
         let (mut right, mut all) = (vec![0.0; classes], vec![0.0; classes]);
-        let mut bins = [(0.0, 0.0, 0.0); BINS];
-        for ((one, &(answer, p)), &weight) in self.scored.iter().zip(&self.answers).zip(weights) {
-            let hit = if answer == one.truth { weight } else { 0.0 };
-            right[one.truth] += hit;
+        for ((one, &(answer, _)), &weight) in self.scored.iter().zip(&self.answers).zip(weights) {
+            right[one.truth] += if answer == one.truth { weight } else { 0.0 };
             all[one.truth] += weight;
-            let bin = &mut bins[bin_of(p)];
-            *bin = (bin.0 + weight, bin.1 + hit, bin.2 + weight * f64::from(p));
         }
         let total: f64 = all.iter().sum();
         let recalls: Vec<f64> =
             right.iter().zip(&all).filter(|(_, all)| **all > 0.0).map(|(r, a)| r / a).collect();
         let aurocs: Vec<f64> =
             (0..classes).filter_map(|class| self.auroc(class, weights)).collect();
-        let gaps = bins.iter().map(|(_, hits, confidence)| (hits - confidence).abs());
+        let bins = self.bins(weights);
+        let gaps = bins.iter().map(|bin| (bin.hits - bin.confidence).abs());
         Figures {
             accuracy: right.iter().sum::<f64>() / total,
             balanced_accuracy: mean(&recalls),
@@ -89,22 +86,27 @@ impl<'a> Sorted<'a> {
         }
     }
 
-    /// Area under the ROC curve of one class: the share of pairs, one of the class and one not,
-    /// that are in the right order; ties count half. None where one side is empty.
+    /// Area under the ROC curve of one class. None where it or the rest has no picture.
     pub(crate) fn auroc(&self, class: usize, weights: &[f64]) -> Option<f64> {
-        let (mut below, mut pairs, mut inside) = (0.0, 0.0, 0.0);
-        let value = |i: usize| self.scored[i].probabilities[class];
-        for tied in self.orders[class].chunk_by(|&a, &b| value(a) == value(b)) {
-            let of = |wanted: bool| -> f64 {
-                let those = tied.iter().filter(|&&i| (self.scored[i].truth == class) == wanted);
-                those.map(|&i| weights[i]).sum()
-            };
-            let (positives, negatives) = (of(true), of(false));
-            pairs += positives * (below + negatives / 2.0);
-            below += negatives;
-            inside += positives;
+        let ordered: Vec<(f32, bool, f64)> = self.orders[class]
+            .iter()
+            .map(|&i| {
+                (self.scored[i].probabilities[class], self.scored[i].truth == class, weights[i])
+            })
+            .collect();
+        area(&ordered)
+    }
+
+    /// The answers by their probability.
+    fn bins(&self, weights: &[f64]) -> [Bin; BINS] {
+        let mut bins = [Bin::default(); BINS];
+        for ((one, &(answer, p)), &weight) in self.scored.iter().zip(&self.answers).zip(weights) {
+            let bin = &mut bins[((p * BINS as f32) as usize).min(BINS - 1)];
+            bin.count += weight;
+            bin.hits += if answer == one.truth { weight } else { 0.0 };
+            bin.confidence += weight * f64::from(p);
         }
-        (inside > 0.0 && below > 0.0).then(|| pairs / (inside * below))
+        bins
     }
 
     /// Points (false positive rate, true positive rate) of one class's ROC curve, from 0, 0.
@@ -168,15 +170,22 @@ impl<'a> Sorted<'a> {
 
     /// For each bin that is not empty: mean confidence, share that is right, pictures.
     pub(crate) fn reliability(&self) -> Vec<(f64, f64, usize)> {
-        let mut bins = [(0.0, 0.0, 0); BINS];
-        for (one, &(answer, p)) in self.scored.iter().zip(&self.answers) {
-            let bin = &mut bins[bin_of(p)];
-            let hit = if answer == one.truth { 1.0 } else { 0.0 };
-            *bin = (bin.0 + f64::from(p), bin.1 + hit, bin.2 + 1);
-        }
-        let filled = bins.into_iter().filter(|bin| bin.2 > 0);
-        filled.map(|(p, hits, n)| (p / n as f64, hits / n as f64, n)).collect()
+        let bins = self.bins(&vec![1.0; self.scored.len()]);
+        let filled = bins.into_iter().filter(|bin| bin.count > 0.0);
+        let shares = |bin: Bin| {
+            (bin.confidence / bin.count, bin.hits / bin.count, bin.count.round() as usize)
+        };
+        filled.map(shares).collect()
     }
+}
+
+/// Answers of about the same probability: their weight, that of the right ones, and the sum of the
+/// probabilities.
+#[derive(Debug, Clone, Copy, Default)]
+struct Bin {
+    count: f64,
+    hits: f64,
+    confidence: f64,
 }
 
 /// Sensitivity and specificity of calling a class from this probability on.
@@ -189,20 +198,32 @@ pub(crate) fn at_threshold(scored: &[Scored], class: usize, threshold: f32) -> (
     (share(true), 1.0 - share(false))
 }
 
-/// Share of pairs in which the second list has the larger value; ties count half.
+/// Share of pairs, one of each list, in which the second list has the larger value; ties count half.
 pub(crate) fn separation(smaller: &[f32], larger: &[f32]) -> f64 {
-    let mut sorted = smaller.to_vec();
-    sorted.sort_by(f32::total_cmp);
-    let below = larger.iter().map(|value| {
-        let under = sorted.partition_point(|one| one < value);
-        let not_over = sorted.partition_point(|one| one <= value);
-        (under + not_over) as f64 / 2.0
-    });
-    below.sum::<f64>() / (smaller.len() * larger.len()) as f64
+    let first = smaller.iter().map(|&value| (value, false, 1.0));
+    let mut ordered: Vec<_> = first.chain(larger.iter().map(|&value| (value, true, 1.0))).collect();
+    ordered.sort_by(|a, b| a.0.total_cmp(&b.0));
+    area(&ordered).unwrap_or(f64::NAN)
 }
 
-fn bin_of(p: f32) -> usize {
-    ((p * BINS as f32) as usize).min(BINS - 1)
+/// Area under the ROC curve: of (value, is it one of those sought, weight) in the values' order, the
+/// share of pairs, one sought and one not, that are in the right order; ties count half. None where
+/// one side is empty.
+fn area(ordered: &[(f32, bool, f64)]) -> Option<f64> {
+    let (mut below, mut pairs, mut inside) = (0.0, 0.0, 0.0);
+    for tied in ordered.chunk_by(|a, b| a.0 == b.0) {
+        let of = |wanted: bool| -> f64 {
+            tied.iter()
+                .filter(|(_, sought, _)| *sought == wanted)
+                .map(|(_, _, weight)| weight)
+                .sum()
+        };
+        let (positives, negatives) = (of(true), of(false));
+        pairs += positives * (below + negatives / 2.0);
+        below += negatives;
+        inside += positives;
+    }
+    (inside > 0.0 && below > 0.0).then(|| pairs / (inside * below))
 }
 
 fn mean(values: &[f64]) -> f64 {

@@ -3,8 +3,9 @@
 use super::Seen;
 use super::labels::Labelled;
 use super::metrics::{Interval, Scored, Sorted, at_threshold, separation};
+use crate::profile::median;
 use anyhow::Context;
-use derm::Manifest;
+use derm::{Manifest, Uncertainty};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -72,7 +73,7 @@ impl Report {
         labelled: &[Labelled],
         seen: &[Seen],
         left_out: &[(String, String)],
-        negatives: &BTreeMap<String, Vec<Seen>>,
+        negatives: &BTreeMap<String, Vec<Uncertainty>>,
         tta: usize,
     ) -> Report {
         let scored: Vec<Scored> = seen.iter().map(|one| one.scored.clone()).collect();
@@ -94,7 +95,7 @@ impl Report {
             }
         });
         let distinct: std::collections::HashSet<&String> = groups.iter().collect();
-        let times: Vec<f64> = seen.iter().map(|one| one.infer.as_secs_f64() * 1e3).collect();
+        let infer = median(seen.iter().map(|one| one.infer).collect()).unwrap_or_default();
         Report {
             model: manifest.name.clone(),
             version: manifest.version.clone(),
@@ -108,7 +109,7 @@ impl Report {
             subgroups: subgroups(&sorted, labelled),
             uncertain: uncertain(seen, negatives),
             heatmaps: heatmaps(seen),
-            infer_ms: median(times),
+            infer_ms: infer.as_secs_f64() * 1e3,
             roc: (0..manifest.classes.len()).map(|class| sorted.roc(class)).collect(),
             confusion,
         }
@@ -270,18 +271,17 @@ fn subgroups(
     members.into_iter().map(|(what, groups)| (what, rows(groups))).collect()
 }
 
-fn uncertain(seen: &[Seen], negatives: &BTreeMap<String, Vec<Seen>>) -> Option<Uncertain> {
-    let scores =
-        |seen: &[Seen]| -> Option<Vec<f32>> { seen.iter().map(|one| one.ood_score).collect() };
-    let flagged = |seen: &[Seen]| {
-        seen.iter().filter(|one| one.uncertain == Some(true)).count() as f64 / seen.len() as f64
+fn uncertain(seen: &[Seen], negatives: &BTreeMap<String, Vec<Uncertainty>>) -> Option<Uncertain> {
+    let scores = |list: &[Uncertainty]| -> Vec<f32> { list.iter().map(|one| one.score).collect() };
+    let flagged = |list: &[Uncertainty]| {
+        list.iter().filter(|one| one.is_uncertain()).count() as f64 / list.len() as f64
     };
-    let known = scores(seen)?;
-    let kinds = negatives.iter().filter_map(|(kind, others)| {
-        let auroc = separation(&known, &scores(others)?);
-        Some((kind.clone(), others.len(), flagged(others), auroc))
+    let known: Vec<Uncertainty> = seen.iter().filter_map(|one| one.uncertainty).collect();
+    let kinds = negatives.iter().map(|(kind, others)| {
+        let auroc = separation(&scores(&known), &scores(others));
+        (kind.clone(), others.len(), flagged(others), auroc)
     });
-    Some(Uncertain { flagged: flagged(seen), negatives: kinds.collect() })
+    (!known.is_empty()).then(|| Uncertain { flagged: flagged(&known), negatives: kinds.collect() })
 }
 
 fn heatmaps(seen: &[Seen]) -> Option<Heatmaps> {
@@ -294,11 +294,6 @@ fn heatmaps(seen: &[Seen]) -> Option<Heatmaps> {
         pointing_game: mean(|overlap| f64::from(u8::from(overlap.hit))),
         area: mean(|overlap| overlap.area),
     })
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 struct Curve<'a> {

@@ -2,8 +2,8 @@
 
 use super::pictures::{EXAMPLE, tiny};
 use super::states::States;
-use crate::server::Server;
-use anyhow::{Context, ensure};
+use crate::server::{Server, cargo};
+use anyhow::{Context, anyhow, ensure};
 use derm::ModelSource;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -52,8 +52,9 @@ pub(crate) fn run(model: &Path, ours: &States) -> anyhow::Result<()> {
     println!("|{:-<28}|{}------------------------:|", "", "---:|".repeat(STATES.len()));
     let loaded = find(ours, "loaded").context("ours was not loaded")?;
     print_row("ours", ours, loaded);
+    let python = python().map_err(|error| format!("{error:#}"));
     for peer in PEERS {
-        match peer.command(model).and_then(|command| measure(command, &peer)) {
+        match peer.command(model, &python).and_then(|command| measure(command, &peer)) {
             Ok(states) => print_row(peer.name, &states, loaded),
             Err(error) => println!("SKIPPED {}: {error:#}", peer.name),
         }
@@ -73,8 +74,10 @@ fn print_row(name: &str, states: &States, ours_loaded: f64) {
 }
 
 impl Peer {
-    /// What starts it, all it needs installed, built and converted.
-    fn command(&self, model: &Path) -> anyhow::Result<Command> {
+    /// What starts it, all it needs built and converted. `python`: the environment's, or why there
+    /// is none.
+    fn command(&self, model: &Path, python: &Result<PathBuf, String>) -> anyhow::Result<Command> {
+        let python = || python.as_ref().map_err(|reason| anyhow!(reason.clone()));
         let side = ModelSource::at(model).manifest()?.input.height;
         let file = if model.is_dir() { model.join("model.onnx") } else { model.to_owned() };
         let mut command = match self.kind {
@@ -120,35 +123,36 @@ fn python() -> anyhow::Result<PathBuf> {
 
 /// The model in the format of that engine; gives what the engine is to open.
 fn convert(file: &Path, side: u32, engine: &str) -> anyhow::Result<PathBuf> {
-    if !matches!(engine, "ncnn" | "MNN") {
-        return Ok(file.to_owned());
-    }
+    let tools = Path::new(ENVIRONMENT).canonicalize()?;
+    let (mut tool, made) = match engine {
+        "MNN" => {
+            let mut tool = Command::new(tools.join("bin/mnnconvert"));
+            let arguments =
+                "-f ONNX --modelFile model.onnx --MNNModel model.mnn --fp16 --bizCode x";
+            tool.args(arguments.split(' '));
+            (tool, "model.mnn")
+        }
+        "ncnn" => {
+            let find = "import importlib.util as u; print(u.find_spec('pnnx').origin)";
+            let output = Command::new(tools.join("bin/python")).args(["-c", find]).output()?;
+            let package = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+            let mut tool = Command::new(package.with_file_name("pnnx"));
+            tool.args(["model.onnx", &format!("inputshape=[1,3,{side},{side}]"), "fp16=1"]);
+            (tool, "model")
+        }
+        _ => return Ok(file.to_owned()),
+    };
     let folder = Path::new(ENVIRONMENT).join("converted");
     std::fs::create_dir_all(&folder)?;
     std::fs::copy(file, folder.join("model.onnx"))?;
-    let tools = Path::new(ENVIRONMENT).canonicalize()?;
-    let mut tool = if engine == "MNN" {
-        let mut tool = Command::new(tools.join("bin/mnnconvert"));
-        let arguments = "-f ONNX --modelFile model.onnx --MNNModel model.mnn --fp16 --bizCode x";
-        tool.args(arguments.split(' '));
-        tool
-    } else {
-        let find = "import importlib.util as u; print(u.find_spec('pnnx').origin)";
-        let output = Command::new(tools.join("bin/python")).args(["-c", find]).output()?;
-        let package = PathBuf::from(String::from_utf8(output.stdout)?.trim());
-        let mut tool = Command::new(package.with_file_name("pnnx"));
-        tool.args(["model.onnx", &format!("inputshape=[1,3,{side},{side}]"), "fp16=1"]);
-        tool
-    };
     call(tool.current_dir(&folder))?;
-    Ok(folder.join(if engine == "MNN" { "model.mnn" } else { "model" }))
+    Ok(folder.join(made))
 }
 
 fn build_rten() -> anyhow::Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target = Path::new(ENVIRONMENT).join("rten");
     let manifest = Path::new(FOLDER).join("rten/Cargo.toml");
-    let mut build = Command::new(cargo);
+    let mut build = cargo();
     build.args(["build", "--quiet", "--release", "--locked", "--manifest-path"]).arg(manifest);
     call(build.arg("--target-dir").arg(&target))?;
     Ok(target.join("release/rten-server"))
