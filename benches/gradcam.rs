@@ -1,10 +1,10 @@
-//! What does Grad-CAM at the last feature map cost beside the prediction it explains?
+//! What do explanations cost beside the prediction they explain?
 
 #![allow(missing_docs)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use derm_gradcam::{Explainer, Layer};
-use derm_model::{ModelSource, Settings, channels_last};
+use derm_gradcam::{Explainers, Layer, Method, Wanted};
+use derm_model::{Graph, ModelSource, Settings, channels_last};
 
 const MODELS: [&str; 2] = ["efficientnet-lite0.opset13", "efficientnetv2-s.opset13"];
 
@@ -12,26 +12,32 @@ fn gradcam(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("gradcam");
     group.sample_size(10);
     for entry in derm_benches::models(&MODELS) {
-        let folder = entry.make_f16(&derm_zoo::folder()).expect("the zoo");
-        let source = ModelSource::at(folder);
-        let explainer =
-            Explainer::load(&source, &Layer::Last, &Settings::default()).expect("a model");
-        let spec = &explainer.manifest().input;
+        let source = ModelSource::at(entry.make_f16(&derm_zoo::folder()).expect("the zoo"));
+        let graph = Graph::load(&source).expect("a model");
+        let explainers = Explainers::new(source, graph, Settings::default()).expect("a plan");
+        let base = explainers.base();
+        let spec = &base.manifest().input;
         let input = derm_zoo::picture(spec.shape());
         let fill = |to: &mut [f32]| channels_last(spec.layout, &input, to);
         group.bench_function(format!("{}/predict", entry.name), |bencher| {
-            bencher.iter(|| explainer.run(fill).expect("scores"));
+            bencher.iter(|| base.run(fill).expect("scores"));
         });
-        group.bench_function(format!("{}/predict and explain", entry.name), |bencher| {
-            bencher.iter(|| {
-                let evaluation = explainer.run(fill).expect("scores");
-                explainer.grad_cam(&evaluation, 0).expect("a heatmap")
+        let all: Vec<usize> = (0..7).collect();
+        for (name, method, classes) in [
+            ("and Grad-CAM", Method::GradCam, &all[..1]),
+            ("and Grad-CAM of seven classes", Method::GradCam, &all[..]),
+            ("and saliency", Method::Saliency, &all[..1]),
+        ] {
+            let wanted = Wanted { method, layer: Layer::Last };
+            group.bench_function(format!("{}/{name}", entry.name), |bencher| {
+                bencher.iter(|| {
+                    let evaluation = base.run(fill).expect("scores");
+                    explainers
+                        .explain(evaluation, &wanted, classes, &fill, &mut |_, _| true)
+                        .expect("heatmaps")
+                });
             });
-        });
-        let evaluation = explainer.run(fill).expect("scores");
-        group.bench_function(format!("{}/explain alone", entry.name), |bencher| {
-            bencher.iter(|| explainer.grad_cam(&evaluation, 0).expect("a heatmap"));
-        });
+        }
     }
     group.finish();
 }

@@ -1,7 +1,7 @@
 """Makes the graph-only ONNX files of this folder: architecture and shapes, no weights.
 
     python -m venv venv && venv/bin/pip install -r requirements.txt
-    venv/bin/python export.py            # the ten PyTorch models, opset 13 and the newest
+    venv/bin/python export.py            # the PyTorch models, opset 13 and the newest
     venv/bin/python export.py --keras    # the Keras model (needs requirements-keras.txt instead)
 
 Every float initialiser of more than 16 elements loses its data and keeps its type and shape;
@@ -31,7 +31,22 @@ TIMM = {
     "densenet121": ("densenet121", 224),
     "convnext-t": ("convnext_tiny", 224),
     "deit-ti": ("deit_tiny_patch16_224", 224),
+    "vgg16": ("vgg16", 224),
+    "regnety-1.6": ("regnety_016", 224),
+    "inception-v3": ("inception_v3", 299),
 }
+
+
+def create(timm_name):
+    import timm
+    import torch
+
+    if timm_name == "vgg16":
+        # Its 13 convolutions; the three dense layers of 120 million weights would only be carried.
+        convolutions = timm.create_model("vgg16", num_classes=CLASSES).features
+        head = [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(512, CLASSES)]
+        return torch.nn.Sequential(convolutions, *head)
+    return timm.create_model(timm_name, num_classes=CLASSES, exportable=True)
 
 
 def lift_constants(graph):
@@ -65,14 +80,16 @@ def strip(model):
     return model
 
 
-def export_timm(out):
+def export_timm(out, only):
     import timm
     import torch
 
     timm.layers.set_fused_attn(False)
     for name, (timm_name, size) in TIMM.items():
+        if only and name not in only:
+            continue
         torch.manual_seed(0)
-        module = timm.create_model(timm_name, num_classes=CLASSES, exportable=True).eval()
+        module = create(timm_name).eval()
         with torch.no_grad():  # equal tensors (zeros) would be exported as one
             for tensor in [*module.parameters(), *module.buffers()]:
                 if tensor.is_floating_point():
@@ -116,6 +133,10 @@ def export_keras(out):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keras", action="store_true")
+    parser.add_argument("--only", nargs="*", help="names of models; all if none is given")
     parser.add_argument("--out", type=pathlib.Path, default=HERE)
     arguments = parser.parse_args()
-    (export_keras if arguments.keras else export_timm)(arguments.out)
+    if arguments.keras:
+        export_keras(arguments.out)
+    else:
+        export_timm(arguments.out, arguments.only)

@@ -11,6 +11,13 @@
   heatmap    Grad-CAM at the last spatial feature map, [rows][columns] of that map
   upsampled  the same at the input's size as `cv2.resize` makes it, every 16th row and column
   layers     Grad-CAM at further layers: {ONNX value name: heatmap}
+  methods    {method: heatmap} of the other class activation maps at the same map. A principal
+             component has no sign: those of EigenCAM and EigenGradCAM are pairs, for both signs
+  input      the gradient of the class's logit with respect to the input, [channels][rows][columns],
+             every 16th row and column
+  input_norm its Euclidean norm, over all places
+
+`golden.py ZOO NAME...` makes those files alone.
 """
 
 import json
@@ -22,7 +29,18 @@ import onnx
 import onnxruntime
 import torch
 from onnx2torch import convert
-from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam import (
+    AblationCAM,
+    EigenCAM,
+    EigenGradCAM,
+    GradCAM,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+    ScoreCAM,
+    XGradCAM,
+)
+from pytorch_grad_cam.ablation_layer import AblationLayer
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 HERE = pathlib.Path(__file__).parent
@@ -36,6 +54,48 @@ EARLIER = {
     "densenet121.opset13": ["/features/transition3/conv/Conv_output_0"],
     "convnext-t.opset13": ["/stages/stages.2/blocks/blocks.8/Add_output_0"],
 }
+
+
+# The maps that need neither a prediction nor a replay for each channel.
+METHODS = {
+    "gradcam++": GradCAMPlusPlus,
+    "xgradcam": XGradCAM,
+    "hirescam": HiResCAM,
+    "layercam": LayerCAM,
+}
+EIGEN = {"eigencam": EigenCAM, "eigengradcam": EigenGradCAM}
+# Those that do, on the networks with the fewest channels.
+SLOW = ["resnet18.opset13", "vgg16.opset13", "deit-ti.opset13"]
+
+
+class ZeroAblation(AblationLayer):
+    """A channel is ablated by zero, as in the paper; the library's own layer takes 1e7 off it where
+    activations can be negative."""
+
+    def __call__(self, x):
+        output = self.activations
+        for i in range(output.size(0)):
+            output[i, self.indices[i], :] = 0
+        return output
+
+
+class ZeroAblationTokens(AblationLayer):
+    """The same for [batch, tokens, channels]."""
+
+    def set_next_batch(self, input_batch_index, activations, num_channels_to_ablate):
+        one = activations[input_batch_index, :, :].clone().unsqueeze(0)
+        self.activations = one.repeat(num_channels_to_ablate, 1, 1)
+
+    def __call__(self, x):
+        output = self.activations
+        for i in range(output.size(0)):
+            output[i, :, self.indices[i]] = 0
+        return output
+
+
+def tokens_to_grid(tensor):
+    """[batch, 1 + 14 * 14, channels] -> [batch, channels, 14, 14]."""
+    return tensor[:, 1:, :].reshape(tensor.size(0), 14, 14, tensor.size(2)).permute(0, 3, 1, 2)
 
 
 def picture(side):
@@ -72,6 +132,15 @@ def last_spatial(model):
     return pools[-1].input[0]
 
 
+def torch_of(model):
+    """In float64: a reference without rounding of its own."""
+    network = convert(model).eval().double()
+    for part in network.modules():  # onnx2torch hands some axes on as they stand in the file
+        if isinstance(getattr(part, "axis", None), onnx.AttributeProto):
+            part.axis = part.axis.i
+    return network
+
+
 def module_of(network, model, value):
     """The torch module that computes the ONNX value."""
     node = next(n for n in model.graph.node if value in n.output)
@@ -84,13 +153,37 @@ def module_of(network, model, value):
     raise KeyError(f"{node.name}: {[n for n in modules][-6:]}")
 
 
-def grad_cam(network, module, x, target_class, size):
-    class AtSize(GradCAM):
+def attention_input(model):
+    """What the last attention's queries, keys and values are made of."""
+    qkv = [n for n in model.graph.node if n.op_type == "MatMul" and "/attn/qkv/" in n.name]
+    return qkv[-1].input[0]
+
+
+def cam(method, network, module, x, target_class, size, **options):
+    class AtSize(method):
         def get_target_width_height(self, _):
             return size
 
-    with AtSize(model=network, target_layers=[module]) as cam:
-        return cam(input_tensor=x, targets=[ClassifierOutputTarget(target_class)])[0]
+    with AtSize(model=network, target_layers=[module], **options) as maps:
+        maps.batch_size = 1  # the graphs take no other
+        return maps(input_tensor=x, targets=[ClassifierOutputTarget(target_class)])[0]
+
+
+def both_signs(method, network, module, x, target_class, size, **options):
+    class Negative(method):
+        def get_cam_image(self, *arguments):
+            return -super().get_cam_image(*arguments)
+
+    return [
+        rounded(cam(kind, network, module, x, target_class, size, **options))
+        for kind in (method, Negative)
+    ]
+
+
+def input_gradient(network, x, target_class):
+    x = x.clone().requires_grad_(True)
+    network(x)[0, target_class].backward()
+    return x.grad[0]
 
 
 def map_size(module, network, x):
@@ -102,14 +195,16 @@ def map_size(module, network, x):
     return int(shape[0][3]), int(shape[0][2])
 
 
-def rounded(array):
-    return [[round(float(v), 6) for v in row] for row in array]
+def rounded(array, digits=5):
+    return [[round(float(v), digits) for v in row] for row in array]
 
 
-def main(zoo):
+def main(zoo, names):
     (HERE / "golden").mkdir(exist_ok=True)
     torch.set_num_threads(2)
     for folder in sorted(p for p in pathlib.Path(zoo).iterdir() if not p.name.endswith(".f16")):
+        if folder.name == "unexplained" or (names and folder.name not in names):
+            continue
         model = onnx.load(folder / "model.onnx")
         keras = folder.name.startswith("keras")
         side = model.graph.input[0].type.tensor_type.shape.dim[1 if keras else 2].dim_value
@@ -123,35 +218,57 @@ def main(zoo):
             "scores_f16": [float(v) for v in half],
             "class": int(scores.argmax()),
         }
-        if folder.name.startswith("deit") or folder.name.endswith("opset23"):
+        if folder.name.endswith("opset23"):
             pass  # heatmaps are made once for each architecture
         else:
             model = without_softmax(model)
-            network = convert(model).eval().double()  # a reference without rounding of its own
+            network = torch_of(model)
             tensor = torch.from_numpy(x).double()
             difference = float((network(tensor)[0].detach() - torch.from_numpy(scores)).abs().max())
             assert keras or difference < 1e-3, (folder.name, difference)
+            tokens = folder.name.startswith("deit")
+            options = {"reshape_transform": tokens_to_grid} if tokens else {}
+            target = attention_input(model) if tokens else last_spatial(model)
+            module = module_of(network, model, target)
+            width, height = (14, 14) if tokens else map_size(module, network, tensor)
             best = None
-            module = module_of(network, model, last_spatial(model))
-            width, height = map_size(module, network, tensor)
             for target in range(len(scores)):  # the class whose heatmap is least one-sided
-                heatmap = grad_cam(network, module, tensor, target, (width, height))
+                heatmap = cam(GradCAM, network, module, tensor, target, (width, height), **options)
                 spread = float(heatmap.std())
                 if best is None or spread > best[0]:
                     best = (spread, target, heatmap)
+            explained = (network, module, tensor, best[1])
             golden["class"] = best[1]
             golden["heatmap"] = rounded(best[2])
-            large = grad_cam(network, module, tensor, best[1], (side, side))
+            large = cam(GradCAM, *explained, (side, side), **options)
             golden["upsampled"] = rounded(large[::STEP, ::STEP])
             golden["layers"] = {}
             for value in EARLIER.get(folder.name, []):
-                module = module_of(network, model, value)
-                size = map_size(module, network, tensor)
-                golden["layers"][value] = rounded(grad_cam(network, module, tensor, best[1], size))
+                earlier = module_of(network, model, value)
+                size = map_size(earlier, network, tensor)
+                golden["layers"][value] = rounded(cam(GradCAM, network, earlier, tensor, best[1], size))
+            size = (width, height)
+            maps = {n: rounded(cam(m, *explained, size, **options)) for n, m in METHODS.items()}
+            maps.update({n: both_signs(m, *explained, size, **options) for n, m in EIGEN.items()})
+            if folder.name in SLOW:
+                ablation = (ZeroAblationTokens if tokens else ZeroAblation)()
+                maps["scorecam"] = rounded(cam(ScoreCAM, *explained, size, **options))
+                maps["ablationcam"] = rounded(
+                    cam(AblationCAM, *explained, size, ablation_layer=ablation, **options)
+                )
+            golden["methods"] = maps
+            gradient = input_gradient(network, tensor, best[1])
+            golden["input_norm"] = float(gradient.norm())
+            if keras:
+                gradient = gradient.permute(2, 0, 1)
+            thinned = gradient[:, ::STEP, ::STEP]
+            golden["input"] = [
+                [[float(f"{v:.6g}") for v in row] for row in channel] for channel in thinned
+            ]
         path = HERE / "golden" / f"{folder.name}.json"
         path.write_text(json.dumps(golden, separators=(",", ":")) + "\n")
         print(folder.name, np.round(scores, 3), "f16", float(np.abs(scores - half).max()), path.stat().st_size, flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], sys.argv[2:])

@@ -128,9 +128,10 @@ impl Work<'_> {
         for prediction in &report.predictions {
             probabilities[prediction.index] = prediction.probability;
         }
-        let overlap = match (self.masks, report.explanation) {
-            (Some(masks), Some(explanation)) => {
-                let heatmap = explanation.map_err(anyhow::Error::msg)?.heatmap;
+        let overlap = match (self.masks, report.explanations) {
+            (Some(masks), Some(explanations)) => {
+                let explanations = explanations.map_err(anyhow::Error::msg)?;
+                let heatmap = &explanations.first().context("no heatmap")?.heatmap;
                 masks.overlap(&one.image, &heatmap, report.size, report.region)?
             }
             _ => None,

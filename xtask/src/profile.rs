@@ -1,7 +1,7 @@
 //! `cargo xtask profile`: where one inference spends its time.
 
 use anyhow::Context;
-use derm_model::{Graph, ModelSource, Plan, Settings, Workers};
+use derm_model::{Graph, Kernels, ModelSource, Plan, Settings, Workers};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let start = Instant::now();
     let graph = Graph::load(&ModelSource::at(&arguments.model))?;
     let parsed = start.elapsed();
-    let plan = Plan::new(&graph, &settings)?;
+    let plan = Plan::new(&graph, &settings, &mut Kernels::default())?;
     let loaded = start.elapsed();
     let mut totals = Vec::new();
     let mut by_step: BTreeMap<(usize, String), Vec<Duration>> = BTreeMap::new();

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use derm::{Manifest, Prediction, Region, Report, Timings, Uncertainty};
+use derm::{Explanation, Manifest, Prediction, Region, Report, Timings, Uncertainty};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -20,8 +20,11 @@ pub(crate) struct Answer {
     pub(crate) uncertain: Option<bool>,
     /// What that was judged by.
     ood: Option<Uncertainty>,
-    /// Base64 PNG.
+    /// Base64 PNG, or NumPy file, of the first class that is explained.
     pub(crate) heatmap: Option<String>,
+    /// Each class that is explained, where those are several or asked for as numbers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    heatmaps: Vec<Heatmap>,
     /// Why there is no heatmap though one was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) heatmap_error: Option<String>,
@@ -42,6 +45,27 @@ pub(crate) struct Class {
     pub(crate) label: String,
     /// In percent.
     pub(crate) probability: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Heatmap {
+    class: String,
+    /// As [`Answer::heatmap`]; null for `output=json`.
+    heatmap: Option<String>,
+    /// For `output=json`: rows of the layer's places, 0..=1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    values: Option<Vec<Vec<f32>>>,
+}
+
+impl Heatmap {
+    fn of(explanation: Explanation) -> Heatmap {
+        let Explanation { class, heatmap, bytes } = explanation;
+        if bytes.is_empty() {
+            let rows = heatmap.values().outer_iter().map(|row| row.to_vec()).collect();
+            return Heatmap { class, heatmap: None, values: Some(rows) };
+        }
+        Heatmap { class, heatmap: Some(STANDARD.encode(&bytes)), values: None }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -82,22 +106,31 @@ impl Answer {
             };
             predictions.iter().map(class).collect()
         };
-        let (explanation, heatmap_error) = match report.explanation {
-            Some(Ok(explanation)) => (Some(explanation), None),
-            Some(Err(reason)) => (None, Some(reason)),
+        let (explanations, heatmap_error) = match report.explanations {
+            Some(Ok(explanations)) => (explanations, None),
+            Some(Err(reason)) => (Vec::new(), Some(reason)),
             None if insisted => {
-                (None, Some("Grad-CAM is switched off on this server (ENABLE_GRADCAM)".to_owned()))
+                let reason = "heatmaps are switched off on this server (ENABLE_GRADCAM)";
+                (Vec::new(), Some(reason.to_owned()))
             }
-            None => (None, None),
+            None => (Vec::new(), None),
         };
+        let heatmaps: Vec<Heatmap> = explanations.into_iter().map(Heatmap::of).collect();
+        let first = heatmaps.first();
         Answer {
             results: classes(&report.predictions),
             flagged: classes(&report.flagged),
             uncertain: report.uncertain.map(|known| known.is_uncertain()),
             ood: report.uncertain,
-            heatmap: explanation.as_ref().map(|explanation| STANDARD.encode(&explanation.png)),
+            heatmap: first.and_then(|first| first.heatmap.clone()),
             heatmap_error,
-            explained_class: explanation.map(|explanation| explanation.class),
+            explained_class: first.map(|first| first.class.clone()),
+            // One heatmap is not sent twice.
+            heatmaps: if heatmaps.len() > 1 || heatmaps.iter().any(|h| h.values.is_some()) {
+                heatmaps
+            } else {
+                Vec::new()
+            },
             picture: Size { width: report.size.0, height: report.size.1 },
             region: report.region,
             model: Model { name: manifest.name.clone(), version: manifest.version.clone() },

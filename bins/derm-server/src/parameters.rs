@@ -2,22 +2,28 @@
 
 use crate::config::parse_flag;
 use crate::error::ApiError;
-use derm::{Colormap, Drawing, Explain, Layer, Request};
+use derm::{Colormap, Drawing, Explain, Layer, Method, Request};
 use serde::de::DeserializeOwned;
 
 /// Longest value that is read.
 pub(crate) const MAX_VALUE: usize = 1024;
+
+/// Most classes that one request may have explained.
+const MOST_CLASSES: usize = 32;
 
 /// What a client may choose. A later value of the same name wins.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Parameters {
     top_k: Option<usize>,
     gradcam: Option<bool>,
-    class: Option<String>,
+    classes: Vec<String>,
+    method: Method,
     layer: Option<String>,
+    smooth: Option<usize>,
     drawing: Drawing,
     colormap: Colormap,
     alpha: Option<f32>,
+    contour: Option<f32>,
     tta: Option<usize>,
     /// Language of a page.
     pub(crate) lang: Option<String>,
@@ -58,20 +64,34 @@ impl Parameters {
             "gradcam" => {
                 self.gradcam = Some(parse_flag(value).ok_or_else(|| bad("give true or false"))?);
             }
-            "method" if value == "gradcam" => {}
-            "method" => return Err(bad("give gradcam")),
-            "class" => self.class = Some(value.to_owned()),
+            "method" => {
+                self.method = one_of(value).ok_or_else(|| bad(&one_of_methods()))?;
+            }
+            "class" => {
+                let names = value.split(',').map(|name| name.trim().to_owned());
+                self.classes = names.filter(|name| !name.is_empty()).collect();
+                if self.classes.len() > MOST_CLASSES {
+                    return Err(bad("name fewer classes"));
+                }
+            }
+            "smooth" => {
+                let smooth = value.parse().ok().filter(|smooth| (1..=8).contains(smooth));
+                self.smooth = Some(smooth.ok_or_else(|| bad("give a whole number from 1 to 8"))?);
+            }
             "layer" => self.layer = (value != "auto").then(|| value.to_owned()),
             "output" => {
-                self.drawing = one_of(value).ok_or_else(|| bad("give overlay or heatmap"))?;
+                self.drawing =
+                    one_of(value).ok_or_else(|| bad("give overlay, heatmap, mask, json or npy"))?;
             }
             "colormap" => {
                 self.colormap =
                     one_of(value).ok_or_else(|| bad("give jet, viridis, inferno or turbo"))?;
             }
             "alpha" => {
-                let alpha = value.parse().ok().filter(|alpha| (0.0..=1.0).contains(alpha));
-                self.alpha = Some(alpha.ok_or_else(|| bad("give a number from 0 to 1"))?);
+                self.alpha = Some(share(value).ok_or_else(|| bad("give a number from 0 to 1"))?);
+            }
+            "contour" => {
+                self.contour = Some(share(value).ok_or_else(|| bad("give a number from 0 to 1"))?);
             }
             "lang" => self.lang = Some(value.to_owned()),
             _ => {}
@@ -84,11 +104,14 @@ impl Parameters {
         let defaults = Explain::default();
         let wanted = enabled && self.gradcam.unwrap_or(true);
         let explain = wanted.then(|| Explain {
-            class: self.class.clone(),
+            classes: self.classes.clone(),
+            method: self.method,
             layer: self.layer.clone().map_or(Layer::Last, Layer::Named),
             drawing: self.drawing,
             colormap: self.colormap,
+            smooth: self.smooth.unwrap_or(defaults.smooth),
             alpha: self.alpha.unwrap_or(defaults.alpha),
+            contour: self.contour,
         });
         Request { top_k: self.top_k, explain, tta: self.tta.unwrap_or(1) }
     }
@@ -96,6 +119,24 @@ impl Parameters {
     /// Whether the client asked for a heatmap in so many words.
     pub(crate) fn insists_on_gradcam(&self) -> bool {
         self.gradcam == Some(true)
+    }
+}
+
+/// A number from 0 to 1.
+fn share(value: &str) -> Option<f32> {
+    value.parse().ok().filter(|share| (0.0..=1.0).contains(share))
+}
+
+fn one_of_methods() -> String {
+    let names: Vec<String> = Method::ALL.iter().map(|method| method_name(*method)).collect();
+    format!("give one of {}", names.join(", "))
+}
+
+/// As a client writes it.
+pub(crate) fn method_name(method: Method) -> String {
+    match serde_json::to_value(method) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
     }
 }
 
@@ -114,14 +155,26 @@ mod tests {
 
     #[test]
     fn everything_can_be_chosen() {
-        let query = "top_k=3&class=mel&layer=a/b&output=heatmap&colormap=turbo&alpha=0.7&method=gradcam&tta=8";
+        let query = "top_k=3&class=mel,%20nv&layer=a/b&output=heatmap&colormap=turbo&alpha=0.7&\
+                     method=gradcam%2B%2B&tta=8&smooth=4&contour=0.5";
         let request = Parameters::from_query(query).unwrap().request(true);
         let explain = request.explain.unwrap();
         assert_eq!((request.top_k, request.tta), (Some(3), 8));
-        assert_eq!(explain.class.as_deref(), Some("mel"));
+        assert_eq!(explain.classes, ["mel", "nv"]);
+        assert_eq!((explain.method, explain.smooth), (Method::GradCamPlusPlus, 4));
+        assert_eq!(explain.contour, Some(0.5));
         assert_eq!(explain.layer, Layer::Named("a/b".to_owned()));
         assert_eq!((explain.drawing, explain.colormap), (Drawing::Heatmap, Colormap::Turbo));
         assert_eq!(explain.alpha, 0.7);
+    }
+
+    #[test]
+    fn every_method_has_a_name() {
+        for method in Method::ALL {
+            let mut parameters = Parameters::default();
+            parameters.set("method", &method_name(method)).unwrap();
+            assert_eq!(parameters.method, method);
+        }
     }
 
     #[test]
@@ -148,6 +201,8 @@ mod tests {
             "gradcam=maybe",
             "colormap=rainbow",
             "output=pdf",
+            "smooth=0",
+            "contour=1.5",
             "method=magic",
         ] {
             let error = Parameters::from_query(query).unwrap_err();

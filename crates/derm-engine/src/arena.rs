@@ -1,6 +1,7 @@
 //! Where each buffer lies: decided once, from when each is first written and last read.
 
 use std::ops::Range;
+use tract_onnx::prelude::TValue;
 
 /// A buffer's length in float32 values, and the first and the last step that need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,12 +53,16 @@ pub(crate) fn plan(buffers: &[Interval]) -> (Vec<Range<usize>>, usize) {
 
 /// The memory of one run. Pages that no run has touched yet take none.
 #[derive(Debug)]
-pub struct Arena(pub(crate) Vec<f32>);
+pub struct Arena {
+    pub(crate) values: Vec<f32>,
+    /// Values that are not float32, which only operators left to tract make and read.
+    pub(crate) sides: Vec<Option<TValue>>,
+}
 
 impl Arena {
-    pub(crate) fn new(length: usize) -> Arena {
+    pub(crate) fn new(length: usize, sides: usize) -> Arena {
         // Zeroed by the system, page by page, when first touched.
-        Arena(vec![0.0; length])
+        Arena { values: vec![0.0; length], sides: vec![None; sides] }
     }
 }
 

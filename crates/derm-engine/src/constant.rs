@@ -133,6 +133,19 @@ impl StoredWeights {
         if half { Precision::F16 } else { Precision::F32 }
     }
 
+    /// What a weight is made of, where that is one list of the file with its axes changed at most:
+    /// the same for the same numbers in every graph of the model.
+    pub(crate) fn origin(&self, model: &TypedModel, outlet: OutletId) -> Option<String> {
+        let node = model.node(outlet.node);
+        if self.of(model, outlet).is_some() {
+            return Some(node.name.clone());
+        }
+        let only_renamed = node.op_is::<AxisOp>() || node.op_is::<Cast>();
+        let [input] = node.inputs[..] else { return None };
+        let origin = only_renamed.then(|| self.origin(model, input))??;
+        Some(format!("{origin} {:?}", node.op))
+    }
+
     /// A constant's numbers, read where they lie in the file if nothing but its axes was changed.
     ///
     /// # Errors

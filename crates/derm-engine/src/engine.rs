@@ -2,13 +2,15 @@
 
 use crate::arena::{Arena, Interval, plan};
 use crate::constant::StoredWeights;
-use crate::lower::Lowering;
-use crate::step::{Action, Operand, Step};
+use crate::lower::{Lowering, Start};
+use crate::step::{Action, Kernel, Operand, Step};
 use crate::value::Value;
 use crate::workers::Workers;
 use derm_kernels::{Isa, Precision};
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::time::{Duration, Instant};
+use tract_onnx::prelude::tract_ndarray::ArrayViewD;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::TractErrorContext;
 
@@ -30,7 +32,14 @@ impl Default for Settings {
     }
 }
 
+/// Packed weights by where they come from, shared by the engines of one model.
+#[derive(Debug, Clone, Default)]
+pub struct Kernels(pub(crate) HashMap<String, Kernel>);
+
 /// A graph made ready to run. Any number of threads may run it at once, each in its own arena.
+///
+/// Its first input is the picture; each further one begins a *phase*, the steps that need it. A
+/// phase runs when its input is fed, and the last one may run again with another input.
 #[derive(Debug)]
 pub struct Engine {
     settings: Settings,
@@ -38,14 +47,30 @@ pub struct Engine {
     ranges: Vec<Range<usize>>,
     arena_len: usize,
     sides: usize,
-    input: Range<usize>,
-    outputs: Vec<(Range<usize>, Vec<usize>)>,
+    phases: Vec<Phase>,
+    outputs: Vec<Output>,
     weight_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Phase {
+    input: Range<usize>,
+    steps: Range<usize>,
+}
+
+#[derive(Debug)]
+struct Output {
+    range: Range<usize>,
+    /// Sizes of the axes as they lie, and where each axis of the graph is among them.
+    physical: Vec<usize>,
+    axes: Vec<usize>,
 }
 
 impl Engine {
     /// Lowers a decluttered graph. Its first input is the picture, with its axes in memory in the
-    /// order `input_order`; further inputs are weights.
+    /// order `input_order`; inputs that `weights` does not know begin further phases, with their
+    /// axes in the graph's order, and nodes are run in the order of their numbers. Weights that
+    /// are in `kernels` are not packed again; the others are put there.
     ///
     /// # Errors
     /// If a size is not fixed, a value that is asked for is not float32, or tract cannot evaluate
@@ -55,10 +80,10 @@ impl Engine {
         weights: &StoredWeights,
         input_order: &[usize],
         settings: Settings,
+        kernels: &mut Kernels,
     ) -> TractResult<Engine> {
-        let workers = settings.workers.count();
-        let mut lowering = Lowering::new(model, weights, settings.precision, settings.isa, workers);
-        let input = lowering.run(input_order)?;
+        let mut lowering = Lowering::new(model, weights, &settings, kernels);
+        let starts = lowering.run(input_order)?;
         let outlets = model.output_outlets()?;
         let outputs: Vec<Value> = outlets
             .iter()
@@ -69,17 +94,31 @@ impl Engine {
         let (steps, lengths) = (lowering.steps, lowering.buffers);
 
         let kept: Vec<usize> = outputs.iter().map(|value| value.buffer).collect();
-        let mut intervals = lives(&steps, &lengths, input, &kept);
+        let mut intervals = lives(&steps, &lengths, &starts, &kept);
         let owners = in_place(&steps, &mut intervals, &kept);
         let (placed, arena_len) = plan(&intervals);
         let ranges: Vec<Range<usize>> =
             owners.into_iter().map(|owner| placed[owner].clone()).collect();
 
-        let weight_bytes = steps.iter().map(|step| step.action.bytes()).sum();
-        let input = ranges[input].clone();
-        let outputs =
-            outputs.into_iter().map(|value| (ranges[value.buffer].clone(), value.shape)).collect();
-        Ok(Engine { settings, steps, ranges, arena_len, sides, input, outputs, weight_bytes })
+        let weight_bytes = weight_bytes(&steps);
+        let ends = starts[1..].iter().map(|start| start.step).chain([steps.len()]);
+        let phases = starts
+            .iter()
+            .zip(ends)
+            .map(|(start, end)| Phase {
+                input: ranges[start.input].clone(),
+                steps: start.step..end,
+            })
+            .collect();
+        let outputs = outputs
+            .into_iter()
+            .map(|value| Output {
+                range: ranges[value.buffer].clone(),
+                physical: value.physical(),
+                axes: inverse(&value.order),
+            })
+            .collect();
+        Ok(Engine { settings, steps, ranges, arena_len, sides, phases, outputs, weight_bytes })
     }
 
     /// Bytes that the weights take.
@@ -94,22 +133,24 @@ impl Engine {
 
     /// The memory for one run at a time.
     pub fn arena(&self) -> Arena {
-        Arena::new(self.arena_len)
+        Arena::new(self.arena_len, self.sides)
     }
 
-    /// Runs it: `fill` writes the input, in the order that [`Engine::new`] was told.
+    /// Runs a phase: `fill` writes its input, in the order that [`Engine::new`] was told. Phases
+    /// are run in their order; the last may be run again.
     ///
     /// # Errors
     /// If an operator that is left to tract fails.
     ///
     /// # Panics
-    /// If the arena is another engine's.
+    /// If the arena is another engine's, or there is no such phase.
     pub fn run(
         &self,
         arena: &mut Arena,
+        phase: usize,
         fill: impl FnOnce(&mut [f32]),
-    ) -> TractResult<Vec<Tensor>> {
-        self.run_watched(arena, fill, |_, _| {})
+    ) -> TractResult<()> {
+        self.run_watched(arena, phase, fill, |_, _| {})
     }
 
     /// As [`Engine::run`]; `watch` is told each step's name and time.
@@ -122,49 +163,66 @@ impl Engine {
     pub fn run_watched(
         &self,
         arena: &mut Arena,
+        phase: usize,
         fill: impl FnOnce(&mut [f32]),
         mut watch: impl FnMut(&str, Duration),
-    ) -> TractResult<Vec<Tensor>> {
+    ) -> TractResult<()> {
         let Settings { isa, workers, .. } = &self.settings;
-        let arena = &mut arena.0[..];
-        assert_eq!(arena.len(), self.arena_len, "an arena of another engine");
-        fill(&mut arena[self.input.clone()]);
-        let mut side = vec![None; self.sides];
-        for step in &self.steps {
+        let Arena { values, sides } = arena;
+        assert_eq!(values.len(), self.arena_len, "an arena of another engine");
+        let Phase { input, steps } = &self.phases[phase];
+        fill(&mut values[input.clone()]);
+        for step in &self.steps[steps.clone()] {
             let start = Instant::now();
-            step.run(*isa, workers, &self.ranges, arena, &mut side)?;
+            step.run(*isa, workers, &self.ranges, values, sides)?;
             watch(&step.name, start.elapsed());
         }
-        self.outputs
-            .iter()
-            .map(|(range, shape)| Tensor::from_shape(shape, &arena[range.clone()]))
-            .collect()
+        Ok(())
+    }
+
+    /// An output of the graph, once its phase has run, with the graph's axes.
+    ///
+    /// # Panics
+    /// If there is no such output, or the arena is another engine's.
+    pub fn output<'a>(&self, arena: &'a Arena, number: usize) -> ArrayViewD<'a, f32> {
+        let Output { range, physical, axes } = &self.outputs[number];
+        let values = &arena.values[range.clone()];
+        let view = ArrayViewD::from_shape(physical.as_slice(), values);
+        view.expect("as many values as places").permuted_axes(axes.as_slice())
     }
 }
 
-impl Action {
-    /// Bytes of weights and constants.
-    fn bytes(&self) -> usize {
-        let operand = |operand: &Operand| match operand {
-            Operand::Constant(values) => 4 * values.len(),
-            Operand::Buffer(_) => 0,
-        };
-        match self {
-            Action::Conv { kernel, .. } => kernel.bytes(),
-            Action::Binary { left, right, .. } => operand(left) + operand(right),
-            Action::Copy { input, .. } => operand(input),
-            Action::Foreign { operands, .. } => {
-                operands.iter().map(|operand| operand.bytes()).sum()
-            }
-            _ => 0,
-        }
-    }
+/// Where each axis lies, of the axes in the order in which they lie.
+fn inverse(order: &[usize]) -> Vec<usize> {
+    let mut places = vec![0; order.len()];
+    order.iter().enumerate().for_each(|(place, &axis)| places[axis] = place);
+    places
 }
 
-/// From when to when each buffer is needed.
-fn lives(steps: &[Step], lengths: &[usize], input: usize, kept: &[usize]) -> Vec<Interval> {
+/// Bytes of weights and constants; what several steps share counts once.
+fn weight_bytes(steps: &[Step]) -> usize {
+    let mut seen = HashSet::new();
+    let operand = |operand: &Operand| match operand {
+        Operand::Constant(values) => 4 * values.len(),
+        Operand::Buffer(_) => 0,
+    };
+    let mut bytes = |step: &Step| match &step.action {
+        Action::Conv { kernel, .. } if seen.insert(kernel.identity()) => kernel.bytes(),
+        Action::Binary { left, right, .. } => operand(left) + operand(right),
+        Action::Copy { input, .. } => operand(input),
+        Action::Foreign { operands, .. } => operands.iter().map(|operand| operand.bytes()).sum(),
+        _ => 0,
+    };
+    steps.iter().map(&mut bytes).sum()
+}
+
+/// From when to when each buffer is needed. What the last phase reads of earlier ones outlives it,
+/// so that it may run again.
+fn lives(steps: &[Step], lengths: &[usize], starts: &[Start], kept: &[usize]) -> Vec<Interval> {
     let mut lives: Vec<Option<(usize, usize)>> = vec![None; lengths.len()];
-    lives[input] = Some((0, 0));
+    for start in starts {
+        lives[start.input] = Some((start.step, start.step));
+    }
     for (number, step) in steps.iter().enumerate() {
         for buffer in step.buffers() {
             let life = lives[buffer].get_or_insert((number, number));
@@ -174,6 +232,13 @@ fn lives(steps: &[Step], lengths: &[usize], input: usize, kept: &[usize]) -> Vec
     for &buffer in kept {
         let first = lives[buffer].map_or(0, |life| life.0);
         lives[buffer] = Some((first, steps.len()));
+    }
+    if let [_, .., last] = starts {
+        for (_, end) in lives.iter_mut().flatten().filter(|(first, _)| *first < last.step) {
+            if *end >= last.step {
+                *end = steps.len();
+            }
+        }
     }
     lengths
         .iter()

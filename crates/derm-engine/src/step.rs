@@ -29,8 +29,8 @@ pub(crate) enum Then {
     Add(Buffer),
 }
 
-/// The weights of a convolution.
-#[derive(Debug)]
+/// The weights of a convolution; clones share them.
+#[derive(Debug, Clone)]
 pub(crate) enum Kernel {
     Dense(PackedConv),
     Depthwise(Depthwise),
@@ -42,6 +42,37 @@ impl Kernel {
             Kernel::Dense(conv) => conv.bytes(),
             Kernel::Depthwise(conv) => conv.bytes(),
         }
+    }
+
+    /// The same for all that share their weights.
+    pub(crate) fn identity(&self) -> usize {
+        match self {
+            Kernel::Dense(conv) => conv.identity(),
+            Kernel::Depthwise(conv) => conv.identity(),
+        }
+    }
+
+    /// The same weights with another bias.
+    pub(crate) fn with_bias(self, bias: Option<&[f32]>) -> Kernel {
+        match self {
+            Kernel::Dense(conv) => Kernel::Dense(conv.with_bias(bias)),
+            Kernel::Depthwise(conv) => Kernel::Depthwise(conv.with_bias(bias)),
+        }
+    }
+
+    pub(crate) fn add_bias(&mut self, more: &[f32]) {
+        match self {
+            Kernel::Dense(conv) => conv.add_bias(more),
+            Kernel::Depthwise(conv) => conv.add_bias(more),
+        }
+    }
+
+    /// For the input's gradient; `shape` is the forward one.
+    pub(crate) fn turned(&self, shape: &ConvShape) -> Option<Kernel> {
+        Some(match self {
+            Kernel::Dense(conv) => Kernel::Dense(conv.turned(shape)?),
+            Kernel::Depthwise(conv) => Kernel::Depthwise(conv.turned()),
+        })
     }
 
     fn units(&self, shape: &ConvShape) -> usize {
@@ -76,6 +107,12 @@ pub(crate) enum Action {
         activation: Activation,
         input: Buffer,
     },
+    /// Gradients times the derivative at the values; in place where gradients and output are one.
+    Differentiate {
+        activation: Activation,
+        values: Buffer,
+        gradients: Buffer,
+    },
     /// In place where an operand and the output are one buffer.
     Binary {
         op: BinaryOp,
@@ -87,6 +124,13 @@ pub(crate) enum Action {
         pooling: Pooling,
         shape: PoolShape,
         input: Buffer,
+    },
+    /// The input's gradient of a pooling; `values`, its input, for a maximum only.
+    PoolGradient {
+        pooling: Pooling,
+        shape: PoolShape,
+        values: Option<Buffer>,
+        gradients: Buffer,
     },
     Reduce {
         reduction: Reduction,
@@ -178,6 +222,11 @@ impl Step {
                 operand(right);
             }
             Action::Copy { input, .. } => operand(input),
+            Action::Differentiate { values, gradients, .. } => found.extend([*values, *gradients]),
+            Action::PoolGradient { values, gradients, .. } => {
+                found.push(*gradients);
+                found.extend(*values);
+            }
             Action::Activate { input, .. }
             | Action::Pool { input, .. }
             | Action::Reduce { input, .. }
@@ -206,6 +255,7 @@ impl Step {
             Action::Activate { input, .. }
             | Action::Softmax { input, .. }
             | Action::RmsNorm { input, .. } => vec![*input],
+            Action::Differentiate { gradients, .. } => vec![*gradients],
             Action::Binary { left, right, .. } => [left, right]
                 .into_iter()
                 .filter_map(|operand| match operand {
@@ -250,6 +300,11 @@ impl Step {
                 let output = moved(arena, range(*input), to);
                 derm_kernels::activate(isa, *activation, output);
             }
+            Action::Differentiate { activation, values, gradients } => {
+                moved(arena, range(*gradients), to.clone());
+                let ([output], reads) = open(arena, [to], &[range(*values)]);
+                derm_kernels::differentiate(isa, *activation, reads[0], output);
+            }
             Action::Softmax { width, input } => {
                 let output = moved(arena, range(*input), to);
                 derm_kernels::softmax(isa, *width, output);
@@ -271,6 +326,13 @@ impl Step {
             Action::Pool { pooling, shape, input } => {
                 let ([output], reads) = open(arena, [to], &[range(*input)]);
                 derm_kernels::pool(isa, *pooling, shape, reads[0], output);
+            }
+            Action::PoolGradient { pooling, shape, values, gradients } => {
+                let mut reads = vec![range(*gradients)];
+                reads.extend(values.map(range));
+                let ([output], reads) = open(arena, [to], &reads);
+                let values = reads.get(1).copied().unwrap_or_default();
+                derm_kernels::pool_gradient(*pooling, shape, values, reads[0], output);
             }
             Action::Reduce { reduction, sides, input } => {
                 let ([output], reads) = open(arena, [to], &[range(*input)]);

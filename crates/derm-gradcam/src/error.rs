@@ -18,9 +18,15 @@ pub enum Error {
         /// Name of its node.
         node: String,
     },
+    /// The graph has no such layer.
+    #[error("the graph has no node or value {0:?}")]
+    NoSuchLayer(String),
     /// The model has no such class.
     #[error("the model has no class number {0}")]
     NoSuchClass(usize),
+    /// Who watched the work ended it.
+    #[error("the explanation was stopped before it was done")]
+    Stopped,
     /// Evaluating or differentiating an operator failed.
     #[error("the explanation failed: {0}")]
     Failed(String),
@@ -29,5 +35,11 @@ pub enum Error {
 impl From<TractError> for Error {
     fn from(error: TractError) -> Error {
         Error::Failed(format!("{error:#}"))
+    }
+}
+
+impl From<derm_model::Error> for Error {
+    fn from(error: derm_model::Error) -> Error {
+        Error::Failed(error.to_string())
     }
 }

@@ -1,56 +1,80 @@
-//! A model cut in two at the target layer.
+//! A model that predicts and explains: its graph and the gradient of a class, as one plan.
 
-use crate::head::Head;
-use crate::target::{SpatialAxes, last_spatial, spatial_axes};
-use crate::{Error, Heatmap};
-use derm_model::{Graph, Manifest, ModelSource, Plan, Settings};
-use ndarray::{ArrayD, ArrayViewD, Axis, Ix3};
+use crate::Error;
+use crate::tape::{differentiate, replay};
+use crate::target::{Grid, ancestors, automatic, grids};
+use derm_model::{Graph, Kernels, Manifest, ModelSource, Plan, Run, Settings};
+use ndarray::{Array3, ArrayViewD, Axis, Slice};
 use std::sync::Arc;
 use tract_onnx::prelude::*;
 
+/// Bytes of values that are kept from the forward to the backward pass; those beyond are computed
+/// again.
+const KEPT: usize = 20 << 20;
+
 /// The layer whose places are judged.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub enum Layer {
-    /// The last value of the graph with rows and columns.
+    /// The last feature map; of a vision transformer, the tokens that its last attention reads.
     #[default]
     Last,
     /// The ONNX node of this name, or the node that computes the value of this name.
     Named(String),
+    /// The picture itself, as the network reads it.
+    Input,
 }
 
 impl Layer {
     /// The name, if it goes by one.
     pub fn name(&self) -> Option<&str> {
         match self {
-            Layer::Last => None,
             Layer::Named(name) => Some(name),
+            Layer::Last | Layer::Input => None,
         }
     }
 }
 
-/// A model that predicts and, where its graph allows, explains.
+/// A layer that [`Layer::Named`] can name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerInfo {
+    /// Its ONNX node.
+    pub name: String,
+    /// The shape of its value.
+    pub shape: Vec<usize>,
+}
+
+/// What a plan computes in its second phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The gradient of `sum(seed * logits)` at the target, for a seed.
+    Gradient,
+    /// The scores, for another value of the target.
+    Replay,
+}
+
+/// A model that predicts and, where its graph allows, explains at one layer.
 #[derive(Debug)]
 pub struct Explainer {
-    /// The whole graph; hands out what the head's gradient needs.
     plan: Plan,
-    /// The head and the target's axes, or why there is none.
-    head: Result<(Head, SpatialAxes), Error>,
+    /// Where the target has its places, or why nothing can be explained.
+    grid: Result<Grid, Error>,
     manifest: Arc<Manifest>,
 }
 
-/// What one run computed: enough to explain any class.
+/// What one run computed, and can still compute: enough to explain any class.
 #[derive(Debug)]
-pub struct Evaluation {
+pub struct Evaluation<'a> {
     /// The graph's first output, `[classes]`.
     pub scores: Vec<f32>,
     /// What the manifest's `uncertain.output` names.
     pub ood_score: Option<f32>,
-    cuts: Vec<Arc<Tensor>>,
-    values: Vec<Arc<Tensor>>,
+    explainer: &'a Explainer,
+    run: Run<'a>,
 }
 
 impl Explainer {
-    /// Loads a model and cuts it at `layer`.
+    /// Loads a model to be explained at `layer`. Weights that are in `kernels`, of the same model,
+    /// are not packed again.
     ///
     /// # Errors
     /// Those of [`Graph::load_keeping`] and [`Plan::new`]. A graph that cannot be explained is
@@ -59,11 +83,12 @@ impl Explainer {
         source: &ModelSource,
         layer: &Layer,
         settings: &Settings,
+        kernels: &mut Kernels,
     ) -> Result<Explainer, derm_model::Error> {
-        Explainer::new(Graph::load_keeping(source, layer.name())?, layer, settings)
+        Explainer::new(Graph::load_keeping(source, layer.name())?, layer, settings, kernels)
     }
 
-    /// Cuts a graph that was loaded with [`Graph::load_keeping`] and this layer's name.
+    /// Differentiates a graph that was loaded with [`Graph::load_keeping`] and this layer's name.
     ///
     /// # Errors
     /// Those of [`Plan::new`].
@@ -71,18 +96,55 @@ impl Explainer {
         graph: Graph,
         layer: &Layer,
         settings: &Settings,
+        kernels: &mut Kernels,
     ) -> Result<Explainer, derm_model::Error> {
-        let name = layer.name();
+        Explainer::with(graph, layer, Phase::Gradient, settings, kernels)
+    }
+
+    /// As [`Explainer::load`], for [`Evaluation::replay`] in place of [`Evaluation::gradients`].
+    ///
+    /// # Errors
+    /// As [`Explainer::load`].
+    pub(crate) fn load_replaying(
+        source: &ModelSource,
+        layer: &Layer,
+        settings: &Settings,
+        kernels: &mut Kernels,
+    ) -> Result<Explainer, derm_model::Error> {
+        let graph = Graph::load_keeping(source, layer.name())?;
+        Explainer::with(graph, layer, Phase::Replay, settings, kernels)
+    }
+
+    fn with(
+        graph: Graph,
+        layer: &Layer,
+        phase: Phase,
+        settings: &Settings,
+        kernels: &mut Kernels,
+    ) -> Result<Explainer, derm_model::Error> {
         let manifest = Arc::clone(graph.manifest());
-        let head = cut(&graph, name);
+        let scores = graph.scores().map_err(unreadable)?;
         let ood_score = graph.ood_score().map_err(unreadable)?;
-        let explained: Vec<OutletId> = match &head {
-            Ok((head, _)) => head.cuts().iter().copied().chain(head.values()).collect(),
-            Err(_) => vec![graph.scores().map_err(unreadable)?],
+        let values: Vec<OutletId> = [scores].into_iter().chain(ood_score).collect();
+        let explained = target(&graph, layer).and_then(|(target, grid)| {
+            let (typed, weights) = (graph.typed(), graph.weights());
+            let values: Vec<OutletId> = values.iter().copied().chain([target]).collect();
+            let typed = match phase {
+                Phase::Gradient => differentiate(typed, weights, &[target], &values, KEPT)?,
+                Phase::Replay => replay(typed, weights, target, &values)?,
+            };
+            Ok((typed, grid))
+        });
+        let (typed, grid) = match explained {
+            Ok((typed, grid)) => (typed, Ok(grid)),
+            Err(error) => {
+                let mut typed = graph.typed().clone();
+                typed.select_output_outlets(&values).map_err(unreadable)?;
+                (typed, Err(error))
+            }
         };
-        let outputs: Vec<OutletId> = ood_score.into_iter().chain(explained).collect();
-        let plan = Plan::new(&graph.with_outputs(&outputs)?, settings)?;
-        Ok(Explainer { plan, head, manifest })
+        let plan = Plan::new(&graph.with_typed(typed), settings, kernels)?;
+        Ok(Explainer { plan, grid, manifest })
     }
 
     /// The model's manifest.
@@ -92,7 +154,7 @@ impl Explainer {
 
     /// Why there are no heatmaps, if there are none.
     pub fn why_not(&self) -> Option<&Error> {
-        self.head.as_ref().err()
+        self.grid.as_ref().err()
     }
 
     /// The plan that predicts.
@@ -104,71 +166,140 @@ impl Explainer {
     ///
     /// # Errors
     /// [`derm_model::Error::Run`].
-    pub fn run(&self, fill: impl FnOnce(&mut [f32])) -> Result<Evaluation, derm_model::Error> {
-        let failed = |error: TractError| derm_model::Error::Run(format!("{error:#}"));
-        let outputs = self.plan.run(fill)?;
-        let outputs: Vec<Arc<Tensor>> = outputs.into_iter().map(Arc::new).collect();
-        let numbers = |tensor: &Tensor| -> Result<Vec<f32>, derm_model::Error> {
-            Ok(tensor.to_plain_array_view::<f32>().map_err(failed)?.iter().copied().collect())
-        };
-        let mut cuts = outputs;
-        let ood_score = match self.manifest.uncertain {
-            Some(_) => numbers(&cuts.remove(0))?.first().copied(),
-            None => None,
-        };
-        let count = self.head.as_ref().map_or(0, |(head, _)| head.cuts().len());
-        let values = cuts.split_off(count);
-        let scores = numbers(values.last().expect("a graph has an output"))?;
-        Ok(Evaluation { scores, ood_score, cuts, values })
+    pub fn run(&self, fill: impl FnOnce(&mut [f32])) -> Result<Evaluation<'_>, derm_model::Error> {
+        let run = self.plan.run(fill)?;
+        let scores = run.output(0).iter().copied().collect();
+        let known = self.manifest.uncertain.as_ref();
+        let ood_score = known.and_then(|_| run.output(1).iter().copied().next());
+        Ok(Evaluation { scores, ood_score, explainer: self, run })
     }
 
-    /// Grad-CAM of one class, from the gradient of its logit.
+    /// Number of the plan's output that is the target's value; what the second phase computes
+    /// comes after it.
+    fn target_output(&self) -> usize {
+        1 + usize::from(self.manifest.uncertain.is_some())
+    }
+}
+
+impl Evaluation<'_> {
+    /// The layer's values: `[channels, rows, columns]`.
+    ///
+    /// # Errors
+    /// [`Explainer::why_not`]'s.
+    pub fn activations(&self) -> Result<Array3<f32>, Error> {
+        let grid = self.explainer.grid.clone()?;
+        channels_first(self.run.output(self.explainer.target_output()), grid)
+    }
+
+    /// The gradient of a class's logit with respect to the layer's values, of the shape of
+    /// [`Evaluation::activations`].
     ///
     /// # Errors
     /// [`Explainer::why_not`]'s, [`Error::NoSuchClass`], [`Error::Failed`].
-    pub fn grad_cam(&self, evaluation: &Evaluation, class: usize) -> Result<Heatmap, Error> {
-        let (head, axes) = self.head.as_ref().map_err(Clone::clone)?;
-        let gradient = head.gradient(&evaluation.cuts, &evaluation.values, class)?;
-        let activation = evaluation.cuts[0].to_plain_array_view::<f32>()?;
-        let activations = channels_first(activation, *axes)?;
-        let gradients = channels_first(gradient.view(), *axes)?;
-        let three = |array: ArrayD<f32>| {
-            array.into_dimensionality::<Ix3>().map_err(|error| Error::Failed(error.to_string()))
+    pub fn gradients(&mut self, class: usize) -> Result<Array3<f32>, Error> {
+        let grid = self.explainer.grid.clone()?;
+        if class >= self.scores.len() {
+            return Err(Error::NoSuchClass(class));
+        }
+        self.run.feed(1, |seed| {
+            seed.fill(0.0);
+            seed[class] = 1.0;
+        })?;
+        channels_first(self.run.output(self.explainer.target_output() + 1), grid)
+    }
+
+    /// The logits with one channel of the layer (as [`Evaluation::activations`] numbers them) set to
+    /// zero everywhere, or as they are. Of an explainer that [`Explainer::load_replaying`] made.
+    ///
+    /// # Errors
+    /// [`Explainer::why_not`]'s, [`Error::Failed`].
+    pub(crate) fn replayed(&mut self, without: Option<usize>) -> Result<Vec<f32>, Error> {
+        let places = match self.explainer.grid.clone()? {
+            Grid::Map(axes) => axes.to_vec(),
+            Grid::Tokens { axis, .. } => vec![axis],
         };
-        Ok(Heatmap::grad_cam(three(activations)?.view(), three(gradients)?.view()))
+        let number = self.explainer.target_output();
+        let mut value = self.run.output(number).as_standard_layout().into_owned();
+        if let Some(mut rest) = without {
+            let mut view = value.view_mut();
+            // From the fastest of the other axes to the slowest; each keeps the one place.
+            for axis in (0..view.ndim()).rev().filter(|axis| !places.contains(axis)) {
+                let length = view.len_of(Axis(axis));
+                view.slice_axis_inplace(Axis(axis), Slice::from(rest % length..rest % length + 1));
+                rest /= length;
+            }
+            view.fill(0.0);
+        }
+        let values = value.as_slice().expect("in standard layout");
+        self.run.feed(1, |to| to.copy_from_slice(values))?;
+        Ok(self.run.output(number + 1).iter().copied().collect())
     }
 }
 
-/// The head from the wanted layer, and that layer's axes.
-fn cut(graph: &Graph, name: Option<&str>) -> Result<(Head, SpatialAxes), Error> {
-    let typed = graph.typed();
-    let axes = spatial_axes(typed, graph.manifest().input.spatial_axes())?;
-    let target = match graph.kept_layer()? {
-        Some(layer) => layer,
-        None => last_spatial(typed, graph.scores()?, &axes)?.ok_or(Error::NoSpatialLayer)?,
+/// The layers that a graph can be explained at, in order of computation.
+///
+/// # Errors
+/// [`derm_model::Error::Graph`].
+pub fn layers(graph: &Graph) -> Result<Vec<LayerInfo>, derm_model::Error> {
+    let found = || -> TractResult<Vec<LayerInfo>> {
+        let typed = graph.typed();
+        let grids = grids(typed, graph.manifest().input.spatial_axes())?;
+        let needed = ancestors(typed, graph.scores()?);
+        let source = typed.input_outlets()?[0];
+        let order = typed.eval_order()?.into_iter().filter(|id| needed.contains(id));
+        let outlets = order.map(|id| OutletId::new(id, 0));
+        Ok(outlets
+            .filter(|outlet| *outlet != source && grids.contains_key(outlet))
+            .filter(|outlet| graph.has_layer(&typed.node(outlet.node).name))
+            .map(|outlet| {
+                let shape =
+                    typed.outlet_fact(outlet).ok().and_then(|fact| fact.shape.as_concrete());
+                let shape = shape.unwrap_or_default().to_vec();
+                LayerInfo { name: typed.node(outlet.node).name.clone(), shape }
+            })
+            .collect())
     };
-    let target_axes = *axes.get(&target).ok_or_else(|| {
-        Error::UnsuitableLayer(name.unwrap_or_default().to_owned(), "it has no rows and columns")
+    found().map_err(unreadable)
+}
+
+/// Where the wanted layer is computed, and where its places are.
+fn target(graph: &Graph, layer: &Layer) -> Result<(OutletId, Grid), Error> {
+    let typed = graph.typed();
+    let grids = grids(typed, graph.manifest().input.spatial_axes())?;
+    let target = match (layer, graph.kept_layer()?) {
+        (Layer::Input, _) => typed.input_outlets()?[0],
+        (_, Some(layer)) => layer,
+        _ => automatic(typed, graph.scores()?, &grids)?.ok_or(Error::NoSpatialLayer)?,
+    };
+    let grid = *grids.get(&target).ok_or_else(|| {
+        let name = layer.name().unwrap_or_default().to_owned();
+        Error::UnsuitableLayer(name, "it has no rows and columns")
     })?;
-    Ok((Head::new(typed, graph.weights(), target)?, target_axes))
+    Ok((target, grid))
 }
 
 /// `[channels, rows, columns]` of one picture: the axes beside rows and columns become one.
-fn channels_first(
-    values: ArrayViewD<f32>,
-    [row, column]: SpatialAxes,
-) -> Result<ArrayD<f32>, Error> {
-    let rank = values.ndim();
-    let others = (0..rank).filter(|&axis| axis != row && axis != column);
-    let order: Vec<usize> = others.chain([row, column]).collect();
-    let (rows, columns) = (values.len_of(Axis(row)), values.len_of(Axis(column)));
+fn channels_first(values: ArrayViewD<f32>, grid: Grid) -> Result<Array3<f32>, Error> {
+    let malformed = |error: ndarray::ShapeError| Error::Failed(error.to_string());
+    let (order, [rows, columns], values) = match grid {
+        Grid::Map([row, column]) => {
+            let sides = [values.len_of(Axis(row)), values.len_of(Axis(column))];
+            (order(values.ndim(), &[row, column]), sides, values)
+        }
+        Grid::Tokens { axis, first, rows, columns } => {
+            let places = Slice::from(first..first + rows * columns);
+            let places = values.slice_axis_move(Axis(axis), places);
+            (order(places.ndim(), &[axis]), [rows, columns], places)
+        }
+    };
     let channels = values.len() / (rows * columns);
-    values
-        .permuted_axes(order)
-        .as_standard_layout()
-        .into_owned()
-        .into_shape_with_order(vec![channels, rows, columns])
-        .map_err(|error| Error::Failed(error.to_string()))
+    let values = values.permuted_axes(order).as_standard_layout().into_owned();
+    values.into_shape_with_order((channels, rows, columns)).map_err(malformed)
+}
+
+/// All axes, `last` at the end.
+fn order(rank: usize, last: &[usize]) -> Vec<usize> {
+    (0..rank).filter(|axis| !last.contains(axis)).chain(last.iter().copied()).collect()
 }
 
 fn unreadable(error: TractError) -> derm_model::Error {

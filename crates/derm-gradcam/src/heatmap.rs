@@ -1,23 +1,26 @@
 //! The heatmap itself: from activations and gradients, and at other sizes.
 
-use ndarray::{Array2, ArrayView3};
+use ndarray::Array2;
 
 /// How much each place speaks for a class: `[rows, columns]` of the target layer, 0..=1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Heatmap(Array2<f32>);
 
 impl Heatmap {
-    /// Grad-CAM (Selvaraju et al. 2017): each channel of `activations` weighed by the mean of its
-    /// gradient, summed, negative values cut off. Both are `[channels, rows, columns]`.
-    pub(crate) fn grad_cam(activations: ArrayView3<f32>, gradients: ArrayView3<f32>) -> Heatmap {
-        let (_, rows, columns) = activations.dim();
-        let mut sum = Array2::<f32>::zeros((rows, columns));
-        for (activation, gradient) in activations.outer_iter().zip(gradients.outer_iter()) {
-            let weight = gradient.mean().unwrap_or(0.0);
-            sum.scaled_add(weight, &activation);
-        }
-        sum.mapv_inplace(|value| value.max(0.0));
-        Heatmap(stretched(sum))
+    /// A map of any scale, stretched to 0..=1.
+    pub fn from_map(map: Array2<f32>) -> Heatmap {
+        Heatmap(stretched(map))
+    }
+
+    /// The mean of several of the same size, stretched to 0..=1 again.
+    ///
+    /// # Panics
+    /// If their sizes differ.
+    pub fn mean(heatmaps: &[Heatmap]) -> Option<Heatmap> {
+        let (first, others) = heatmaps.split_first()?;
+        let mut sum = first.0.clone();
+        others.iter().for_each(|other| sum += &other.0);
+        Some(Heatmap(stretched(sum)))
     }
 
     /// The values.
@@ -69,24 +72,11 @@ fn stretched(mut values: Array2<f32>) -> Array2<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::{Array3, array};
-
-    #[test]
-    fn channels_are_weighed_by_their_mean_gradient() {
-        let activations =
-            Array3::from_shape_vec((2, 1, 3), vec![1.0, 2.0, 0.0, 0.0, 4.0, 1.0]).unwrap();
-        let gradients =
-            Array3::from_shape_vec((2, 1, 3), vec![3.0, 3.0, 3.0, -1.0, 0.0, -2.0]).unwrap();
-        // Weights 3 and -1: sums 3, 2, -1; cut off and stretched.
-        let heatmap = Heatmap::grad_cam(activations.view(), gradients.view());
-        let expected = array![[1.0, 2.0 / 3.0, 0.0]];
-        assert!((heatmap.values() - &expected).iter().all(|d| d.abs() < 1e-6));
-    }
+    use ndarray::array;
 
     #[test]
     fn nothing_stays_nothing() {
-        let zero = Array3::zeros((2, 3, 3));
-        let heatmap = Heatmap::grad_cam(zero.view(), zero.view()).resized(9, 9);
+        let heatmap = Heatmap::from_map(Array2::zeros((3, 3))).resized(9, 9);
         assert!(heatmap.values().iter().all(|value| *value == 0.0));
     }
 

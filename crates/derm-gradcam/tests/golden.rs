@@ -3,8 +3,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use derm_gradcam::{Error, Evaluation, Explainer, Heatmap, Layer};
-use derm_model::{ModelSource, Settings, channels_last};
+use derm_gradcam::{Error, Explainer, Explainers, Heatmap, Layer, Method, Wanted};
+use derm_model::{Graph, Kernels, ModelSource, Settings, channels_last};
 use derm_zoo::Entry;
 use ndarray::Array2;
 use serde_json::Value;
@@ -12,6 +12,8 @@ use std::path::Path;
 
 /// Largest difference, of 1.0.
 const TOLERANCE: f32 = 1e-3;
+/// Of methods that add up hundreds of predictions.
+const SLOW_TOLERANCE: f32 = 5e-3;
 /// `upsampled` holds every 16th row and column.
 const STEP: usize = 16;
 
@@ -27,17 +29,24 @@ fn grid(value: &Value) -> Array2<f32> {
     Array2::from_shape_vec(shape, rows.into_iter().flatten().collect()).unwrap()
 }
 
-fn explain(entry: &Entry, layer: &Layer, class: usize) -> Result<Heatmap, Error> {
-    let source = ModelSource::at(entry.make(&derm_zoo::folder()).unwrap());
-    let explainer = Explainer::load(&source, layer, &Settings::default()).unwrap();
-    let evaluation = run(&explainer);
-    explainer.grad_cam(&evaluation, class)
+fn load(folder: &Path) -> Explainers {
+    let source = ModelSource::at(folder);
+    let graph = Graph::load(&source).unwrap();
+    Explainers::new(source, graph, Settings::default()).unwrap()
 }
 
-fn run(explainer: &Explainer) -> Evaluation {
-    let spec = &explainer.manifest().input;
+fn explain(explainers: &Explainers, wanted: &Wanted, class: usize) -> Result<Heatmap, Error> {
+    let spec = &explainers.base().manifest().input;
     let input = derm_zoo::picture(spec.shape());
-    explainer.run(|to| channels_last(spec.layout, &input, to)).unwrap()
+    let fill = |to: &mut [f32]| channels_last(spec.layout, &input, to);
+    let evaluation = explainers.base().run(fill).unwrap();
+    let found = explainers.explain(evaluation, wanted, &[class], &fill, &mut |_, _| true)?;
+    Ok(found.into_iter().next().unwrap())
+}
+
+fn grad_cam(entry: &Entry, layer: &Layer, class: usize) -> Result<Heatmap, Error> {
+    let explainers = load(&entry.make(&derm_zoo::folder()).unwrap());
+    explain(&explainers, &Wanted { method: Method::GradCam, layer: layer.clone() }, class)
 }
 
 fn difference(ours: &Array2<f32>, theirs: &Array2<f32>) -> f32 {
@@ -46,14 +55,14 @@ fn difference(ours: &Array2<f32>, theirs: &Array2<f32>) -> f32 {
 }
 
 #[test]
-fn the_last_feature_map_of_every_cnn() {
+fn grad_cam_at_the_automatic_layer() {
     let mut checked = 0;
     let mut failures = Vec::new();
     for entry in derm_zoo::ENTRIES {
         let golden = golden(&entry);
         let Some(expected) = golden.get("heatmap") else { continue };
         let class = golden["class"].as_u64().unwrap() as usize;
-        let heatmap = explain(&entry, &Layer::Last, class).unwrap();
+        let heatmap = grad_cam(&entry, &Layer::Last, class).unwrap();
         let found = difference(heatmap.values(), &grid(expected));
         let large = heatmap.resized(entry.side, entry.side);
         let every = large.values().slice(ndarray::s![..;STEP, ..;STEP]).to_owned();
@@ -64,7 +73,7 @@ fn the_last_feature_map_of_every_cnn() {
         checked += 1;
     }
     assert!(failures.is_empty(), "{failures:#?}");
-    assert_eq!(checked, 10, "nine architectures of PyTorch and one of Keras");
+    assert_eq!(checked, 14, "thirteen architectures of PyTorch and one of Keras");
 }
 
 #[test]
@@ -76,7 +85,7 @@ fn earlier_layers_by_name() {
         let Some(layers) = golden.get("layers").and_then(Value::as_object) else { continue };
         let class = golden["class"].as_u64().unwrap() as usize;
         for (name, expected) in layers {
-            let heatmap = explain(&entry, &Layer::Named(name.clone()), class).unwrap();
+            let heatmap = grad_cam(&entry, &Layer::Named(name.clone()), class).unwrap();
             let found = difference(heatmap.values(), &grid(expected));
             if found > TOLERANCE {
                 failures.push(format!("{} at {name}: {found:e}", entry.name));
@@ -88,38 +97,121 @@ fn earlier_layers_by_name() {
     assert!(checked >= 7, "{checked}");
 }
 
-/// Both exporters of PyTorch lead to the same automatic target.
+/// Every other method at the same map, on the networks that pytorch-grad-cam made it for.
+#[test]
+fn every_method_at_the_automatic_layer() {
+    let mut failures = Vec::new();
+    let mut checked = 0;
+    for entry in derm_zoo::ENTRIES {
+        let golden = golden(&entry);
+        let Some(methods) = golden.get("methods").and_then(Value::as_object) else { continue };
+        let class = golden["class"].as_u64().unwrap() as usize;
+        let explainers = load(&entry.make(&derm_zoo::folder()).unwrap());
+        for (name, expected) in methods {
+            let method: Method = serde_json::from_value(Value::String(name.clone())).unwrap();
+            let wanted = Wanted { method, layer: Layer::Last };
+            let heatmap = explain(&explainers, &wanted, class).unwrap();
+            // A principal component has no sign of its own: either is right.
+            let signs = match method {
+                Method::EigenCam | Method::EigenGradCam => vec![&expected[0], &expected[1]],
+                _ => vec![expected],
+            };
+            let differences = signs.iter().map(|sign| difference(heatmap.values(), &grid(sign)));
+            let found = differences.fold(f32::INFINITY, f32::min);
+            let tolerance = if method.is_slow() { SLOW_TOLERANCE } else { TOLERANCE };
+            if found > tolerance {
+                failures.push(format!("{} {name}: {found:e}", entry.name));
+            }
+            checked += 1;
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+    assert!(checked >= 14 * 6 + 3 * 2, "{checked}");
+}
+
+/// Back through the whole network, with values kept and computed again as memory allows.
+#[test]
+fn the_gradient_of_the_input() {
+    let mut failures = Vec::new();
+    let mut checked = 0;
+    for entry in derm_zoo::ENTRIES {
+        let golden = golden(&entry);
+        let Some(expected) = golden.get("input") else { continue };
+        let class = golden["class"].as_u64().unwrap() as usize;
+        let source = ModelSource::at(entry.make(&derm_zoo::folder()).unwrap());
+        let (settings, mut kernels) = (Settings::default(), Kernels::default());
+        let explainer = Explainer::load(&source, &Layer::Input, &settings, &mut kernels).unwrap();
+        let spec = &explainer.manifest().input;
+        let input = derm_zoo::picture(spec.shape());
+        let mut evaluation = explainer.run(|to| channels_last(spec.layout, &input, to)).unwrap();
+        let gradient = evaluation.gradients(class).unwrap();
+        let norm = golden["input_norm"].as_f64().unwrap();
+        let length =
+            |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+        let own = length(&mut gradient.iter().map(|&value| f64::from(value)));
+        let channels: Vec<Vec<Vec<f64>>> = serde_json::from_value(expected.clone()).unwrap();
+        let expected: Vec<f64> = channels.into_iter().flatten().flatten().collect();
+        let thinned = gradient.slice(ndarray::s![.., ..;STEP, ..;STEP]);
+        assert_eq!(thinned.len(), expected.len());
+        let pairs = thinned.iter().zip(&expected);
+        let off = length(&mut pairs.map(|(&found, expected)| f64::from(found) - expected))
+            / length(&mut expected.iter().copied());
+        let error = off.max((own - norm).abs() / norm);
+        if error > 1e-4 {
+            failures.push(format!("{}: {error:e}", entry.name));
+        }
+        checked += 1;
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+    assert_eq!(checked, 14, "thirteen architectures of PyTorch and one of Keras");
+}
+
+/// The newest exporter of PyTorch leads to maps of the same places.
 #[test]
 fn the_newest_opset_is_explained_too() {
     for entry in derm_zoo::ENTRIES.iter().filter(|entry| entry.name.ends_with("opset23")) {
-        let result = explain(entry, &Layer::Last, 0);
-        if entry.name.starts_with("deit") {
-            let Err(Error::NoRule { operator, .. }) = result else { panic!("{result:?}") };
-            assert_eq!(operator, "Softmax");
-        } else {
-            let map = result.unwrap().values().dim();
-            assert!([(7, 7), (10, 10)].contains(&map), "{}: {map:?}", entry.name);
-        }
+        let older = derm_zoo::entry(&entry.name.replace("opset23", "opset13")).unwrap();
+        let maps = [entry, &older].map(|entry| grad_cam(entry, &Layer::Last, 0).unwrap());
+        assert_eq!(maps[0].values().dim(), maps[1].values().dim(), "{}", entry.name);
     }
 }
 
 #[test]
-fn a_model_without_rules_still_predicts() {
-    let entry = derm_zoo::entry("deit-ti.opset13").unwrap();
-    let source = ModelSource::at(entry.make(&derm_zoo::folder()).unwrap());
-    let explainer = Explainer::load(&source, &Layer::Last, &Settings::default()).unwrap();
-    assert!(explainer.why_not().unwrap().to_string().contains("Softmax"));
-    let evaluation = run(&explainer);
-    assert_eq!(evaluation.scores.len(), 7);
-    assert!(explainer.grad_cam(&evaluation, 0).is_err());
+fn a_graph_with_an_operator_without_rule_still_predicts_and_names_it() {
+    let explainers = load(&derm_zoo::make_unexplained(&derm_zoo::folder()).unwrap());
+    let reason = explainers.base().why_not().unwrap().to_string();
+    assert!(reason.contains("operator Cos") && reason.contains("node"), "{reason}");
+    assert_eq!(explainers.base().run(|to| to.fill(0.5)).unwrap().scores.len(), 7);
+    let Err(Error::NoRule { operator, .. }) = explain(&explainers, &Wanted::default(), 0) else {
+        panic!("it has no rule");
+    };
+    assert_eq!(operator, "Cos");
 }
 
 #[test]
 fn a_class_or_layer_that_is_not_there_is_an_error() {
     let entry = derm_zoo::entry("mobilenetv2.opset13").unwrap();
-    assert!(matches!(explain(&entry, &Layer::Last, 7), Err(Error::NoSuchClass(7))));
-    let source = ModelSource::at(entry.make(&derm_zoo::folder()).unwrap());
+    assert!(matches!(grad_cam(&entry, &Layer::Last, 7), Err(Error::NoSuchClass(7))));
     let layer = Layer::Named("nowhere".to_owned());
-    let error = Explainer::load(&source, &layer, &Settings::default()).unwrap_err();
-    assert!(matches!(error, derm_model::Error::NoSuchLayer(_)));
+    assert!(matches!(grad_cam(&entry, &layer, 0), Err(Error::NoSuchLayer(_))));
+}
+
+#[test]
+fn work_that_is_watched_can_be_ended() {
+    let entry = derm_zoo::entry("mobilenetv2.opset13").unwrap();
+    let explainers = load(&entry.make(&derm_zoo::folder()).unwrap());
+    let fill = |to: &mut [f32]| to.fill(0.5);
+    for method in [Method::ScoreCam, Method::AblationCam, Method::SmoothGrad] {
+        let evaluation = explainers.base().run(fill).unwrap();
+        let wanted = Wanted { method, layer: Layer::Last };
+        let mut calls = 0;
+        let mut watch = |done: usize, total: usize| {
+            assert!(done < total);
+            calls += 1;
+            calls < 3
+        };
+        let ended = explainers.explain(evaluation, &wanted, &[0], &fill, &mut watch);
+        assert!(matches!(ended, Err(Error::Stopped)), "{method:?}");
+        assert_eq!(calls, 3);
+    }
 }

@@ -177,7 +177,7 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
 }
 
 #[inline(always)]
-unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
+pub(crate) unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
     // SAFETY: the instruction set is the caller's.
     unsafe {
         let one = S::splat(1.0);
@@ -192,7 +192,7 @@ unsafe fn silu<S: Simd>(x: S::V) -> S::V {
 }
 
 #[inline(always)]
-unsafe fn erf<S: Simd>(x: S::V) -> S::V {
+pub(crate) unsafe fn erf<S: Simd>(x: S::V) -> S::V {
     // SAFETY: the instruction set is the caller's.
     unsafe {
         let one = S::splat(1.0);

@@ -10,9 +10,14 @@ use crate::isa::{Isa, dispatch};
 use crate::simd::Simd;
 use crate::widen::widened;
 use crate::{Precision, Weights};
+use std::ops::Range;
+use std::sync::Arc;
 
 /// Weights of a panel that are widened at once: 128 KiB of scratch.
 const BLOCK: usize = 32 * 1024;
+
+/// Output channels of a panel, at most.
+const MOST_LANES: usize = 32;
 
 /// One spatial axis of a convolution or a pooling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +34,9 @@ pub struct Axis {
     pub dilation: usize,
     /// Places before the first.
     pub before: usize,
+    /// Places from one input place to the next, zeros between them: 1, but for the gradient of a
+    /// strided window.
+    pub spread: usize,
 }
 
 impl Axis {
@@ -37,18 +45,48 @@ impl Axis {
 
     /// Every place by itself.
     pub const fn pointwise(places: usize) -> Axis {
-        Axis { input: places, output: places, kernel: 1, stride: 1, dilation: 1, before: 0 }
+        Axis {
+            input: places,
+            output: places,
+            kernel: 1,
+            stride: 1,
+            dilation: 1,
+            before: 0,
+            spread: 1,
+        }
     }
 
     pub(crate) fn is_pointwise(self) -> bool {
-        self.kernel == 1 && self.stride == 1 && self.before == 0 && self.input == self.output
+        self.kernel == 1
+            && self.stride == 1
+            && self.before == 0
+            && self.spread == 1
+            && self.input == self.output
+    }
+
+    /// The axis of the input's gradient: from the output's places to the input's, kernel places in
+    /// the opposite order. None where the window reaches nothing but padding.
+    pub(crate) fn turned(self) -> Option<Axis> {
+        assert_eq!(self.spread, 1, "a gradient of a gradient");
+        Some(Axis {
+            input: self.output,
+            output: self.input,
+            kernel: self.kernel,
+            stride: 1,
+            dilation: self.dilation,
+            before: (self.dilation * (self.kernel - 1)).checked_sub(self.before)?,
+            spread: self.stride,
+        })
     }
 
     /// The input place under kernel place `tap` of output place `at`, where it is not padding.
     pub(crate) fn place(self, at: usize, tap: usize) -> Option<usize> {
-        (at * self.stride + tap * self.dilation)
-            .checked_sub(self.before)
-            .filter(|&place| place < self.input)
+        let place = (at * self.stride + tap * self.dilation).checked_sub(self.before)?;
+        if self.spread == 1 {
+            return (place < self.input).then_some(place);
+        }
+        let hits = place.is_multiple_of(self.spread) && place / self.spread < self.input;
+        hits.then_some(place / self.spread)
     }
 }
 
@@ -84,6 +122,18 @@ impl ConvShape {
         self.rows.output * self.columns.output * self.outputs
     }
 
+    /// The convolution that makes the input's gradient of the output's: the same kernel, turned
+    /// by half a turn, from output to input channels. None where padding is wider than the kernel.
+    pub fn turned(&self) -> Option<ConvShape> {
+        Some(ConvShape {
+            rows: self.rows.turned()?,
+            columns: self.columns.turned()?,
+            inputs: self.outputs,
+            outputs: self.inputs,
+            groups: self.groups,
+        })
+    }
+
     fn taps(&self) -> usize {
         self.rows.kernel * self.columns.kernel
     }
@@ -98,12 +148,23 @@ impl ConvShape {
     }
 }
 
-/// A convolution's weights, packed for one instruction set.
+/// A convolution's weights, packed for one instruction set. Clones, and the convolution that goes
+/// the other way ([`PackedConv::turned`]), share them.
 #[derive(Debug, Clone)]
 pub struct PackedConv {
+    packing: Arc<Packing>,
+    /// Whether the weights lie as the panels below want them, or as the forward ones.
+    is_turned: bool,
+    bias: Vec<f32>,
+    panels: Vec<Panel>,
+    depth: usize,
+}
+
+/// Weights in panels, as the convolution forwards reads them.
+#[derive(Debug)]
+struct Packing {
     isa: Isa,
     weights: Weights,
-    bias: Vec<f32>,
     panels: Vec<Panel>,
     taps: usize,
     depth: usize,
@@ -122,6 +183,27 @@ struct Panel {
     start: usize,
 }
 
+/// The panels of a convolution, and how many weights they hold.
+fn panels(isa: Isa, shape: &ConvShape) -> (Vec<Panel>, usize) {
+    let (groups, lanes, taps) = (shape.groups, isa.lanes(), shape.taps());
+    assert!(shape.inputs.is_multiple_of(groups) && shape.outputs.is_multiple_of(groups));
+    let (depth, group_outputs) = (shape.inputs / groups, shape.outputs / groups);
+    let mut panels = Vec::new();
+    let mut start = 0;
+    for group in 0..groups {
+        let mut done = 0;
+        while done < group_outputs {
+            let vectors = if group_outputs - done <= lanes { 1 } else { 2 };
+            let channels = (vectors * lanes).min(group_outputs - done);
+            let channel = group * group_outputs + done;
+            panels.push(Panel { group, channel, channels, vectors, start });
+            start += taps * depth * vectors * lanes;
+            done += channels;
+        }
+    }
+    (panels, start)
+}
+
 impl PackedConv {
     /// Packs weights. `value(output, input, tap)` gives the weight from input channel `input` (of
     /// its group) at kernel place `tap` (row by row) to output channel `output`; `bias` has a
@@ -136,25 +218,11 @@ impl PackedConv {
         bias: Option<&[f32]>,
         value: impl Fn(usize, usize, usize) -> f32,
     ) -> PackedConv {
-        let (groups, lanes, taps) = (shape.groups, isa.lanes(), shape.taps());
-        assert!(shape.inputs.is_multiple_of(groups) && shape.outputs.is_multiple_of(groups));
-        let (depth, group_outputs) = (shape.inputs / groups, shape.outputs / groups);
-        let mut panels = Vec::new();
-        let mut start = 0;
-        for group in 0..groups {
-            let mut done = 0;
-            while done < group_outputs {
-                let vectors = if group_outputs - done <= lanes { 1 } else { 2 };
-                let channels = (vectors * lanes).min(group_outputs - done);
-                let channel = group * group_outputs + done;
-                panels.push(Panel { group, channel, channels, vectors, start });
-                start += taps * depth * vectors * lanes;
-                done += channels;
-            }
-        }
-        let panel_of: Vec<usize> = panels.iter().map(|panel| panel.start).chain([start]).collect();
+        let (lanes, depth) = (isa.lanes(), shape.inputs / shape.groups);
+        let (panels, length) = panels(isa, shape);
+        let panel_of: Vec<usize> = panels.iter().map(|panel| panel.start).chain([length]).collect();
         let mut number = 0;
-        let weights = Weights::from_fn(precision, start, |i| {
+        let weights = Weights::from_fn(precision, length, |i| {
             while i >= panel_of[number + 1] {
                 number += 1;
             }
@@ -166,9 +234,41 @@ impl PackedConv {
             }
             value(panel.channel + lane, row % depth, row / depth)
         });
-        let bias = bias.map_or_else(|| vec![0.0; shape.outputs], <[f32]>::to_vec);
-        assert_eq!(bias.len(), shape.outputs);
-        PackedConv { isa, weights, bias, panels, taps, depth }
+        let taps = shape.taps();
+        let packing = Arc::new(Packing { isa, weights, panels: panels.clone(), taps, depth });
+        PackedConv { packing, is_turned: false, bias: vec![0.0; shape.outputs], panels, depth }
+            .with_bias(bias)
+    }
+
+    /// The same weights with another bias, a value for each output channel, or none.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    pub fn with_bias(mut self, bias: Option<&[f32]>) -> PackedConv {
+        self.bias.fill(0.0);
+        if let Some(bias) = bias {
+            self.add_bias(bias);
+        }
+        self
+    }
+
+    /// The convolution of [`ConvShape::turned`], without bias: the input's gradient of the
+    /// output's. It turns the weights block by block while it runs and keeps no copy.
+    ///
+    /// # Panics
+    /// If `shape` is not the one that was packed for, or turned already.
+    pub fn turned(&self, shape: &ConvShape) -> Option<PackedConv> {
+        assert!(!self.is_turned);
+        assert_eq!((self.bias.len(), self.packing.taps), (shape.outputs, shape.taps()));
+        let turned = shape.turned()?;
+        let (panels, _) = panels(self.packing.isa, &turned);
+        Some(PackedConv {
+            packing: Arc::clone(&self.packing),
+            is_turned: true,
+            bias: vec![0.0; turned.outputs],
+            panels,
+            depth: turned.inputs / turned.groups,
+        })
     }
 
     /// Adds to the bias; a value for each output channel.
@@ -180,17 +280,22 @@ impl PackedConv {
         self.bias.iter_mut().zip(more).for_each(|(bias, more)| *bias += more);
     }
 
-    /// Bytes that stay in memory.
+    /// Bytes of weights that stay in memory.
     pub fn bytes(&self) -> usize {
-        self.weights.bytes() + 4 * self.bias.len()
+        self.packing.weights.bytes()
+    }
+
+    /// The same for all that share their weights, different for others.
+    pub fn identity(&self) -> usize {
+        Arc::as_ptr(&self.packing).addr()
     }
 
     /// Float32 values of scratch that [`PackedConv::run`] wants.
     pub fn scratch(&self) -> usize {
-        let width = 2 * self.isa.lanes();
-        let block = match self.weights {
-            Weights::F16(_) => self.block_rows(width) * width,
-            Weights::F32(_) => 0,
+        let width = 2 * self.packing.isa.lanes();
+        let block = match self.packing.weights {
+            Weights::F32(_) if !self.is_turned => 0,
+            _ => self.block_rows(width) * width,
         };
         // And a pixel of zeros for the padding.
         block + self.depth
@@ -200,7 +305,25 @@ impl PackedConv {
     fn block_rows(&self, width: usize) -> usize {
         let most = (BLOCK / width).max(1);
         if self.depth >= most { most.min(self.depth) } else { most / self.depth * self.depth }
-            .min(self.taps * self.depth)
+            .min(self.packing.taps * self.depth)
+    }
+
+    /// Rows `first..end` of a panel as float32.
+    fn block<'a>(
+        &'a self,
+        panel: &Panel,
+        first: usize,
+        end: usize,
+        scratch: &'a mut [f32],
+    ) -> &'a [f32] {
+        let width = panel.vectors * self.packing.isa.lanes();
+        if self.is_turned {
+            let block = &mut scratch[..(end - first) * width];
+            self.packing.turn(panel, self.depth, first..end, block);
+            return block;
+        }
+        let range = panel.start + first * width..panel.start + end * width;
+        widened(self.packing.isa, &self.packing.weights, range, scratch)
     }
 
     /// Convolves the rows `band` of the output (after [`ConvShape`]'s flattening: a part of
@@ -244,11 +367,11 @@ impl PackedConv {
         output: *mut f32,
         after: &[After<'_>],
         scratch: &mut [f32],
-        part: std::ops::Range<usize>,
+        part: Range<usize>,
     ) {
         assert_eq!(input.len(), shape.input_len());
         assert_eq!(self.bias.len(), shape.outputs);
-        assert_eq!((self.taps, self.depth), (shape.taps(), shape.inputs / shape.groups));
+        assert_eq!((self.packing.taps, self.depth), (shape.taps(), shape.inputs / shape.groups));
         assert!(after.iter().all(|after| after.fits(shape.output_len())));
         assert!(scratch.len() >= self.scratch());
         assert!(part.end <= PackedConv::units(shape));
@@ -261,8 +384,9 @@ impl PackedConv {
         let (zeros, scratch) = scratch.split_at_mut(self.depth);
         zeros.fill(0.0);
         for panel in &self.panels {
-            let width = panel.vectors * self.isa.lanes();
-            let all = self.taps * self.depth;
+            let isa = self.packing.isa;
+            let width = panel.vectors * isa.lanes();
+            let all = self.packing.taps * self.depth;
             let step = self.block_rows(width);
             let mut first = 0;
             while first < all {
@@ -273,8 +397,7 @@ impl PackedConv {
                 } else {
                     end
                 };
-                let range = panel.start + first * width..panel.start + end * width;
-                let block = widened(self.isa, &self.weights, range, scratch);
+                let block = self.block(panel, first, end, scratch);
                 let call = Call {
                     shape: &shape,
                     input: input.as_ptr(),
@@ -288,11 +411,44 @@ impl PackedConv {
                     after: if end == all { after } else { &[] },
                     rows: rows.clone(),
                     columns: columns.clone(),
-                    isa: self.isa,
+                    isa,
                 };
                 // SAFETY: lengths were checked above.
-                unsafe { run_panel(self.isa, &call, output) };
+                unsafe { run_panel(isa, &call, output) };
                 first = end;
+            }
+        }
+    }
+}
+
+impl Packing {
+    /// Rows `rows` of a panel of the turned convolution: row `tap * depth + output channel`, of as
+    /// many input channels (as the forward convolution counts them) as the panel is wide.
+    fn turn(&self, panel: &Panel, depth: usize, rows: Range<usize>, block: &mut [f32]) {
+        let lanes = self.isa.lanes();
+        let width = panel.vectors * lanes;
+        let first_input = panel.channel - panel.group * self.depth;
+        let forward = self.panels.iter().filter(|forward| forward.group == panel.group);
+        let mut buffer = [0.0; MOST_LANES * MOST_LANES];
+        for forward in forward {
+            let forward_width = forward.vectors * lanes;
+            let first_output = forward.channel - panel.group * depth;
+            for tap in rows.start / depth..rows.end.div_ceil(depth) {
+                let row = tap * depth + first_output;
+                let wanted = row.max(rows.start)..(row + forward.channels).min(rows.end);
+                if wanted.is_empty() {
+                    continue;
+                }
+                let at = (self.taps - 1 - tap) * self.depth + first_input;
+                let start = forward.start + at * forward_width;
+                let range = start..start + panel.channels * forward_width;
+                let square = widened(self.isa, &self.weights, range, &mut buffer);
+                for wanted_row in wanted {
+                    let lane = wanted_row - row;
+                    let to = &mut block[(wanted_row - rows.start) * width..][..panel.channels];
+                    let from = square[lane..].iter().step_by(forward_width);
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                }
             }
         }
     }
@@ -311,8 +467,8 @@ struct Call<'a> {
     first: usize,
     end: usize,
     after: &'a [After<'a>],
-    rows: std::ops::Range<usize>,
-    columns: std::ops::Range<usize>,
+    rows: Range<usize>,
+    columns: Range<usize>,
     isa: Isa,
 }
 

@@ -6,15 +6,19 @@ use crate::simd::Simd;
 use crate::widen::widened;
 use crate::{ConvShape, Precision, Weights};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Output pixels whose sums are held in registers at once.
 const PIXELS: usize = 6;
 
-/// The weights of a depthwise convolution, `[tap][channel]`.
+/// The weights of a depthwise convolution, `[tap][channel]`. Clones, and the convolution that goes
+/// the other way ([`Depthwise::turned`]), share them.
 #[derive(Debug, Clone)]
 pub struct Depthwise {
     isa: Isa,
-    weights: Weights,
+    weights: Arc<Weights>,
+    /// Whether the taps are read from the last to the first.
+    is_turned: bool,
     bias: Vec<f32>,
 }
 
@@ -38,9 +42,26 @@ impl Depthwise {
         let taps = shape.rows.kernel * shape.columns.kernel;
         let weights =
             Weights::from_fn(precision, taps * channels, |i| value(i % channels, i / channels));
-        let bias = bias.map_or_else(|| vec![0.0; channels], <[f32]>::to_vec);
-        assert_eq!(bias.len(), channels);
-        Depthwise { isa, weights, bias }
+        let (weights, is_turned) = (Arc::new(weights), false);
+        Depthwise { isa, weights, is_turned, bias: vec![0.0; channels] }.with_bias(bias)
+    }
+
+    /// The same weights with another bias, a value for each channel, or none.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    pub fn with_bias(mut self, bias: Option<&[f32]>) -> Depthwise {
+        self.bias.fill(0.0);
+        if let Some(bias) = bias {
+            self.add_bias(bias);
+        }
+        self
+    }
+
+    /// The convolution of [`ConvShape::turned`], without bias: the input's gradient of the
+    /// output's.
+    pub fn turned(&self) -> Depthwise {
+        Depthwise { is_turned: !self.is_turned, ..self.clone() }.with_bias(None)
     }
 
     /// Adds to the bias; a value for each channel.
@@ -52,9 +73,14 @@ impl Depthwise {
         self.bias.iter_mut().zip(more).for_each(|(bias, more)| *bias += more);
     }
 
-    /// Bytes that stay in memory.
+    /// Bytes of weights that stay in memory.
     pub fn bytes(&self) -> usize {
-        self.weights.bytes() + 4 * self.bias.len()
+        self.weights.bytes()
+    }
+
+    /// The same for all that share their weights, different for others.
+    pub fn identity(&self) -> usize {
+        Arc::as_ptr(&self.weights).addr()
     }
 
     /// Float32 values of scratch that [`Depthwise::run_part`] wants.
@@ -95,6 +121,7 @@ impl Depthwise {
             input: input.as_ptr(),
             zeros: zeros.as_ptr(),
             weights: weights.as_ptr(),
+            is_turned: self.is_turned,
             bias: self.bias.as_ptr(),
             after,
             rows: part,
@@ -110,6 +137,7 @@ struct Call<'a> {
     input: *const f32,
     zeros: *const f32,
     weights: *const f32,
+    is_turned: bool,
     bias: *const f32,
     after: &'a [After<'a>],
     rows: Range<usize>,
@@ -170,7 +198,7 @@ unsafe fn tile<S: Simd>(
     to: *mut f32,
     count: usize,
 ) {
-    let channels = call.shape.inputs;
+    let (channels, taps) = (call.shape.inputs, pixels.len());
     let mut channel = 0;
     // SAFETY: every pixel has `channels` values; no lane beyond them is loaded or stored.
     unsafe {
@@ -178,7 +206,8 @@ unsafe fn tile<S: Simd>(
             let bias = S::load(call.bias.add(channel));
             let mut sums = [bias; PIXELS];
             for (tap, pixels) in pixels.iter().enumerate() {
-                let weight = S::load(call.weights.add(tap * channels + channel));
+                let row = if call.is_turned { taps - 1 - tap } else { tap };
+                let weight = S::load(call.weights.add(row * channels + channel));
                 for p in 0..PIXELS {
                     sums[p] = S::fma(S::load(pixels[p].add(channel)), weight, sums[p]);
                 }
@@ -195,7 +224,8 @@ unsafe fn tile<S: Simd>(
             let bias = S::load_first(call.bias.add(channel), rest);
             let mut sums = [bias; PIXELS];
             for (tap, pixels) in pixels.iter().enumerate() {
-                let weight = S::load_first(call.weights.add(tap * channels + channel), rest);
+                let row = if call.is_turned { taps - 1 - tap } else { tap };
+                let weight = S::load_first(call.weights.add(row * channels + channel), rest);
                 for p in 0..PIXELS {
                     let value = S::load_first(pixels[p].add(channel), rest);
                     sums[p] = S::fma(value, weight, sums[p]);

@@ -59,21 +59,8 @@ unsafe fn pool_with<S: Simd>(
     let PoolShape { rows, columns, channels } = *shape;
     let mut window = Vec::with_capacity(rows.kernel * columns.kernel);
     for place in 0..rows.output * columns.output {
-        let (row, column) = (place / columns.output, place % columns.output);
-        window.clear();
-        for tap in 0..rows.kernel * columns.kernel {
-            let found = rows.place(row, tap / columns.kernel);
-            if let (Some(row), Some(column)) = (found, columns.place(column, tap % columns.kernel))
-            {
-                // SAFETY: `place` gives places inside the input.
-                window.push(unsafe { input.add((row * columns.input + column) * channels) });
-            }
-        }
-        let share = match pooling {
-            Pooling::Max | Pooling::Sum => 1.0,
-            Pooling::Mean => 1.0 / window.len().max(1) as f32,
-            Pooling::MeanWithPadding => 1.0 / (rows.kernel * columns.kernel) as f32,
-        };
+        window_of(shape, place, &mut window);
+        let share = share(pooling, shape, window.len());
         let mut channel = 0;
         while channel < channels {
             let lanes = S::LANES.min(channels - channel);
@@ -82,7 +69,7 @@ unsafe fn pool_with<S: Simd>(
                 let mut sum =
                     S::splat(if pooling == Pooling::Max { f32::NEG_INFINITY } else { 0.0 });
                 for pixel in &window {
-                    let value = S::load_first(pixel.add(channel), lanes);
+                    let value = S::load_first(input.add(pixel * channels + channel), lanes);
                     sum = if pooling == Pooling::Max {
                         S::max(sum, value)
                     } else {
@@ -94,5 +81,67 @@ unsafe fn pool_with<S: Simd>(
             }
             channel += lanes;
         }
+    }
+}
+
+/// The gradient of [`pool`]'s input, into `to`, from its output's. Only a maximum needs the input;
+/// of equal values under a window the first one gets the gradient, as in PyTorch.
+///
+/// # Panics
+/// If a slice has not the shape's length.
+pub fn pool_gradient(
+    pooling: Pooling,
+    shape: &PoolShape,
+    input: &[f32],
+    gradient: &[f32],
+    to: &mut [f32],
+) {
+    let PoolShape { rows, columns, channels } = *shape;
+    assert_eq!(to.len(), rows.input * columns.input * channels);
+    assert!(pooling != Pooling::Max || input.len() == to.len());
+    assert_eq!(gradient.len(), rows.output * columns.output * channels);
+    to.fill(0.0);
+    let mut window = Vec::new();
+    for (place, gradient) in gradient.chunks_exact(channels).enumerate() {
+        window_of(shape, place, &mut window);
+        if pooling == Pooling::Max {
+            for (channel, gradient) in gradient.iter().enumerate() {
+                let first_largest = window
+                    .iter()
+                    .map(|pixel| pixel * channels + channel)
+                    .reduce(|best, place| if input[place] > input[best] { place } else { best });
+                if let Some(best) = first_largest {
+                    to[best] += gradient;
+                }
+            }
+            continue;
+        }
+        let share = share(pooling, shape, window.len());
+        for pixel in &window {
+            let to = &mut to[pixel * channels..][..channels];
+            to.iter_mut().zip(gradient).for_each(|(to, gradient)| *to += share * gradient);
+        }
+    }
+}
+
+/// The input pixels under the window of output pixel `place`.
+fn window_of(shape: &PoolShape, place: usize, window: &mut Vec<usize>) {
+    let PoolShape { rows, columns, .. } = *shape;
+    let (row, column) = (place / columns.output, place % columns.output);
+    window.clear();
+    for tap in 0..rows.kernel * columns.kernel {
+        let found = rows.place(row, tap / columns.kernel);
+        if let (Some(row), Some(column)) = (found, columns.place(column, tap % columns.kernel)) {
+            window.push(row * columns.input + column);
+        }
+    }
+}
+
+/// What the sum of a window of `count` places is multiplied by.
+fn share(pooling: Pooling, shape: &PoolShape, count: usize) -> f32 {
+    match pooling {
+        Pooling::Max | Pooling::Sum => 1.0,
+        Pooling::Mean => 1.0 / count.max(1) as f32,
+        Pooling::MeanWithPadding => 1.0 / (shape.rows.kernel * shape.columns.kernel) as f32,
     }
 }

@@ -5,7 +5,8 @@
 
 use derm_kernels::{
     Activation, After, Axis, BinaryOp, ConvShape, Depthwise, Isa, PackedConv, PoolShape, Pooling,
-    Precision, Reduction, activate, binary, broadcast, pool, reduce, rms_norm, softmax, transpose,
+    Precision, Reduction, activate, binary, broadcast, differentiate, pool, pool_gradient, reduce,
+    rms_norm, softmax, transpose,
 };
 use half::f16;
 use proptest::prelude::*;
@@ -38,7 +39,8 @@ fn axis() -> impl Strategy<Value = Axis> {
         |(input, kernel, stride, dilation, before, after)| {
             let reach = (kernel - 1) * dilation + 1;
             let room = (input + before + after).checked_sub(reach)?;
-            Some(Axis { input, output: room / stride + 1, kernel, stride, dilation, before })
+            let output = room / stride + 1;
+            Some(Axis { input, output, kernel, stride, dilation, before, spread: 1 })
         },
     )
 }
@@ -373,6 +375,187 @@ fn float16_weights_take_half() {
     let shape = ConvShape::product(4, 64, 64);
     let bytes =
         |precision| PackedConv::new(Isa::best(), precision, &shape, None, |_, _, _| 0.0).bytes();
-    let bias = 4 * 64;
-    assert_eq!(2 * (bytes(Precision::F16) - bias), bytes(Precision::F32) - bias);
+    assert_eq!(2 * bytes(Precision::F16), bytes(Precision::F32));
+}
+
+/// `sum(gradient * convolution(input))` is linear in the input: its gradient, from the definition.
+fn plain_input_gradient(
+    shape: &ConvShape,
+    gradient: &[f32],
+    weight: impl Fn(usize, usize, usize) -> f32,
+) -> Vec<f32> {
+    let (rows, columns) = (shape.rows, shape.columns);
+    let (depth, group) = (shape.inputs / shape.groups, shape.outputs / shape.groups);
+    let mut result = vec![0f64; shape.input_len()];
+    for (at, &value) in gradient.iter().enumerate() {
+        let (pixel, o) = (at / shape.outputs, at % shape.outputs);
+        for tap in 0..rows.kernel * columns.kernel {
+            let y = place(rows, pixel / columns.output, tap / columns.kernel);
+            let x = place(columns, pixel % columns.output, tap % columns.kernel);
+            let (Some(y), Some(x)) = (y, x) else { continue };
+            for i in 0..depth {
+                let to = (y * columns.input + x) * shape.inputs + o / group * depth + i;
+                result[to] += f64::from(value) * f64::from(weight(o, i, tap));
+            }
+        }
+    }
+    result.into_iter().map(|value| value as f32).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn input_gradient_of_a_convolution(
+        rows in axis(), columns in axis(), groups in 1usize..4, depth in 1usize..70,
+        outputs in 1usize..70, seed in any::<u32>(), half in any::<bool>(),
+    ) {
+        let shape = ConvShape { rows, columns, inputs: groups * depth, outputs: groups * outputs, groups };
+        let Some(turned) = shape.turned() else { return Ok(()) };
+        let taps = rows.kernel * columns.kernel;
+        let gradient = numbers(shape.output_len(), seed);
+        let weights = numbers(shape.outputs * depth * taps, seed ^ 1);
+        let weight = |o: usize, i: usize, tap: usize| weights[(o * depth + i) * taps + tap];
+        let plain = plain_input_gradient(&shape, &gradient, weight);
+        let precision = if half { Precision::F16 } else { Precision::F32 };
+        for isa in Isa::available() {
+            let packed = PackedConv::new(isa, precision, &shape, None, weight);
+            let packed = packed.turned(&shape).unwrap();
+            let mut output = vec![f32::NAN; turned.output_len()];
+            let mut scratch = vec![0.0; packed.scratch()];
+            packed.run(&turned, &gradient, &mut output, &[], &mut scratch);
+            close(&output, &plain, 1e-4)?;
+        }
+    }
+
+    /// So deep that a block ends within a tap.
+    #[test]
+    fn input_gradient_of_a_deep_product(
+        rows in 1usize..20, depth in 1usize..60, outputs in 900usize..2500, seed in any::<u32>(),
+    ) {
+        let shape = ConvShape::product(rows, depth, outputs);
+        let gradient = numbers(shape.output_len(), seed);
+        let weights = numbers(outputs * depth, seed ^ 1);
+        let weight = |o: usize, i: usize, _| weights[o * depth + i];
+        let plain = plain_input_gradient(&shape, &gradient, weight);
+        for isa in Isa::available() {
+            let packed = PackedConv::new(isa, Precision::F16, &shape, None, weight);
+            let packed = packed.turned(&shape).unwrap();
+            let turned = shape.turned().unwrap();
+            let mut output = vec![f32::NAN; turned.output_len()];
+            let mut scratch = vec![0.0; packed.scratch()];
+            packed.run(&turned, &gradient, &mut output, &[], &mut scratch);
+            close(&output, &plain, 2e-4)?;
+        }
+    }
+
+    #[test]
+    fn input_gradient_of_a_depthwise_convolution(
+        rows in axis(), columns in axis(), channels in 1usize..70, seed in any::<u32>(),
+    ) {
+        let shape = ConvShape { rows, columns, inputs: channels, outputs: channels, groups: channels };
+        let Some(turned) = shape.turned() else { return Ok(()) };
+        let taps = rows.kernel * columns.kernel;
+        let gradient = numbers(shape.output_len(), seed);
+        let weights = numbers(channels * taps, seed ^ 1);
+        let plain = plain_input_gradient(&shape, &gradient, |o, _, tap| weights[o * taps + tap]);
+        for isa in Isa::available() {
+            let weight = |channel: usize, tap: usize| weights[channel * taps + tap];
+            let packed = Depthwise::new(isa, Precision::F16, &shape, None, weight).turned();
+            let mut output = vec![f32::NAN; turned.output_len()];
+            let mut scratch = vec![0.0; packed.scratch()];
+            let all = 0..turned.rows.output;
+            // SAFETY: the output is as long as the shape says, and nobody else has it.
+            unsafe {
+                packed.run_part(&turned, &gradient, output.as_mut_ptr(), &[], &mut scratch, all);
+            }
+            close(&output, &plain, 1e-4)?;
+        }
+    }
+
+    #[test]
+    fn derivatives(values in prop::collection::vec(-6f32..6.0, 1..70)) {
+        let functions: [(Activation, fn(f64) -> f64); 12] = [
+            (Activation::Clamp(0.0, 3.0), |x| if x > 0.0 && x < 3.0 { 1.0 } else { 0.0 }),
+            (Activation::Sigmoid, |x| { let s = 1.0 / (1.0 + (-x).exp()); s * (1.0 - s) }),
+            (Activation::Silu, |x| { let s = 1.0 / (1.0 + (-x).exp()); s + x * s * (1.0 - s) }),
+            (Activation::HardSigmoid { alpha: 0.2, beta: 0.5 },
+                |x| if x > -2.5 && x < 2.5 { f64::from(0.2f32) } else { 0.0 }),
+            (Activation::HardSwish,
+                |x| if x <= -3.0 { 0.0 } else if x >= 3.0 { 1.0 } else { x / 3.0 + 0.5 }),
+            (Activation::Tanh, |x| 1.0 - x.tanh().powi(2)),
+            (Activation::Gelu, |x| {
+                let density = (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+                0.5 * (1.0 + libm::erf(x / 2f64.sqrt())) + x * density
+            }),
+            (Activation::LeakyRelu(0.1), |x| if x > 0.0 { 1.0 } else { f64::from(0.1f32) }),
+            (Activation::Linear(2.0, 1.0), |_| 2.0),
+            (Activation::Square, |x| 2.0 * x),
+            (Activation::Exp, f64::exp),
+            (Activation::Neg, |_| -1.0),
+        ];
+        // Away from corners, where one place more or less decides.
+        let values: Vec<f32> = values.into_iter().map(|x| (x * 64.0).floor() / 64.0 + 0.003).collect();
+        for isa in Isa::available() {
+            for (activation, derivative) in functions {
+                let mut gradients = numbers(values.len(), 5);
+                let plain: Vec<f32> = values.iter().zip(&gradients)
+                    .map(|(&x, &g)| (derivative(f64::from(x)) * f64::from(g)) as f32).collect();
+                differentiate(isa, activation, &values, &mut gradients);
+                close(&gradients, &plain, 2e-6)?;
+            }
+            let positive: Vec<f32> = values.iter().map(|x| x.abs() + 0.1).collect();
+            let functions: [(Activation, fn(f64) -> f64); 3] = [
+                (Activation::Sqrt, |x| 0.5 / x.sqrt()),
+                (Activation::Rsqrt, |x| -0.5 * x.powf(-1.5)),
+                (Activation::Recip, |x| -1.0 / (x * x)),
+            ];
+            for (activation, derivative) in functions {
+                let mut gradients = numbers(values.len(), 6);
+                let plain: Vec<f32> = positive.iter().zip(&gradients)
+                    .map(|(&x, &g)| (derivative(f64::from(x)) * f64::from(g)) as f32).collect();
+                differentiate(isa, activation, &positive, &mut gradients);
+                close(&gradients, &plain, 1e-5)?;
+            }
+        }
+    }
+
+    #[test]
+    fn input_gradient_of_a_pooling(
+        rows in axis(), columns in axis(), channels in 1usize..20, seed in any::<u32>(),
+    ) {
+        let shape = PoolShape { rows, columns, channels };
+        let input = numbers(rows.input * columns.input * channels, seed);
+        let gradient = numbers(rows.output * columns.output * channels, seed ^ 1);
+        for pooling in [Pooling::Max, Pooling::Sum, Pooling::Mean, Pooling::MeanWithPadding] {
+            let mut found = vec![f32::NAN; input.len()];
+            pool_gradient(pooling, &shape, &input, &gradient, &mut found);
+            let mut plain = vec![0f32; input.len()];
+            for (at, &value) in gradient.iter().enumerate() {
+                let (pixel, c) = (at / channels, at % channels);
+                let under: Vec<usize> = (0..rows.kernel * columns.kernel).filter_map(|tap| {
+                    let y = place(rows, pixel / columns.output, tap / columns.kernel)?;
+                    let x = place(columns, pixel % columns.output, tap % columns.kernel)?;
+                    Some((y * columns.input + x) * channels + c)
+                }).collect();
+                match pooling {
+                    Pooling::Max => {
+                        let largest = under.iter().map(|&i| input[i]).fold(f32::NEG_INFINITY, f32::max);
+                        if let Some(&first) = under.iter().find(|&&i| input[i] == largest) {
+                            plain[first] += value;
+                        }
+                    }
+                    Pooling::Sum => under.iter().for_each(|&i| plain[i] += value),
+                    Pooling::Mean => {
+                        under.iter().for_each(|&i| plain[i] += value / under.len() as f32);
+                    }
+                    Pooling::MeanWithPadding => {
+                        let all = (rows.kernel * columns.kernel) as f32;
+                        under.iter().for_each(|&i| plain[i] += value / all);
+                    }
+                }
+            }
+            close(&found, &plain, 1e-5)?;
+        }
+    }
 }

@@ -4,6 +4,7 @@ use crate::file::ModelFile;
 use crate::skeleton::{Skeleton, skeleton};
 use crate::{Error, Manifest, ModelSource};
 use derm_engine::{Bytes, StoredWeights};
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use tract_onnx::prelude::*;
@@ -18,6 +19,8 @@ pub struct Graph {
     typed: TypedModel,
     weights: StoredWeights,
     manifest: Arc<Manifest>,
+    /// Of the nodes in the file.
+    names: HashSet<String>,
 }
 
 impl Graph {
@@ -37,10 +40,10 @@ impl Graph {
     pub fn load_keeping(source: &ModelSource, layer: Option<&str>) -> Result<Graph, Error> {
         let manifest = Arc::new(source.manifest()?);
         // tract panics on some malformed files (an output that no node computes, for one).
-        let (typed, weights) =
+        let (typed, weights, names) =
             catch_unwind(AssertUnwindSafe(|| typed_model(source, &manifest, layer)))
                 .unwrap_or_else(|_| Err(Error::Graph("it is malformed".to_owned())))?;
-        Ok(Graph { typed, weights, manifest })
+        Ok(Graph { typed, weights, manifest, names })
     }
 
     /// The manifest it was checked against.
@@ -74,6 +77,11 @@ impl Graph {
         Ok(self.typed.output_outlets()?.get(others).copied())
     }
 
+    /// Whether [`Graph::load_keeping`] knows a layer of this name.
+    pub fn has_layer(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
     /// The graph itself.
     pub fn typed(&self) -> &TypedModel {
         &self.typed
@@ -84,13 +92,9 @@ impl Graph {
         &self.weights
     }
 
-    /// The same graph with other outputs.
-    ///
-    /// # Errors
-    /// [`Error::Graph`].
-    pub fn with_outputs(mut self, outputs: &[OutletId]) -> Result<Graph, Error> {
-        self.typed.select_output_outlets(outputs).map_err(unreadable)?;
-        Ok(self)
+    /// The same with another graph in its place, over the same weights.
+    pub fn with_typed(self, typed: TypedModel) -> Graph {
+        Graph { typed, ..self }
     }
 }
 
@@ -98,8 +102,9 @@ fn typed_model(
     source: &ModelSource,
     manifest: &Manifest,
     layer: Option<&str>,
-) -> Result<(TypedModel, StoredWeights), Error> {
+) -> Result<(TypedModel, StoredWeights, HashSet<String>), Error> {
     let (mut model, weights) = parse(source)?;
+    let names = model.nodes().iter().map(|node| node.name.clone()).collect();
     let inputs = model.input_outlets().map_err(unreadable)?.to_vec();
     let (stored, pictures): (Vec<OutletId>, Vec<OutletId>) =
         inputs.into_iter().partition(|input| weights.has(&model.node(input.node).name));
@@ -131,7 +136,7 @@ fn typed_model(
         to_f32.transform(&mut typed).map_err(unreadable)?;
         typed.declutter().map_err(unreadable)?;
     }
-    Ok((typed, weights))
+    Ok((typed, weights, names))
 }
 
 /// Whether something that depends on the picture is float16. The engine computes in float32.

@@ -9,10 +9,10 @@ mod plan;
 mod skeleton;
 mod source;
 
-pub use derm_engine::{Isa, Precision, Settings, StoredWeights, Workers};
+pub use derm_engine::{Isa, Kernels, Precision, Settings, StoredWeights, Workers};
 pub use error::Error;
 pub use graph::Graph;
 pub use lazy::{AcquireError, Lazy, Lease};
 pub use manifest::{Class, Manifest, Output, Uncertain};
-pub use plan::{Plan, channels_last};
+pub use plan::{Plan, Run, channels_last};
 pub use source::ModelSource;

@@ -1,9 +1,9 @@
 //! A graph made ready to run.
 
 use crate::{Error, Graph};
-use derm_engine::{Arena, Engine, Settings};
+use derm_engine::{Arena, Engine, Kernels, Settings};
 use derm_preprocess::Layout;
-use ndarray::Array4;
+use ndarray::{Array4, ArrayViewD};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,42 +19,36 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Packs a graph's weights and plans its memory.
+    /// Packs a graph's weights, but for those that `kernels` has, and plans its memory.
     ///
     /// # Errors
     /// [`Error::Graph`].
-    pub fn new(graph: &Graph, settings: &Settings) -> Result<Plan, Error> {
+    pub fn new(graph: &Graph, settings: &Settings, kernels: &mut Kernels) -> Result<Plan, Error> {
         let layout = graph.manifest().input.layout;
         // Rows, columns, channels: what pictures are, and what convolutions want.
         let order = match layout {
             Layout::Nchw => [0, 2, 3, 1],
             Layout::Nhwc => [0, 1, 2, 3],
         };
-        let engine = || Engine::new(graph.typed(), graph.weights(), &order, settings.clone());
+        let engine =
+            || Engine::new(graph.typed(), graph.weights(), &order, settings.clone(), kernels);
         let engine = catch_unwind(AssertUnwindSafe(engine))
             .unwrap_or_else(|_| Err(TractError::msg("a weight is malformed")))
             .map_err(|error| Error::Graph(format!("{error:#}")))?;
         Ok(Plan { engine, layout, idle: Mutex::default() })
     }
 
-    /// Runs it. `fill` writes the picture: rows, columns, channels, whatever the layout of the
-    /// manifest. The outputs are float32, in the order of the graph's.
+    /// Runs it on a picture. `fill` writes that: rows, columns, channels, whatever the layout of
+    /// the manifest.
     ///
     /// # Errors
     /// [`Error::Run`].
-    pub fn run(&self, fill: impl FnOnce(&mut [f32])) -> Result<Vec<Tensor>, Error> {
-        self.in_arena(|arena| self.engine.run(arena, fill))
-    }
-
-    /// Lends an arena, a kept one if there is any, and keeps it for the next run.
-    fn in_arena<T>(&self, run: impl FnOnce(&mut Arena) -> TractResult<T>) -> Result<T, Error> {
+    pub fn run(&self, fill: impl FnOnce(&mut [f32])) -> Result<Run<'_>, Error> {
         let kept = self.idle().pop();
-        let mut arena = kept.unwrap_or_else(|| self.engine.arena());
-        let result = catch_unwind(AssertUnwindSafe(|| run(&mut arena)))
-            .unwrap_or_else(|_| Err(TractError::msg("an operator failed")))
-            .map_err(|error| Error::Run(format!("{error:#}")))?;
-        self.idle().push(arena);
-        Ok(result)
+        let arena = kept.unwrap_or_else(|| self.engine.arena());
+        let mut run = Run { plan: self, arena: Some(arena) };
+        run.feed(0, fill)?;
+        Ok(run)
     }
 
     /// Runs it on an input of the manifest's shape and layout; returns the first output as a flat
@@ -63,9 +57,8 @@ impl Plan {
     /// # Errors
     /// [`Error::Run`].
     pub fn scores(&self, input: &Array4<f32>) -> Result<Vec<f32>, Error> {
-        let outputs = self.run(|to| channels_last(self.layout, input, to))?;
-        let view = outputs[0].to_plain_array_view::<f32>();
-        Ok(view.map_err(|error| Error::Run(error.to_string()))?.iter().copied().collect())
+        let run = self.run(|to| channels_last(self.layout, input, to))?;
+        Ok(run.output(0).iter().copied().collect())
     }
 
     /// Runs it on zeros; the name and the time of every step.
@@ -75,7 +68,8 @@ impl Plan {
     pub fn profile(&self) -> Result<Vec<(String, Duration)>, Error> {
         let mut steps = Vec::new();
         let watch = |name: &str, time| steps.push((name.to_owned(), time));
-        self.in_arena(|arena| self.engine.run_watched(arena, |input| input.fill(0.0), watch))?;
+        let mut arena = self.engine.arena();
+        caught(|| self.engine.run_watched(&mut arena, 0, |input| input.fill(0.0), watch))?;
         Ok(steps)
     }
 
@@ -102,6 +96,51 @@ impl Plan {
     fn idle(&self) -> MutexGuard<'_, Vec<Arena>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// One run of a plan: its outputs, in an arena that goes back to the plan in the end.
+#[derive(Debug)]
+pub struct Run<'a> {
+    plan: &'a Plan,
+    /// None after a failure, and while it goes back.
+    arena: Option<Arena>,
+}
+
+impl Run<'_> {
+    /// Feeds the input of a later phase (1: the second input of the graph, in the graph's order of
+    /// axes) and runs what needs it. The last phase can be fed again.
+    ///
+    /// # Errors
+    /// [`Error::Run`].
+    pub fn feed(&mut self, phase: usize, fill: impl FnOnce(&mut [f32])) -> Result<(), Error> {
+        let failed = || Error::Run("an operator failed before".to_owned());
+        let mut arena = self.arena.take().ok_or_else(failed)?;
+        caught(|| self.plan.engine.run(&mut arena, phase, fill))?;
+        self.arena = Some(arena);
+        Ok(())
+    }
+
+    /// Output number `number` of the graph, whose phase has run.
+    ///
+    /// # Panics
+    /// If there is no such output, or the run has failed.
+    pub fn output(&self, number: usize) -> ArrayViewD<'_, f32> {
+        let arena = self.arena.as_ref().expect("the run has not failed");
+        self.plan.engine.output(arena, number)
+    }
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        self.plan.idle().extend(self.arena.take());
+    }
+}
+
+/// A panic or error of an operator.
+fn caught(run: impl FnOnce() -> TractResult<()>) -> Result<(), Error> {
+    catch_unwind(AssertUnwindSafe(run))
+        .unwrap_or_else(|_| Err(TractError::msg("an operator failed")))
+        .map_err(|error| Error::Run(format!("{error:#}")))
 }
 
 /// Writes an input of this layout as rows, columns, channels.

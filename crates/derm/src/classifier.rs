@@ -4,11 +4,13 @@ use crate::{
     Drawing, Error, Explain, Explanation, Layer, Limits, Manifest, ModelSource, Prediction, Report,
     Request, Timings, Uncertainty, views,
 };
-use derm_gradcam::{Explainer, blend, encode_png, transparent};
+use derm_gradcam::{
+    Evaluation, Explainers, Heatmap, LayerInfo, Wanted, blend, contour, encode_npy, encode_png,
+    mask, transparent,
+};
 use derm_model::{Graph, Lazy, Precision, Settings, Workers};
 use derm_preprocess::{Prepared, RgbImage};
 use std::num::NonZeroUsize;
-use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -56,10 +58,8 @@ impl Reload {
 /// A model that is loaded on first use, and everything from a picture's bytes to a [`Report`].
 #[derive(Debug)]
 pub struct Classifier {
-    source: ModelSource,
     manifest: Manifest,
     limits: Limits,
-    settings: Settings,
     footprint: Arc<OnceLock<Footprint>>,
     loaded: Lazy<Loaded, derm_model::Error>,
 }
@@ -67,7 +67,7 @@ pub struct Classifier {
 /// A loaded model; when it goes, its memory goes back to the system.
 #[derive(Debug)]
 struct Loaded {
-    explainer: Explainer,
+    explainers: Explainers,
     // Fields are dropped in order: this one after the model.
     _release: ReleaseOnDrop,
 }
@@ -97,8 +97,8 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    fn of(explainer: &Explainer) -> Footprint {
-        let plan = explainer.plan();
+    fn of(explainers: &Explainers) -> Footprint {
+        let plan = explainers.base().plan();
         Footprint { weights: plan.weight_bytes(), arena: plan.arena_bytes() }
     }
 }
@@ -130,22 +130,22 @@ impl Classifier {
         };
         let footprint = Arc::new(OnceLock::new());
         let load = {
-            let (source, settings) = (source.clone(), settings.clone());
+            let source = source.clone();
             let known = Arc::clone(&footprint);
             move || {
                 let graph = Graph::load(&source)?;
                 // Half of the loader's code has done its work before the weights come.
                 derm_memstat::release_file_pages();
-                let explainer = Explainer::new(graph, &Layer::Last, &settings)?;
+                let explainers = Explainers::new(source.clone(), graph, settings.clone())?;
                 // What only loading needed: the graph, and the code that made it.
                 release();
-                known.get_or_init(|| Footprint::of(&explainer));
-                Ok(Loaded { explainer, _release: ReleaseOnDrop })
+                known.get_or_init(|| Footprint::of(&explainers));
+                Ok(Loaded { explainers, _release: ReleaseOnDrop })
             }
         };
         let uses = move || options.reload.map(Reload::draw);
         let loaded = Lazy::new(load, uses);
-        Ok(Classifier { source, manifest, limits: options.limits, settings, footprint, loaded })
+        Ok(Classifier { manifest, limits: options.limits, footprint, loaded })
     }
 
     /// The model's manifest.
@@ -173,9 +173,9 @@ impl Classifier {
         self.loaded.unload_if_idle(idle)
     }
 
-    /// Gives the arenas back that are kept for a next prediction.
+    /// Gives the arenas and plans back that are kept for a next prediction or explanation.
     pub fn release_arenas(&self) {
-        self.loaded.peek(|loaded| loaded.explainer.plan().release_idle());
+        self.loaded.peek(|loaded| loaded.explainers.release_idle());
     }
 
     /// Gives back all that is only kept for a next prediction: arenas, the heap's free pages, code.
@@ -192,7 +192,7 @@ impl Classifier {
 
     /// Bytes of the arenas that are kept for a next prediction.
     pub fn idle_bytes(&self) -> usize {
-        self.loaded.peek(|loaded| loaded.explainer.plan().idle_bytes()).unwrap_or(0)
+        self.loaded.peek(|loaded| loaded.explainers.base().plan().idle_bytes()).unwrap_or(0)
     }
 
     /// Bytes that classifying this picture will hold at once beside its own bytes and the model's
@@ -207,6 +207,31 @@ impl Classifier {
         Ok(spec.memory_needed(bytes, &self.limits)?.max(pixels * 12))
     }
 
+    /// Bytes that the explanation takes beside the model's arena while it is made: none where it
+    /// comes with the prediction; `None` where that is not known before it was made once.
+    pub fn explanation_memory(&self, request: &Request) -> Option<usize> {
+        let Some(explain) = &request.explain else { return Some(0) };
+        let wanted = Wanted { method: explain.method, layer: explain.layer.clone() };
+        if !wanted.needs_own_plan() {
+            return Some(0);
+        }
+        let arena = self.loaded.peek(|loaded| {
+            let layer = numbered(&wanted.layer, loaded.explainers.layers());
+            loaded.explainers.arena_bytes(&Wanted { layer: layer.ok()?, ..wanted })
+        });
+        // And the heatmaps of a method that judges pixels, in float32, several times.
+        let pixels = self.manifest.input.width as usize * self.manifest.input.height as usize;
+        Some(arena.flatten()? + 64 * pixels)
+    }
+
+    /// The layers that can be explained, in order of computation. Loads the model if need be.
+    ///
+    /// # Errors
+    /// [`Error::Model`], [`Error::TimedOut`].
+    pub fn layers(&self, deadline: Instant) -> Result<Vec<LayerInfo>, Error> {
+        Ok(self.loaded.acquire(deadline)?.explainers.layers().to_vec())
+    }
+
     /// Loads the model and runs it once, on an input of zeros.
     ///
     /// # Errors
@@ -216,9 +241,10 @@ impl Classifier {
         let loaded = self.loaded.acquire(start + Duration::from_secs(3600))?;
         let load = start.elapsed();
         let start = Instant::now();
-        loaded.explainer.run(|input| input.fill(0.0))?;
-        let unexplained = loaded.explainer.why_not().map(ToString::to_string);
-        let footprint = Footprint::of(&loaded.explainer);
+        let base = loaded.explainers.base();
+        base.run(|input| input.fill(0.0))?;
+        let unexplained = base.why_not().map(ToString::to_string);
+        let footprint = Footprint::of(&loaded.explainers);
         Ok(Checked { load, infer: start.elapsed(), footprint, unexplained })
     }
 
@@ -234,8 +260,8 @@ impl Classifier {
         deadline: Instant,
     ) -> Result<Report, Error> {
         let mut timings = Timings::default();
-        let class = self.class_to_explain(request)?;
-        let turns = self.views_to_classify(request)?;
+        let classes = self.classes_to_explain(request)?;
+        let turns = self.views(request.tta, "tta")?;
         if Instant::now() >= deadline {
             return Err(Error::TimedOut);
         }
@@ -243,17 +269,18 @@ impl Classifier {
         let prepared = timed(&mut timings.decode, || spec.prepare(bytes, &self.limits))?;
         let Prepared { view, region, full_size: size } = prepared;
 
-        let layer = request.explain.as_ref().map_or(&Layer::Last, |explain| &explain.layer);
-        let explainer = timed(&mut timings.load, || self.explainer(layer, deadline))?;
+        let loaded = timed(&mut timings.load, || self.loaded.acquire(deadline))?;
+        let explainers = &loaded.explainers;
+        let base = explainers.base();
         let evaluation =
-            timed(&mut timings.infer, || explainer.run(|input| spec.normalise(&view, input)))?;
+            timed(&mut timings.infer, || base.run(|input| spec.normalise(&view, input)))?;
         let mut probabilities = self.manifest.probabilities(&evaluation.scores);
         for number in 1..turns {
             if Instant::now() >= deadline {
                 return Err(Error::TimedOut);
             }
             let turned = timed(&mut timings.decode, || views::view(&view, number));
-            let run = || explainer.run(|input| spec.normalise(&turned, input));
+            let run = || base.run(|input| spec.normalise(&turned, input));
             let scores = timed(&mut timings.infer, run)?.scores;
             let others = self.manifest.probabilities(&scores);
             probabilities.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
@@ -264,17 +291,75 @@ impl Classifier {
         let uncertain =
             uncertain.map(|(known, score)| Uncertainty { score, threshold: known.threshold });
 
-        let explanation = request.explain.as_ref().map(|explain| {
-            let class = class.unwrap_or(predictions[0].index);
-            let heatmap = timed(&mut timings.gradcam, || explainer.grad_cam(&evaluation, class))
-                .map_err(|error| error.to_string())?;
-            let png = timed(&mut timings.render, || draw(&view, &heatmap, explain));
-            Ok(Explanation { class: self.manifest.classes[class].id.clone(), heatmap, png })
-        });
+        let explanations = match &request.explain {
+            None => None,
+            Some(explain) => {
+                let classes = if classes.is_empty() { vec![predictions[0].index] } else { classes };
+                let work = Work { explainers, explain, classes: &classes, view: &view, deadline };
+                self.explained(&work, evaluation, &mut timings)?
+            }
+        };
         let flagged = self.flagged(&predictions);
         let keep = request.top_k.unwrap_or(usize::MAX);
         let predictions = predictions.into_iter().take(keep).collect();
-        Ok(Report { predictions, flagged, uncertain, explanation, size, region, timings })
+        Ok(Report { predictions, flagged, uncertain, explanations, size, region, timings })
+    }
+
+    /// The explanations, or why the model has none.
+    fn explained(
+        &self,
+        work: &Work<'_>,
+        evaluation: Evaluation<'_>,
+        timings: &mut Timings,
+    ) -> Result<Option<Result<Vec<Explanation>, String>>, Error> {
+        let views = self.views(work.explain.smooth, "smooth")?;
+        let heatmaps = match timed(&mut timings.gradcam, || self.heatmaps(work, evaluation, views))
+        {
+            Ok(heatmaps) => heatmaps,
+            Err(derm_gradcam::Error::Stopped) => return Err(Error::TimedOut),
+            Err(
+                error @ (derm_gradcam::Error::NoSuchLayer(_)
+                | derm_gradcam::Error::UnsuitableLayer(..)),
+            ) => return Err(Error::Parameter { name: "layer", reason: error.to_string() }),
+            Err(error) => return Ok(Some(Err(error.to_string()))),
+        };
+        let drawn = |(heatmap, &class): (Heatmap, &usize)| {
+            let bytes = timed(&mut timings.render, || draw(work.view, &heatmap, work.explain));
+            Explanation { class: self.manifest.classes[class].id.clone(), heatmap, bytes }
+        };
+        Ok(Some(Ok(heatmaps.into_iter().zip(work.classes).map(drawn).collect())))
+    }
+
+    /// A heatmap for each class: the mean over the views.
+    fn heatmaps(
+        &self,
+        work: &Work<'_>,
+        evaluation: Evaluation<'_>,
+        views: usize,
+    ) -> Result<Vec<Heatmap>, derm_gradcam::Error> {
+        let spec = &self.manifest.input;
+        let layer = numbered(&work.explain.layer, work.explainers.layers())?;
+        let wanted = Wanted { method: work.explain.method, layer };
+        let mut watch = |_, _| Instant::now() < work.deadline;
+        let mut evaluation = Some(evaluation);
+        let mut by_class: Vec<Vec<Heatmap>> = vec![Vec::new(); work.classes.len()];
+        for number in 0..views {
+            let turned = views::view(work.view, number);
+            let fill = |input: &mut [f32]| spec.normalise(&turned, input);
+            if !watch(number, views) {
+                return Err(derm_gradcam::Error::Stopped);
+            }
+            let evaluation = match evaluation.take() {
+                Some(first) => first,
+                None => work.explainers.base().run(fill)?,
+            };
+            let found =
+                work.explainers.explain(evaluation, &wanted, work.classes, &fill, &mut watch)?;
+            for (heatmaps, heatmap) in by_class.iter_mut().zip(found) {
+                heatmaps.push(Heatmap::from_map(views::back(heatmap.values(), number)));
+            }
+        }
+        Ok(by_class.iter().filter_map(|heatmaps| Heatmap::mean(heatmaps)).collect())
     }
 
     /// The classes that reach their threshold.
@@ -284,48 +369,29 @@ impl Classifier {
         predictions.iter().filter(reaches).cloned().collect()
     }
 
-    /// How many views of the picture the request wants classified.
-    fn views_to_classify(&self, request: &Request) -> Result<usize, Error> {
+    /// How many views of the picture a request may want.
+    fn views(&self, wanted: usize, name: &'static str) -> Result<usize, Error> {
         let most = views::count(self.manifest.input.width, self.manifest.input.height);
-        if request.tta > most {
+        if wanted > most {
             let reason = format!("the network's input has {most} flips and turns");
-            return Err(Error::Parameter { name: "tta", reason });
+            return Err(Error::Parameter { name, reason });
         }
-        Ok(request.tta.max(1))
+        Ok(wanted.max(1))
     }
 
-    /// Number of the class that the request names.
-    fn class_to_explain(&self, request: &Request) -> Result<Option<usize>, Error> {
-        let named = request.explain.as_ref().and_then(|explain| explain.class.as_deref());
-        let Some(name) = named else { return Ok(None) };
-        let index = self.manifest.class_index(name).ok_or_else(|| {
-            let known: Vec<&str> =
-                self.manifest.classes.iter().take(20).map(|class| class.id.as_str()).collect();
-            let reason = format!("the model has no class {name:?}; it has {}", known.join(", "));
-            Error::Parameter { name: "class", reason }
-        })?;
-        Ok(Some(index))
-    }
-
-    /// The plan that is kept, or one of its own for a layer by name.
-    fn explainer<'a>(
-        &'a self,
-        layer: &Layer,
-        deadline: Instant,
-    ) -> Result<impl Deref<Target = Explainer> + 'a, Error> {
-        if *layer == Layer::Last {
-            return Ok(Use::Kept(self.loaded.acquire(deadline)?));
-        }
-        let explainer = Explainer::load(&self.source, layer, &self.settings).map_err(|error| {
-            if matches!(error, derm_model::Error::NoSuchLayer(_)) {
-                return Error::Parameter { name: "layer", reason: error.to_string() };
-            }
-            error.into()
-        })?;
-        if let Some(reason) = explainer.why_not() {
-            return Err(Error::Parameter { name: "layer", reason: reason.to_string() });
-        }
-        Ok(Use::Own(Box::new(explainer)))
+    /// Numbers of the classes that the request names.
+    fn classes_to_explain(&self, request: &Request) -> Result<Vec<usize>, Error> {
+        let named = request.explain.iter().flat_map(|explain| &explain.classes);
+        let number = |name: &String| {
+            self.manifest.class_index(name).ok_or_else(|| {
+                let known: Vec<&str> =
+                    self.manifest.classes.iter().take(20).map(|class| class.id.as_str()).collect();
+                let reason =
+                    format!("the model has no class {name:?}; it has {}", known.join(", "));
+                Error::Parameter { name: "class", reason }
+            })
+        };
+        named.map(number).collect()
     }
 
     fn predictions(&self, probabilities: &[f32]) -> Vec<Prediction> {
@@ -345,36 +411,57 @@ impl Classifier {
     }
 }
 
-/// Whose plan a request runs on.
-enum Use<'a> {
-    Kept(derm_model::Lease<'a, Loaded, derm_model::Error>),
-    Own(Box<Explainer>),
+/// What is to be explained.
+struct Work<'a> {
+    explainers: &'a Explainers,
+    explain: &'a Explain,
+    classes: &'a [usize],
+    view: &'a RgbImage,
+    deadline: Instant,
 }
 
-impl Deref for Use<'_> {
-    type Target = Explainer;
-
-    fn deref(&self) -> &Explainer {
-        match self {
-            Use::Kept(lease) => &lease.explainer,
-            Use::Own(explainer) => explainer,
+/// A layer that is named by its number gets its name.
+fn numbered(layer: &Layer, layers: &[LayerInfo]) -> Result<Layer, derm_gradcam::Error> {
+    let Layer::Named(name) = layer else { return Ok(layer.clone()) };
+    if layers.iter().any(|layer| layer.name == *name) {
+        return Ok(layer.clone());
+    }
+    match name.parse::<usize>() {
+        Ok(number) => {
+            let found = layers.get(number);
+            let found = found.ok_or_else(|| derm_gradcam::Error::NoSuchLayer(name.clone()))?;
+            Ok(Layer::Named(found.name.clone()))
         }
+        Err(_) => Ok(layer.clone()),
     }
 }
 
-fn draw(view: &RgbImage, heatmap: &derm_gradcam::Heatmap, explain: &Explain) -> Vec<u8> {
+fn draw(view: &RgbImage, heatmap: &Heatmap, explain: &Explain) -> Vec<u8> {
     let (width, height) = view.dimensions();
+    let line = explain.contour.into_iter().flat_map(|level| contour(heatmap, width, height, level));
     match explain.drawing {
         Drawing::Overlay => {
-            let overlay = blend(view, heatmap, explain.colormap, explain.alpha);
+            let mut overlay = blend(view, heatmap, explain.colormap, explain.alpha);
+            line.for_each(|(x, y)| overlay.get_pixel_mut(x, y).0 = LINE);
             encode_png(width, height, overlay.as_raw())
         }
         Drawing::Heatmap => {
-            let overlay = transparent(heatmap, width, height, explain.colormap);
+            let mut overlay = transparent(heatmap, width, height, explain.colormap);
+            let [red, green, blue] = LINE;
+            line.for_each(|(x, y)| overlay.get_pixel_mut(x, y).0 = [red, green, blue, 255]);
             encode_png(width, height, overlay.as_raw())
         }
+        Drawing::Mask => {
+            let level = explain.contour.unwrap_or(0.5);
+            encode_png(width, height, mask(heatmap, width, height, level).as_raw())
+        }
+        Drawing::Json => Vec::new(),
+        Drawing::Npy => encode_npy(heatmap),
     }
 }
+
+/// Colour of a contour.
+const LINE: [u8; 3] = [255, 255, 255];
 
 fn timed<T>(into: &mut Duration, work: impl FnOnce() -> T) -> T {
     let start = Instant::now();

@@ -7,7 +7,7 @@ mod request;
 mod views;
 
 pub use classifier::{Checked, Classifier, Footprint, Options, Reload};
-pub use derm_gradcam::{Colormap, Heatmap, Layer};
+pub use derm_gradcam::{Colormap, Heatmap, Layer, LayerInfo, Method};
 pub use derm_memstat as memory;
 pub use derm_model::{Class, Manifest, ModelSource, Output, Precision, Uncertain};
 pub use derm_preprocess::{Error as PictureError, Limits, Region};

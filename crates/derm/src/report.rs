@@ -14,8 +14,9 @@ pub struct Report {
     /// Whether the picture is of a kind that the model knows; `None` where its manifest has no way
     /// to tell.
     pub uncertain: Option<Uncertainty>,
-    /// The heatmap, or why there is none; `None` when none was asked for.
-    pub explanation: Option<Result<Explanation, String>>,
+    /// A heatmap for each class that was to be explained, or why there is none; `None` when none
+    /// was asked for.
+    pub explanations: Option<Result<Vec<Explanation>, String>>,
     /// Size of the upright picture, width first.
     pub size: (u32, u32),
     /// The part of it that the network saw.
@@ -52,15 +53,16 @@ impl Uncertainty {
     }
 }
 
-/// A heatmap as a picture.
+/// A heatmap, and what was drawn of it.
 #[derive(Debug, Clone)]
 pub struct Explanation {
     /// Id of the class that is explained.
     pub class: String,
-    /// 0..=1, of the target layer's size.
+    /// 0..=1, of the layer's size.
     pub heatmap: Heatmap,
-    /// PNG bytes, of the network's input size.
-    pub png: Vec<u8>,
+    /// PNG bytes, of the network's input size; those of a NumPy file for [`crate::Drawing::Npy`];
+    /// none for [`crate::Drawing::Json`].
+    pub bytes: Vec<u8>,
 }
 
 /// How long each step took; zero for steps that were not taken.

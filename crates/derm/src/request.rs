@@ -1,4 +1,4 @@
-use derm_gradcam::{Colormap, Layer};
+use derm_gradcam::{Colormap, Layer, Method};
 use serde::{Deserialize, Serialize};
 
 /// What is wanted of a picture.
@@ -14,38 +14,42 @@ pub struct Request {
     pub tta: usize,
 }
 
-impl Request {
-    /// Whether a layer other than the last is asked for: that takes a plan of its own.
-    pub fn names_a_layer(&self) -> bool {
-        self.explain.as_ref().is_some_and(|explain| explain.layer != Layer::Last)
-    }
-}
-
 /// Which heatmap is wanted, and how it is drawn.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explain {
-    /// The class to explain, by id or number; the most probable when `None`.
-    pub class: Option<String>,
-    /// The layer whose places are judged. A layer by name loads a plan of its own for this
-    /// request.
+    /// The classes to explain, by id or number; the most probable one when there are none.
+    pub classes: Vec<String>,
+    /// How heatmaps are made.
+    pub method: Method,
+    /// The layer whose places are judged: a name, or the number of one of [`crate::Classifier::layers`].
+    /// Of no effect on methods that judge pixels.
     pub layer: Layer,
+    /// So many flips and turns of the picture are explained and the heatmaps averaged; bounds as
+    /// those of [`Request::tta`].
+    pub smooth: usize,
     /// What the picture of the heatmap shows.
     pub drawing: Drawing,
     /// Its colours.
     pub colormap: Colormap,
-    /// Share of colour over the picture, 0..=1; of no effect on [`Drawing::Heatmap`].
+    /// Share of colour over the picture, 0..=1, of [`Drawing::Overlay`].
     pub alpha: f32,
+    /// Where a line is drawn on an overlay or heatmap, and the level of [`Drawing::Mask`] (0.5 when
+    /// `None`), 0..=1.
+    pub contour: Option<f32>,
 }
 
 impl Default for Explain {
     /// As the original application drew it: jet, 0.4, over the picture.
     fn default() -> Self {
         Explain {
-            class: None,
+            classes: Vec::new(),
+            method: Method::GradCam,
             layer: Layer::Last,
+            smooth: 1,
             drawing: Drawing::Overlay,
             colormap: Colormap::Jet,
             alpha: 0.4,
+            contour: None,
         }
     }
 }
@@ -59,4 +63,10 @@ pub enum Drawing {
     Overlay,
     /// The heatmap alone, RGBA, transparent where it is low.
     Heatmap,
+    /// White where the heatmap reaches a level, black elsewhere, grey.
+    Mask,
+    /// No picture: the values are in [`crate::Explanation::heatmap`].
+    Json,
+    /// The values as a NumPy file, of the layer's size.
+    Npy,
 }

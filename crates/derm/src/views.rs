@@ -1,6 +1,7 @@
 //! The flips and turns of a picture, for test-time augmentation.
 
 use derm_preprocess::RgbImage;
+use ndarray::Array2;
 use std::borrow::Cow;
 
 /// Views of a square picture; a picture of other shape has half of them.
@@ -27,6 +28,20 @@ pub(crate) fn view(picture: &RgbImage, number: usize) -> Cow<'_, RgbImage> {
     }))
 }
 
+/// Values of a view as the picture has them.
+pub(crate) fn back(values: &Array2<f32>, number: usize) -> Array2<f32> {
+    let (height, width) = values.dim();
+    let [mirrored, upside_down, turned] = [1, 2, 4].map(|bit| number & bit != 0);
+    let mut result = Array2::zeros(if turned { (width, height) } else { (height, width) });
+    for ((y, x), &value) in values.indexed_iter() {
+        let x = if mirrored { width - 1 - x } else { x };
+        let y = if upside_down { height - 1 - y } else { y };
+        let (x, y) = if turned { (y, x) } else { (x, y) };
+        result[[y, x]] = value;
+    }
+    result
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +61,19 @@ mod tests {
                 pixels.sort_unstable();
                 assert!(pixels.windows(2).all(|two| two[0] != two[1]), "a pixel is there twice");
             }
+        }
+    }
+
+    #[test]
+    fn back_is_where_the_view_came_from() {
+        let picture = RgbImage::from_fn(4, 4, |x, y| image::Rgb([(4 * y + x) as u8, 0, 0]));
+        for number in 0..MOST {
+            let seen = view(&picture, number);
+            let values = Array2::from_shape_fn((4, 4), |(y, x)| {
+                f32::from(seen.get_pixel(x as u32, y as u32).0[0])
+            });
+            let expected = Array2::from_shape_fn((4, 4), |(y, x)| (4 * y + x) as f32);
+            assert_eq!(back(&values, number), expected, "{number}");
         }
     }
 }

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use derm::{
-    Classifier, Drawing, Error, Explain, Layer, Limits, ModelSource, Options, Reload, Request,
+    Classifier, Drawing, Error, Explain, Layer, Limits, Method, ModelSource, Options, Reload,
+    Request,
 };
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -49,10 +50,10 @@ fn the_heatmap_is_a_picture_of_the_input_size_and_depends_on_the_class() {
     let (classifier, picture) = (classifier(Options::default()), picture());
     let draw = |explain: Explain| {
         let report = classifier.classify(&picture, &explaining(explain), soon()).unwrap();
-        let explanation = report.explanation.unwrap().unwrap();
-        (explanation.class, image::load_from_memory(&explanation.png).unwrap())
+        let explanation = report.explanations.unwrap().unwrap().remove(0);
+        (explanation.class, image::load_from_memory(&explanation.bytes).unwrap())
     };
-    let of = |class: &str| Explain { class: Some(class.to_owned()), ..Explain::default() };
+    let of = |class: &str| Explain { classes: vec![class.to_owned()], ..Explain::default() };
     let (class, first) = draw(of("c1"));
     assert_eq!((class.as_str(), first.width(), first.height()), ("c1", 224, 224));
     assert_ne!(first, draw(of("2")).1);
@@ -60,6 +61,68 @@ fn the_heatmap_is_a_picture_of_the_input_size_and_depends_on_the_class() {
     assert!(alone.color().has_alpha());
     let layer = Layer::Named("/blocks/blocks.5/blocks.5.2/Add_output_0".to_owned());
     assert_ne!(first, draw(Explain { layer, ..of("c1") }).1);
+}
+
+#[test]
+fn every_method_explains_several_classes_of_one_request() {
+    let (classifier, picture) = (classifier(Options::default()), picture());
+    let classes = ["c1", "3"].map(str::to_owned).to_vec();
+    let quick = |method: &Method| !matches!(method, Method::ScoreCam);
+    let mut seen: Vec<derm::Heatmap> = Vec::new();
+    for method in Method::ALL.into_iter().filter(quick) {
+        let explain = Explain { method, classes: classes.clone(), ..Explain::default() };
+        let report = classifier.classify(&picture, &explaining(explain), soon()).unwrap();
+        let explanations = report.explanations.unwrap().unwrap();
+        let [first, second] = &explanations[..] else { panic!("two classes") };
+        assert_eq!([&first.class, &second.class], ["c1", "c3"]);
+        assert_eq!(first.heatmap == second.heatmap, method == Method::EigenCam, "{method:?}");
+        let side = if method.is_of_input() { 224 } else { 7 };
+        assert_eq!(first.heatmap.values().dim(), (side, side));
+        assert!(!seen.contains(&first.heatmap), "{method:?} is another one's");
+        seen.push(first.heatmap.clone());
+    }
+}
+
+#[test]
+fn layers_go_by_name_and_number() {
+    let (classifier, picture) = (classifier(Options::default()), picture());
+    let layers = classifier.layers(soon()).unwrap();
+    assert!(layers.len() > 50, "{}", layers.len());
+    let place = layers.iter().position(|layer| layer.shape.ends_with(&[28, 28])).unwrap();
+    let map = |name: &str| {
+        let layer = Layer::Named(name.to_owned());
+        let request = explaining(Explain { layer, ..Explain::default() });
+        assert_eq!(classifier.explanation_memory(&Request::default()), Some(0));
+        let report = classifier.classify(&picture, &request, soon()).unwrap();
+        assert!(classifier.explanation_memory(&request).unwrap() > 0);
+        report.explanations.unwrap().unwrap().remove(0).heatmap
+    };
+    let by_name = map(&layers[place].name);
+    assert_eq!(by_name.values().dim(), (28, 28));
+    assert_eq!(by_name, map(&place.to_string()));
+}
+
+#[test]
+fn a_smoothed_heatmap_turns_with_the_picture() {
+    let classifier = classifier(Options::default());
+    let drawn = image::RgbImage::from_fn(224, 224, |x, y| {
+        image::Rgb([x as u8, (y / 2) as u8, if x + 2 * y < 200 { 250 } else { 20 }])
+    });
+    let ask = |picture: &image::RgbImage, smooth: usize| {
+        let mut png = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
+        let explain = Explain { smooth, classes: vec!["c2".to_owned()], ..Explain::default() };
+        let report = classifier.classify(png.get_ref(), &explaining(explain), soon()).unwrap();
+        report.explanations.unwrap().unwrap().remove(0).heatmap.values().clone()
+    };
+    let mirrored = image::imageops::flip_horizontal(&drawn);
+    let far = |smooth: usize| {
+        let mut back = ask(&mirrored, smooth);
+        back.invert_axis(ndarray::Axis(1));
+        (&ask(&drawn, smooth) - &back).iter().fold(0f32, |most, d| most.max(d.abs()))
+    };
+    assert!(far(1) > 1e-2, "the network itself does tell: {}", far(1));
+    assert!(far(8) < 1e-4, "{}", far(8));
 }
 
 #[test]
@@ -72,20 +135,19 @@ fn names_that_the_model_lacks_are_parameters_to_mend() {
         Error::Parameter { name, .. } => name,
         other => panic!("{other}"),
     };
-    let class = Some("melanom".to_owned());
-    assert_eq!(refused(Explain { class, ..Explain::default() }), "class");
+    let classes = vec!["c1".to_owned(), "melanom".to_owned()];
+    assert_eq!(refused(Explain { classes, ..Explain::default() }), "class");
     let layer = Layer::Named("nowhere".to_owned());
     assert_eq!(refused(Explain { layer, ..Explain::default() }), "layer");
 }
 
 #[test]
 fn a_model_that_cannot_be_explained_predicts_and_says_why() {
-    let entry = derm_zoo::entry("deit-ti.opset13").unwrap();
-    let source = ModelSource::at(entry.make(&derm_zoo::folder()).unwrap());
+    let source = ModelSource::at(derm_zoo::make_unexplained(&derm_zoo::folder()).unwrap());
     let classifier = Classifier::new(source, Options::default()).unwrap();
     let report = classifier.classify(&picture(), &explaining(Explain::default()), soon()).unwrap();
     assert_eq!(report.predictions.len(), 7);
-    assert!(report.explanation.unwrap().unwrap_err().contains("Softmax"));
+    assert!(report.explanations.unwrap().unwrap_err().contains("operator Cos"));
     assert!(classifier.check().unwrap().unexplained.is_some());
 }
 

@@ -22,7 +22,7 @@ const fn torch(name: &'static str, side: u32) -> Entry {
 }
 
 /// Every graph.
-pub const ENTRIES: [Entry; 21] = [
+pub const ENTRIES: [Entry; 27] = [
     torch("efficientnet-lite0.opset13", 224),
     torch("efficientnet-lite0.opset23", 224),
     torch("efficientnet-b0.opset13", 224),
@@ -43,12 +43,37 @@ pub const ENTRIES: [Entry; 21] = [
     torch("convnext-t.opset23", 224),
     torch("deit-ti.opset13", 224),
     torch("deit-ti.opset23", 224),
+    torch("vgg16.opset13", 224),
+    torch("vgg16.opset23", 224),
+    torch("regnety-1.6.opset13", 224),
+    torch("regnety-1.6.opset23", 224),
+    torch("inception-v3.opset13", 299),
+    torch("inception-v3.opset23", 299),
     Entry { name: "keras-efficientnetv2-s", side: 300, keras: true },
 ];
 
 /// The entry of that name.
 pub fn entry(name: &str) -> Option<Entry> {
     ENTRIES.into_iter().find(|entry| entry.name == name)
+}
+
+/// A model that predicts and cannot be explained: the last hard-swish of a MobileNetV3 is a cosine.
+/// Returns its folder in `folder`.
+///
+/// # Errors
+/// As [`Entry::make`].
+pub fn make_unexplained(folder: &Path) -> Result<PathBuf, derm_onnx::Error> {
+    let whole = torch("mobilenetv3-l.opset23", 224).make(folder)?;
+    let model_folder = folder.join("unexplained");
+    let io = |source| derm_onnx::Error::Io { path: model_folder.clone(), source };
+    std::fs::create_dir_all(&model_folder).map_err(io)?;
+    let mut graph = derm_onnx::read(&whole.join("model.onnx"))?;
+    let nodes = graph.graph.as_mut().into_iter().flat_map(|graph| graph.node.iter_mut());
+    let last = nodes.filter(|node| node.op_type == "HardSwish").last();
+    "Cos".clone_into(&mut last.expect("MobileNetV3 ends in one").op_type);
+    derm_onnx::write(&graph, &model_folder.join("model.onnx"))?;
+    std::fs::copy(whole.join("model.toml"), model_folder.join("model.toml")).map_err(io)?;
+    Ok(model_folder)
 }
 
 /// Where filled models are kept: `target/zoo` of this workspace.

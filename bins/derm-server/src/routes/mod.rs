@@ -2,6 +2,7 @@
 
 mod health;
 mod memory;
+mod model;
 mod page;
 mod predict;
 
@@ -27,6 +28,7 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
     };
     get("/health", || web::get().to(health::health));
     get("/memory", || web::get().to(memory::memory));
+    get("/model", || web::get().to(model::model));
     get("/", || web::get().to(page::index));
     get("/style.css", || web::get().to(page::style));
     get("/app.js", || web::get().to(page::script));

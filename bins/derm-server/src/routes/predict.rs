@@ -49,13 +49,14 @@ async fn answer(
     *language = html::Language::of(request, parameters.lang.as_deref());
     let wanted = parameters.request(state.config.enable_gradcam);
     let picture_bytes = state.classifier.memory_needed(&picture)? as usize;
-    let need = || match state.classifier.footprint() {
-        None => Need::Unknown,
-        // A layer by name gets a plan of its own: packed weights, and a head in float32.
-        Some(Footprint { weights, arena }) if wanted.names_a_layer() => {
-            Need::Bytes(picture_bytes + arena + 3 * weights)
+    let need = || {
+        let explanation = state.classifier.explanation_memory(&wanted);
+        match (state.classifier.footprint(), explanation) {
+            (Some(Footprint { arena, .. }), Some(explanation)) => {
+                Need::Bytes(picture_bytes + arena + explanation)
+            }
+            _ => Need::Unknown,
         }
-        Some(Footprint { arena, .. }) => Need::Bytes(picture_bytes + arena),
     };
     let mut permit = state.permits.inference(need, deadline).await?;
     make_room(state);

@@ -20,21 +20,14 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, node: &TypedNode) -> TractResul
         };
     }
     if let Some(sum) = node.op_as::<SumPool>() {
-        let ceiling = matches!(sum.pool_spec.padding, PaddingSpec::ExplicitOnnxPool(_, _, true));
-        let kind = match (sum.normalize, sum.count_include_pad) {
-            (false, _) => Pooling::Sum,
-            (true, false) => Pooling::Mean,
-            // How many places count then depends on the place.
-            (true, true) if ceiling => return Ok(false),
-            (true, true) => Pooling::MeanWithPadding,
-        };
+        let Some(kind) = sum_pooling(sum) else { return Ok(false) };
         return pooling(lowering, node, &sum.pool_spec, kind);
     }
     Ok(false)
 }
 
 /// Rows and columns of a window over an input of these sizes; one axis gets a row of one.
-fn axes(spec: &PoolSpec, sizes: &[usize]) -> Option<[Axis; 2]> {
+pub(super) fn axes(spec: &PoolSpec, sizes: &[usize]) -> Option<[Axis; 2]> {
     let padded = spec.computed_padding(sizes);
     let axis = |number: usize| Axis {
         input: sizes[number],
@@ -43,6 +36,7 @@ fn axes(spec: &PoolSpec, sizes: &[usize]) -> Option<[Axis; 2]> {
         stride: spec.stride(number),
         dilation: spec.dilation(number),
         before: padded[number].pad_before,
+        spread: 1,
     };
     match sizes.len() {
         1 => Some([Axis::ONE, axis(0)]),
@@ -71,6 +65,16 @@ fn windowed(
     let order = completed(input.shape.len(), &last);
     let input = lowering.in_order(input, order.clone());
     Ok(Some((input, axes, order)))
+}
+
+/// What a sum pooling becomes; none where how many places count depends on the place.
+pub(super) fn sum_pooling(sum: &SumPool) -> Option<Pooling> {
+    let ceiling = matches!(sum.pool_spec.padding, PaddingSpec::ExplicitOnnxPool(_, _, true));
+    match (sum.normalize, sum.count_include_pad) {
+        (false, _) => Some(Pooling::Sum),
+        (true, false) => Some(Pooling::Mean),
+        (true, true) => (!ceiling).then_some(Pooling::MeanWithPadding),
+    }
 }
 
 fn pooling(
@@ -118,20 +122,23 @@ fn convolution(lowering: &mut Lowering<'_>, node: &TypedNode) -> TractResult<boo
             Some(if values.len() == 1 { vec![values[0]; shape.outputs] } else { values })
         }
     };
-    let precision = lowering.precision_of(kernel);
-    let view = lowering.constant(kernel)?;
-    let (outer, inner) = (view.offsets(&[0]), view.offsets(&[1]));
-    let spatial: Vec<usize> = (2..view.shape.len()).collect();
-    let taps = view.offsets(&spatial);
-    let (isa, bias) = (lowering.isa, bias.as_deref());
-    let kernel = if Depthwise::fits(&shape) && shape.inputs > 1 {
-        let weight = |channel: usize, tap: usize| view.at(outer[channel] + taps[tap]);
-        Kernel::Depthwise(Depthwise::new(isa, precision, &shape, bias, weight))
-    } else {
-        let weight = |o: usize, i: usize, tap: usize| view.at(outer[o] + inner[i] + taps[tap]);
-        Kernel::Dense(PackedConv::new(isa, precision, &shape, bias, weight))
+    let offsets = {
+        let view = lowering.constant(kernel)?;
+        let spatial: Vec<usize> = (2..view.shape.len()).collect();
+        [view.offsets(&spatial), view.offsets(&[0]), view.offsets(&[1])]
     };
-    lowering.weights.release(&view);
+    let kernel = lowering.kernel(kernel, &shape, offsets, |lowering, view, offsets| {
+        let (isa, precision) = (lowering.isa, lowering.precision_of(kernel));
+        let [taps, outer, inner] = offsets;
+        if Depthwise::fits(&shape) && shape.inputs > 1 {
+            let weight = |channel: usize, tap: usize| view.at(outer[channel] + taps[tap]);
+            Kernel::Depthwise(Depthwise::new(isa, precision, &shape, None, weight))
+        } else {
+            let weight = |o: usize, i: usize, tap: usize| view.at(outer[o] + inner[i] + taps[tap]);
+            Kernel::Dense(PackedConv::new(isa, precision, &shape, None, weight))
+        }
+    })?;
+    let kernel = kernel.with_bias(bias.as_deref());
     lowering.convolve(node.id.into(), kernel, shape, input.buffer, order).context("convolution")?;
     Ok(true)
 }

@@ -97,27 +97,46 @@ fn with_constant(
     let value = lowering.in_order(value, order);
 
     let constant = node.inputs[1 - first];
-    let precision = lowering.precision_of(constant);
-    let view = lowering.constant(constant)?;
-    let groups = view.offsets(&column(&batch, 1));
-    let inputs = view.offsets(&column(&summed, 1));
-    let outputs = view.offsets(&column(&roles.right, 0));
-    let rows = value.len() / (groups.len() * inputs.len());
-    let shape = ConvShape {
-        groups: groups.len(),
-        ..ConvShape::product(rows, groups.len() * inputs.len(), groups.len() * outputs.len())
+    let offsets = {
+        let view = lowering.constant(constant)?;
+        let (groups, inputs) = (column(&batch, 1), column(&summed, 1));
+        [view.offsets(&groups), view.offsets(&column(&roles.right, 0)), view.offsets(&inputs)]
     };
-    let weight = |o: usize, i: usize, _| {
-        view.at(groups[o / outputs.len()] + outputs[o % outputs.len()] + inputs[i])
+    let [groups, outputs, inputs] = offsets.each_ref().map(Vec::len);
+    let rows = value.len() / (groups * inputs);
+    let shape = ConvShape { groups, ..ConvShape::product(rows, groups * inputs, groups * outputs) };
+    let kernel = match transposed(lowering, constant, &offsets, rows) {
+        Some(kernel) => kernel,
+        None => lowering.kernel(constant, &shape, offsets, |lowering, view, offsets| {
+            let [groups, outputs, inputs] = offsets;
+            let weight = |o: usize, i: usize, _| {
+                view.at(groups[o / outputs.len()] + outputs[o % outputs.len()] + inputs[i])
+            };
+            let precision = lowering.precision_of(constant);
+            Kernel::Dense(PackedConv::new(lowering.isa, precision, &shape, None, weight))
+        })?,
     };
-    let conv = PackedConv::new(lowering.isa, precision, &shape, None, weight);
-    lowering.weights.release(&view);
 
     let outlet = node.id.into();
     let axes = [column(&left, 1), column(&batch, 2), column(&roles.right, 1)].concat();
     let order = completed(lowering.shape(outlet)?.len(), &axes);
-    lowering.convolve(outlet, Kernel::Dense(conv), shape, value.buffer, order)?;
+    lowering.convolve(outlet, kernel.with_bias(None), shape, value.buffer, order)?;
     Ok(true)
+}
+
+/// Weights that another product of this graph reads the other way round, as its gradient does.
+fn transposed(
+    lowering: &Lowering<'_>,
+    constant: OutletId,
+    [groups, outputs, inputs]: &[Vec<usize>; 3],
+    rows: usize,
+) -> Option<Kernel> {
+    let packed = lowering.packed.get(&constant)?;
+    if packed.offsets != [groups.clone(), inputs.clone(), outputs.clone()] {
+        return None;
+    }
+    let forward = ConvShape { columns: ConvShape::product(rows, 1, 1).columns, ..packed.shape };
+    packed.kernel.turned(&forward)
 }
 
 /// `[batch, left, summed] x [batch, right, summed] -> [batch, left, right]`.

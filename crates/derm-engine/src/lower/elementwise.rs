@@ -1,7 +1,7 @@
 //! Functions of one and of two values. Those of a convolution's output join its step.
 
 use super::Lowering;
-use crate::step::{Action, Kernel, Operand, Then};
+use crate::step::{Action, Operand, Then};
 use crate::value::Value;
 use derm_kernels::{Activation, BinaryOp, broadcast};
 use tract_onnx::prelude::*;
@@ -57,7 +57,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, node: &TypedNode) -> TractResul
     Ok(true)
 }
 
-fn activation(function: &dyn ElementWiseMiniOp) -> Option<Activation> {
+pub(super) fn activation(function: &dyn ElementWiseMiniOp) -> Option<Activation> {
     Some(if function.is::<Sigmoid>() {
         Activation::Sigmoid
     } else if function.is::<Silu>() {
@@ -173,10 +173,7 @@ fn with_constant(
         && last_channels(&value, shape.outputs)
             .is_some_and(|front| sides[..front].iter().all(|&side| side == 1))
     {
-        match kernel {
-            Kernel::Dense(conv) => conv.add_bias(&numbers),
-            Kernel::Depthwise(conv) => conv.add_bias(&numbers),
-        }
+        kernel.add_bias(&numbers);
         return lowering.set(outlet, value.buffer, value.order, Some(step));
     }
     let constant = (Operand::Constant(numbers.into()), sides);

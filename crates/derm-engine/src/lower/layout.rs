@@ -3,9 +3,10 @@
 use super::Lowering;
 use crate::step::{Action, Operand};
 use crate::value::{Value, completed, plain};
+use derm_kernels::{BinaryOp, BroadcastAxis};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{AxisOp, DimLike};
-use tract_onnx::tract_core::ops::array::{Pad, PadMode, Slice, TypedConcat};
+use tract_onnx::tract_core::ops::array::{MultiBroadcastTo, Pad, PadMode, Slice, TypedConcat};
 use tract_onnx::tract_core::ops::downsample::Downsample;
 
 pub(super) fn lower(lowering: &mut Lowering<'_>, node: &TypedNode) -> TractResult<bool> {
@@ -28,6 +29,9 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, node: &TypedNode) -> TractResul
         let Ok(stride) = usize::try_from(down.stride) else { return Ok(false) };
         let count = lowering.shape(node.id.into())?[down.axis];
         return picked(lowering, node, down.axis, down.modulo, stride, count);
+    }
+    if let Some(broadcast) = node.op_as::<MultiBroadcastTo>() {
+        return stretched(lowering, node, broadcast);
     }
     if let Some(pad) = node.op_as::<Pad>() {
         let PadMode::Constant(value) = &pad.mode else { return Ok(false) };
@@ -167,6 +171,33 @@ fn joined(lowering: &mut Lowering<'_>, node: &TypedNode, axis: usize) -> TractRe
         start += count;
     }
     lowering.set(outlet, output, order, None)?;
+    Ok(true)
+}
+
+/// Axes of one place repeated: nothing is added to the value, over the larger shape.
+fn stretched(
+    lowering: &mut Lowering<'_>,
+    node: &TypedNode,
+    broadcast: &MultiBroadcastTo,
+) -> TractResult<bool> {
+    let outlet: OutletId = node.id.into();
+    let value = lowering.value(node.inputs[0])?;
+    let Some(shape) = broadcast.shape.as_concrete() else { return Ok(false) };
+    if shape.len() != value.shape.len() {
+        return Ok(false);
+    }
+    let mut axes = Vec::new();
+    let mut step = 1;
+    for &axis in value.order.iter().rev() {
+        let left = if value.shape[axis] == 1 { 0 } else { step };
+        step *= value.shape[axis];
+        axes.push(BroadcastAxis { length: shape[axis], left, right: 0 });
+    }
+    axes.reverse();
+    let (left, right) = (Operand::Buffer(value.buffer), Operand::Constant([0.0].into()));
+    let action = Action::Binary { op: BinaryOp::Add, axes, left, right };
+    let (step, buffer) = lowering.push_new(action, shape.iter().product());
+    lowering.set(outlet, buffer, value.order, Some(step))?;
     Ok(true)
 }
 

@@ -4,13 +4,15 @@ mod conv;
 mod einsum;
 mod elementwise;
 mod foreign;
+mod gradient;
 mod layout;
 mod reduce;
 
 use crate::constant::{StoredWeights, View};
-use crate::step::{Action, Buffer, Step};
+use crate::engine::{Kernels, Settings};
+use crate::step::{Action, Buffer, Kernel, Step};
 use crate::value::{Value, plain};
-use derm_kernels::{Isa, Precision};
+use derm_kernels::{ConvShape, Isa, Precision};
 use std::collections::HashMap;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{TractErrorContext, ensure, format_err};
@@ -27,26 +29,45 @@ pub(crate) struct Lowering<'a> {
     /// Length of each buffer.
     pub(crate) buffers: Vec<usize>,
     values: HashMap<OutletId, Value>,
+    /// What was packed, by the weights' outlet: gradients read the same.
+    packed: HashMap<OutletId, Packed>,
+    kernels: &'a mut Kernels,
     /// Values that are not float32, by outlet.
     sides: HashMap<OutletId, usize>,
     /// The name of the node that is being lowered.
     name: String,
 }
 
+/// The input of a phase, and its first step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start {
+    pub(crate) input: Buffer,
+    pub(crate) step: usize,
+}
+
+/// Weights that were packed, and how: groups, outputs and inputs, each by where its numbers begin.
+#[derive(Debug, Clone)]
+struct Packed {
+    kernel: Kernel,
+    shape: ConvShape,
+    offsets: [Vec<usize>; 3],
+}
+
 impl<'a> Lowering<'a> {
     pub(crate) fn new(
         model: &'a TypedModel,
         weights: &'a StoredWeights,
-        precision: Option<Precision>,
-        isa: Isa,
-        workers: usize,
+        settings: &Settings,
+        kernels: &'a mut Kernels,
     ) -> Lowering<'a> {
         Lowering {
             model,
             weights,
-            precision,
-            isa,
-            workers,
+            precision: settings.precision,
+            isa: settings.isa,
+            workers: settings.workers.count(),
+            packed: HashMap::new(),
+            kernels,
             steps: Vec::new(),
             buffers: Vec::new(),
             values: HashMap::new(),
@@ -55,30 +76,61 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Lowers every node that the outputs need. The input's axes lie in `input_order`.
-    /// Returns the input's buffer.
-    pub(crate) fn run(&mut self, input_order: &[usize]) -> TractResult<Buffer> {
-        let source = *self.model.input_outlets()?.first().context("a graph without input")?;
-        let shape = self.shape(source)?;
-        let length = shape.iter().product();
-        let input = self.buffer(length);
-        let value = Value { buffer: input, shape, order: input_order.to_vec(), open: None };
-        self.values.insert(source, value);
-        for id in self.model.eval_order()? {
+    /// Lowers every node that the outputs need. The picture's axes lie in `input_order`. Returns
+    /// where each phase begins.
+    pub(crate) fn run(&mut self, input_order: &[usize]) -> TractResult<Vec<Start>> {
+        let inputs = self.model.input_outlets()?.to_vec();
+        let mut others: Vec<OutletId> =
+            inputs.into_iter().filter(|&input| !self.is_constant(input)).collect();
+        ensure!(!others.is_empty(), "a graph without input");
+        let picture = others.remove(0);
+        let mut starts = vec![self.start(picture, input_order.to_vec())?];
+        for id in self.order()? {
             let outlet = OutletId::new(id, 0);
-            if outlet == source || self.weights.is_constant(self.model, outlet) {
+            if outlet == picture || self.is_constant(outlet) {
+                continue;
+            }
+            if let Some(place) = others.iter().position(|&other| other == outlet) {
+                others.remove(place);
+                let order = plain(self.shape(outlet)?.len());
+                starts.push(self.start(outlet, order)?);
                 continue;
             }
             let node = self.model.node(id);
             self.name.clone_from(&node.name);
             self.lower(node).with_context(|| format!("{} ({})", node.name, node.op.name()))?;
         }
-        Ok(input)
+        Ok(starts)
+    }
+
+    /// An input's buffer; what is lowered from now on belongs to its phase.
+    fn start(&mut self, outlet: OutletId, order: Vec<usize>) -> TractResult<Start> {
+        let shape = self.shape(outlet)?;
+        let input = self.buffer(shape.iter().product());
+        self.values.insert(outlet, Value { buffer: input, shape, order, open: None });
+        Ok(Start { input, step: self.steps.len() })
+    }
+
+    /// The nodes that the outputs need: by their numbers if each comes after what it reads, for
+    /// that is how a graph says what is to be computed late.
+    fn order(&self) -> TractResult<Vec<usize>> {
+        let mut order = self.model.eval_order()?;
+        let inputs = |id: usize| self.model.node(id).inputs.iter();
+        if order.iter().all(|&id| inputs(id).all(|input| input.node < id)) {
+            order.sort_unstable();
+        }
+        Ok(order)
     }
 
     fn lower(&mut self, node: &TypedNode) -> TractResult<()> {
-        for family in [conv::lower, einsum::lower, elementwise::lower, reduce::lower, layout::lower]
-        {
+        for family in [
+            conv::lower,
+            einsum::lower,
+            elementwise::lower,
+            reduce::lower,
+            layout::lower,
+            gradient::lower,
+        ] {
             if family(self, node)? {
                 return Ok(());
             }
@@ -198,11 +250,43 @@ impl<'a> Lowering<'a> {
         self.in_order(value, order)
     }
 
-    /// An output in the graph's own order of axes.
+    /// Where an output of the graph lies.
     pub(crate) fn output(&mut self, outlet: OutletId) -> TractResult<Value> {
         ensure!(self.is_float(outlet)?, "an output is not float32");
-        let value = self.value(outlet)?;
-        Ok(self.in_plain_order(value))
+        self.value(outlet)
+    }
+
+    /// The weights at `outlet`, packed by `pack` unless an engine of this model has done it.
+    fn kernel(
+        &mut self,
+        outlet: OutletId,
+        shape: &ConvShape,
+        offsets: [Vec<usize>; 3],
+        pack: impl FnOnce(&Self, &View<'_>, &[Vec<usize>; 3]) -> Kernel,
+    ) -> TractResult<Kernel> {
+        let precision = self.precision_of(outlet);
+        let origin = self.weights.origin(self.model, outlet);
+        let name = origin.map(|origin| {
+            let ConvShape { rows, columns, inputs, outputs, groups } = shape;
+            let window = [rows.kernel, columns.kernel];
+            format!("{origin} {precision:?} {inputs} {outputs} {groups} {window:?} {offsets:?}")
+        });
+        let known = name.as_ref().and_then(|name| self.kernels.0.get(name)).cloned();
+        let kernel = match known {
+            Some(kernel) => kernel,
+            None => {
+                let view = self.constant(outlet)?;
+                let kernel = pack(self, &view, &offsets);
+                self.weights.release(&view);
+                if let Some(name) = name {
+                    self.kernels.0.insert(name, kernel.clone());
+                }
+                kernel
+            }
+        };
+        let packed = Packed { kernel: kernel.clone(), shape: *shape, offsets };
+        self.packed.insert(outlet, packed);
+        Ok(kernel)
     }
 
     /// After which steps each buffer holds what it is meant to.

@@ -1,55 +1,89 @@
 //! Functions of two numbers, with broadcasting.
 
-use super::{Call, Gradients, Rule, unbroadcast};
-use ndarray::{ArrayD, Zip};
+use super::{Call, Gradients, Rule};
+use derm_engine::ops::{Relation, Where};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::TypedOp;
 use tract_onnx::tract_core::ops::binary::{BinMiniOp, TypedBinOp};
-use tract_onnx::tract_core::ops::math::{Add, Div, Max, Min, Mul, Pow, Sub, SubF};
+use tract_onnx::tract_core::ops::math::{self, Add, Div, Max, Min, Mul, Pow, Sub, SubF};
 
 pub(super) fn rule(op: &dyn TypedOp) -> Option<Rule> {
-    partials(op.downcast_ref::<TypedBinOp>()?.0.as_ref())?;
-    Some(Rule(gradient))
+    partial(op.downcast_ref::<TypedBinOp>()?.0.as_ref())?;
+    Some(Rule(gradients))
 }
 
-fn gradient(call: &Call) -> TractResult<Gradients> {
-    let partials = partials(call.op::<TypedBinOp>().0.as_ref()).expect("`rule` has seen them");
-    let (a, b) = (call.operand(0)?, call.operand(1)?);
-    call.each(|place| {
-        let mut result: ArrayD<f32> = call.gradient.clone();
-        Zip::from(&mut result)
-            .and_broadcast(&a)
-            .and_broadcast(&b)
-            .for_each(|gradient, &a, &b| *gradient *= partials[place](a, b));
-        Ok(unbroadcast(result, call.operands[place].shape()))
+fn gradients(call: &mut Call) -> TractResult<Gradients> {
+    let partial = partial(call.op::<TypedBinOp>().0.as_ref()).expect("`rule` has seen it");
+    call.each(|call, place| {
+        let gradient = partial(call, place)?;
+        let shape = call.operand_shape(place)?;
+        call.unbroadcast(gradient, &shape)
     })
 }
 
-/// A function of the two operands.
-type Partial = fn(f32, f32) -> f32;
+/// The gradient with respect to an operand, of the output's shape.
+type Partial = fn(&mut Call, usize) -> TractResult<OutletId>;
 
-/// The derivatives with respect to the first and the second operand. Where two operands of a
-/// maximum or minimum are equal, neither gets the gradient, as in PyTorch's `relu` at 0.
-fn partials(op: &dyn BinMiniOp) -> Option<[Partial; 2]> {
+/// Where two operands of a maximum or minimum are equal, neither gets the gradient, as in PyTorch's
+/// `relu` at 0.
+fn partial(op: &dyn BinMiniOp) -> Option<Partial> {
     Some(if op.is::<Add>() {
-        [|_, _| 1.0, |_, _| 1.0]
+        |call, _| Ok(call.gradient)
     } else if op.is::<Sub>() {
-        [|_, _| 1.0, |_, _| -1.0]
+        |call, place| signed(call, place == 0)
     } else if op.is::<SubF>() {
-        [|_, _| -1.0, |_, _| 1.0]
+        |call, place| signed(call, place == 1)
     } else if op.is::<Mul>() {
-        [|_, b| b, |a, _| a]
+        |call, place| {
+            let other = call.operand(1 - place)?;
+            call.wire(math::mul(), &[call.gradient, other])
+        }
     } else if op.is::<Div>() {
-        [|_, b| 1.0 / b, |a, b| -a / (b * b)]
+        |call, place| {
+            let below = call.operand(1)?;
+            let share = call.wire(math::div(), &[call.gradient, below])?;
+            if place == 0 {
+                return Ok(share);
+            }
+            let output = call.output()?;
+            let product = call.wire(math::mul(), &[share, output])?;
+            call.wire(math::neg(), &[product])
+        }
     } else if op.is::<Max>() {
-        [|a, b| f32::from(a > b), |a, b| f32::from(b > a)]
+        |call, place| {
+            let (own, other) = (call.operand(place)?, call.operand(1 - place)?);
+            call.wire(Where(Relation::Larger), &[call.gradient, own, other])
+        }
     } else if op.is::<Min>() {
-        [|a, b| f32::from(a < b), |a, b| f32::from(b < a)]
+        |call, place| {
+            let (own, other) = (call.operand(place)?, call.operand(1 - place)?);
+            call.wire(Where(Relation::Larger), &[call.gradient, other, own])
+        }
     } else if op.is::<Pow>() {
-        [|a, b| b * a.powf(b - 1.0), |a, b| a.powf(b) * a.ln()]
+        power
     } else {
         return None;
     })
+}
+
+fn signed(call: &mut Call, positive: bool) -> TractResult<OutletId> {
+    if positive { Ok(call.gradient) } else { call.wire(math::neg(), &[call.gradient]) }
+}
+
+/// d a^b: b a^(b - 1) da + a^b ln(a) db.
+fn power(call: &mut Call, place: usize) -> TractResult<OutletId> {
+    let (a, b) = (call.operand(0)?, call.operand(1)?);
+    let factor = if place == 0 {
+        let rank = call.output_shape()?.len();
+        let one = call.number(1.0, rank)?;
+        let less = call.wire(math::sub(), &[b, one])?;
+        let power = call.wire(math::pow(), &[a, less])?;
+        call.wire(math::mul(), &[b, power])?
+    } else {
+        let (output, logarithm) = (call.output()?, call.wire(math::ln(), &[a])?);
+        call.wire(math::mul(), &[output, logarithm])?
+    };
+    call.wire(math::mul(), &[call.gradient, factor])
 }
 
 #[cfg(test)]
@@ -70,6 +104,18 @@ mod tests {
             let (a, b) = (a.mapv(positive), b.mapv(positive));
             for op in [math::div(), math::pow()] {
                 check(&op, &[a.clone(), b.clone()], &[true, true]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_clamp_passes_what_is_inside() {
+        let x = values(&[3, 5], 1);
+        for bound in [-0.4f32, 0.0, 0.7] {
+            let bound = ndarray::ArrayD::from_elem(vec![1, 1], bound);
+            for op in [math::max(), math::min()] {
+                check(&op, &[x.clone(), bound.clone()], &[true, false]);
+                check(&op, &[bound.clone(), x.clone()], &[false, true]);
             }
         }
     }

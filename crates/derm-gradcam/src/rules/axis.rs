@@ -1,6 +1,6 @@
 //! Operators that rename or move axes: the gradient goes back the same way.
 
-use super::{Call, Gradients, Rule, unbroadcast};
+use super::{Call, Gradients, Rule};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::TypedOp;
 use tract_onnx::tract_core::ops::array::MultiBroadcastTo;
@@ -12,19 +12,21 @@ pub(super) fn rule(op: &dyn TypedOp) -> Option<Rule> {
         Some(Rule(back))
     } else if op.is::<MultiBroadcastTo>() {
         Some(Rule(|call| {
-            Ok(call.first(unbroadcast(call.gradient.clone(), call.operands[0].shape())))
+            let shape = call.operand_shape(0)?;
+            let sum = call.unbroadcast(call.gradient, &shape)?;
+            Ok(call.first(sum))
         }))
     } else if op.is::<Identity>() {
-        Some(Rule(|call| Ok(call.first(call.gradient.clone()))))
+        Some(Rule(|call| Ok(call.first(call.gradient))))
     } else {
         None
     }
 }
 
-fn back(call: &Call) -> TractResult<Gradients> {
-    let mut tensor = Tensor::from(call.gradient.clone());
-    call.op::<AxisOp>().recip().change_tensor(&mut tensor, false)?;
-    Ok(call.first(tensor.to_plain_array_view::<f32>()?.to_owned()))
+fn back(call: &mut Call) -> TractResult<Gradients> {
+    let back = call.op::<AxisOp>().recip();
+    let gradient = call.wire(back, &[call.gradient])?;
+    Ok(call.first(gradient))
 }
 
 #[cfg(test)]
@@ -51,5 +53,6 @@ mod tests {
     fn a_broadcast_is_summed_back() {
         let op = MultiBroadcastTo { shape: tvec!(2, 3, 4).into() };
         check(&op, &[values(&[2, 1, 4], 1)], &[true]);
+        check(&op, &[values(&[4], 1)], &[true]);
     }
 }

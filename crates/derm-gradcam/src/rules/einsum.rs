@@ -2,37 +2,34 @@
 //! such a product itself: of the output's gradient and the other operand.
 
 use super::{Call, Gradients, Rule};
-use ndarray::Axis;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::{AxesMapping, EvalOp, TractErrorContext, bail, ensure};
+use tract_onnx::tract_core::internal::{AxesMapping, bail, ensure};
 use tract_onnx::tract_core::ops::TypedOp;
+use tract_onnx::tract_core::ops::change_axes::AxisOp;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
 pub(super) fn rule(op: &dyn TypedOp) -> Option<Rule> {
     let einsum = op.downcast_ref::<EinSum>()?;
     let plain = einsum.q_params.is_none() && Labels::of(&einsum.axes).is_ok();
-    plain.then_some(Rule(gradient))
+    plain.then_some(Rule(gradients))
 }
 
-fn gradient(call: &Call) -> TractResult<Gradients> {
+fn gradients(call: &mut Call) -> TractResult<Gradients> {
     let labels = Labels::of(&call.op::<EinSum>().axes)?;
-    call.each(|place| {
+    call.each(|call, place| {
         let (wanted, other) = (&labels.inputs[place], &labels.inputs[1 - place]);
         let known = |label: &char| labels.output.contains(*label) || other.contains(*label);
         let reached: String = wanted.chars().filter(known).collect();
         let axes = AxesMapping::from_strs(&[labels.output.as_str(), other], &[reached.as_str()])?;
-        let gradient = Tensor::from(call.gradient.clone()).into_tvalue();
-        let operand = call.operands[1 - place].clone().into_tvalue();
+        let operand = call.operand(1 - place)?;
         let product = EinSum::new(axes, DatumType::F32);
-        let outputs = product.eval_out_of_plan(tvec!(gradient, operand))?;
-        let result = outputs.context("a product can be evaluated by itself")?;
-        let mut result = result[0].to_plain_array_view::<f32>()?.to_owned();
+        let mut result = call.wire(product, &[call.gradient, operand])?;
         // An axis that only this operand has was summed: its gradient is the same all along it.
         for (axis, _) in wanted.chars().enumerate().filter(|(_, label)| !known(label)) {
-            result = result.insert_axis(Axis(axis));
+            result = call.wire(AxisOp::Add(axis), &[result])?;
         }
-        let result = result.broadcast(call.operands[place].shape()).context("of its shape")?;
-        Ok(result.to_owned())
+        let shape = call.operand_shape(place)?;
+        call.broadcast(result, &shape)
     })
 }
 
@@ -71,7 +68,9 @@ mod tests {
             let inputs: Vec<&str> = inputs.split(',').collect();
             let axes = AxesMapping::from_strs(&inputs, &[output]).unwrap();
             let op = EinSum::new(axes, DatumType::F32);
-            check(&op, &[values(&a, 1), values(&b, 4)], &[true, true]);
+            for wanted in [[true, true], [true, false], [false, true]] {
+                check(&op, &[values(&a, 1), values(&b, 4)], &wanted);
+            }
         }
     }
 }

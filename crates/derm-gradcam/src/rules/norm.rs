@@ -2,31 +2,34 @@
 //! subtraction of the mean before it, this is layer normalisation.
 
 use super::{Call, Gradients, Rule};
-use ndarray::Axis;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::TypedOp;
-use tract_onnx::tract_core::ops::nn::RmsNorm;
+use tract_onnx::tract_core::ops::math;
+use tract_onnx::tract_core::ops::nn::{Reduce, Reducer, RmsNorm};
 
 pub(super) fn rule(op: &dyn TypedOp) -> Option<Rule> {
     op.downcast_ref::<RmsNorm>().map(|_| Rule(gradient))
 }
 
-/// With r = 1 / sqrt(mean(x^2) + eps): dx = r (g - y mean(g y)), along each lane.
-fn gradient(call: &Call) -> TractResult<Gradients> {
+/// With r = 1 / sqrt(mean(x^2) + eps) and y = r x: dx = r (g - y mean(g y)), along each lane.
+fn gradient(call: &mut Call) -> TractResult<Gradients> {
     let norm = call.op::<RmsNorm>();
-    let eps = norm.eps.cast_to_scalar::<f32>()?;
-    let (operand, output) = (call.operand(0)?, call.output()?);
-    let mut result = call.gradient.clone();
-    let axis = Axis(norm.axis);
-    for ((mut gradient, x), y) in
-        result.lanes_mut(axis).into_iter().zip(operand.lanes(axis)).zip(output.lanes(axis))
-    {
-        let count = x.len() as f32;
-        let inverse = (x.dot(&x) / count + eps).sqrt().recip();
-        let projection = gradient.dot(&y) / count;
-        gradient.zip_mut_with(&y, |gradient, y| *gradient = inverse * (*gradient - y * projection));
-    }
-    Ok(call.first(result))
+    let (axis, eps) = (norm.axis, norm.eps.cast_to_scalar::<f32>()?);
+    let shape = call.operand_shape(0)?;
+    let x = call.operand(0)?;
+    let squares = call.wire(Reduce { axes: tvec!(axis), reducer: Reducer::MeanOfSquares }, &[x])?;
+    let eps = call.number(eps, shape.len())?;
+    let squares = call.wire(math::add(), &[squares, eps])?;
+    let inverse = call.wire(math::rsqrt(), &[squares])?;
+    let output = call.wire(math::mul(), &[x, inverse])?;
+    let product = call.wire(math::mul(), &[call.gradient, output])?;
+    let sum = call.sum(product, tvec!(axis))?;
+    let share = call.number(1.0 / shape[axis] as f32, shape.len())?;
+    let mean = call.wire(math::mul(), &[sum, share])?;
+    let along = call.wire(math::mul(), &[output, mean])?;
+    let across = call.wire(math::sub(), &[call.gradient, along])?;
+    let gradient = call.wire(math::mul(), &[across, inverse])?;
+    Ok(call.first(gradient))
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Reductions over axes; the reduced axes stay, with length one.
 
 use super::{Call, Gradients, Rule};
-use ndarray::{ArrayD, Zip};
+use derm_engine::ops::{Relation, Where};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::TypedOp;
+use tract_onnx::tract_core::ops::math;
 use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
 
 pub(super) fn rule(op: &dyn TypedOp) -> Option<Rule> {
@@ -15,22 +16,25 @@ pub(super) fn rule(op: &dyn TypedOp) -> Option<Rule> {
     known.then_some(Rule(gradient))
 }
 
-fn gradient(call: &Call) -> TractResult<Gradients> {
-    let reduce = call.op::<Reduce>();
-    let operand = call.operand(0)?;
-    let count: usize = reduce.axes.iter().map(|&axis| operand.shape()[axis]).product();
-    let share = |x: f32, y: f32| match reduce.reducer {
-        Reducer::MeanOfSquares => 2.0 * x / count as f32,
-        Reducer::Max | Reducer::Min => f32::from(x == y),
-        _ => 1.0,
+fn gradient(call: &mut Call) -> TractResult<Gradients> {
+    let Reduce { axes, reducer } = call.op::<Reduce>().clone();
+    let shape = call.operand_shape(0)?;
+    let gradient = match reducer {
+        Reducer::MeanOfSquares => {
+            let count: usize = axes.iter().map(|&axis| shape[axis]).product();
+            let share = call.number(2.0 / count as f32, shape.len())?;
+            let share = call.wire(math::mul(), &[call.gradient, share])?;
+            let x = call.operand(0)?;
+            call.wire(math::mul(), &[x, share])?
+        }
+        Reducer::Max | Reducer::Min => {
+            let (x, output) = (call.operand(0)?, call.output()?);
+            call.wire(Where(Relation::Equal), &[call.gradient, x, output])?
+        }
+        _ => call.gradient,
     };
-    let mut result = ArrayD::zeros(operand.shape());
-    Zip::from(&mut result)
-        .and(&operand)
-        .and_broadcast(call.output()?)
-        .and_broadcast(&call.gradient)
-        .for_each(|result, &x, &y, &gradient| *result = gradient * share(x, y));
-    Ok(call.first(result))
+    let gradient = call.broadcast(gradient, &shape)?;
+    Ok(call.first(gradient))
 }
 
 #[cfg(test)]

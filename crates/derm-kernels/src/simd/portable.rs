@@ -74,6 +74,10 @@ impl Simd for Portable {
         map(a, b, |a, b| if a < b { a } else { b })
     }
     #[inline(always)]
+    unsafe fn where_larger(a: V, b: V, value: V) -> V {
+        std::array::from_fn(|i| if a[i] > b[i] { value[i] } else { 0.0 })
+    }
+    #[inline(always)]
     unsafe fn fma(a: V, b: V, c: V) -> V {
         // Not `mul_add`: without the instruction that is a call into libm.
         map(map(a, b, |a, b| a * b), c, |ab, c| ab + c)

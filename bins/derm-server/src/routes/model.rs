@@ -1,0 +1,49 @@
+//! What is served, and what can be asked of it.
+
+use crate::error::ApiError;
+use crate::parameters::method_name;
+use crate::permits::{Need, deadline};
+use crate::state::State;
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+use derm::Method;
+use serde_json::json;
+
+/// `GET /model`. Loads the model if it is not: only its graph knows the layers.
+pub(crate) async fn model(state: Data<State>) -> Result<HttpResponse, ApiError> {
+    let deadline = deadline(state.config.timeout());
+    let need = || match state.classifier.footprint() {
+        Some(_) => Need::Bytes(1),
+        None => Need::Unknown,
+    };
+    let mut permit = state.permits.inference(need, deadline).await?;
+    let shared = state.clone();
+    let work = actix_web::rt::task::spawn_blocking(move || {
+        let layers = shared.classifier.layers(deadline.into_std());
+        if let Some(footprint) = shared.classifier.footprint() {
+            shared.permits.keep_for_weights(&mut permit, footprint.weights);
+        }
+        layers
+    });
+    let layers = work.await.map_err(|error| {
+        tracing::error!(%error, "loading panicked");
+        ApiError::Internal
+    })??;
+    let layers: Vec<_> = layers
+        .iter()
+        .enumerate()
+        .map(|(index, layer)| json!({"index": index, "name": layer.name, "shape": layer.shape}))
+        .collect();
+    let manifest = state.classifier.manifest();
+    let classes = manifest.classes.iter();
+    let classes: Vec<_> =
+        classes.map(|class| json!({"class": class.id, "label": class.label_in("en")})).collect();
+    Ok(HttpResponse::Ok().json(json!({
+        "name": manifest.name,
+        "version": manifest.version,
+        "classes": classes,
+        "input": {"width": manifest.input.width, "height": manifest.input.height},
+        "methods": Method::ALL.map(method_name),
+        "layers": layers,
+    })))
+}

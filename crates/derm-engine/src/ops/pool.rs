@@ -1,0 +1,98 @@
+use super::window::Windows;
+use tract_onnx::prelude::tract_ndarray::{ArrayD, ArrayViewD, Dimension};
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::cnn::{MaxPool, SumPool};
+
+/// A pooling over rows and columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pool {
+    /// The largest value under a window.
+    Max(MaxPool),
+    /// The sum or mean.
+    Sum(SumPool),
+}
+
+/// The input's gradient of a pooling: `(gradient, input)` for a maximum, of which the first of the
+/// largest values under a window gets the gradient, as in PyTorch; `(gradient)` for a sum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolInputGradient {
+    /// The operator.
+    pub pool: Pool,
+    /// The shape of its input.
+    pub input_shape: TVec<usize>,
+}
+
+impl Op for PoolInputGradient {
+    fn name(&self) -> StaticName {
+        "PoolInputGradient".into()
+    }
+    op_as_typed_op!();
+}
+
+impl EvalOp for PoolInputGradient {
+    op_out_of_plan!();
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let gradient = inputs[0].to_plain_array_view::<f32>()?;
+        let result = match &self.pool {
+            Pool::Max(pool) => self.max(pool, gradient, inputs[1].to_plain_array_view()?),
+            Pool::Sum(pool) => self.sum(pool, gradient),
+        };
+        Ok(tvec!(result.into_tvalue()))
+    }
+}
+
+impl TypedOp for PoolInputGradient {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(tvec!(inputs[0].datum_type.fact(&*self.input_shape)))
+    }
+    as_op!();
+}
+
+impl PoolInputGradient {
+    fn max(
+        &self,
+        pool: &MaxPool,
+        gradient: ArrayViewD<f32>,
+        input: ArrayViewD<f32>,
+    ) -> ArrayD<f32> {
+        let windows = Windows::new(&pool.pool_spec, input.shape());
+        let mut result = ArrayD::zeros(input.shape());
+        for (index, &gradient) in gradient.indexed_iter() {
+            let mut place = index.slice().to_vec();
+            let (row, column) = (place[windows.row_axis], place[windows.row_axis + 1]);
+            let mut best: Option<(f32, usize, usize)> = None;
+            for (_, (r, c)) in windows.under(row, column) {
+                (place[windows.row_axis], place[windows.row_axis + 1]) = (r, c);
+                let value = input[&place[..]];
+                if best.is_none_or(|(largest, ..)| value > largest) {
+                    best = Some((value, r, c));
+                }
+            }
+            if let Some((_, r, c)) = best {
+                (place[windows.row_axis], place[windows.row_axis + 1]) = (r, c);
+                result[&place[..]] += gradient;
+            }
+        }
+        result
+    }
+
+    fn sum(&self, pool: &SumPool, gradient: ArrayViewD<f32>) -> ArrayD<f32> {
+        let windows = Windows::new(&pool.pool_spec, &self.input_shape);
+        let mut result = ArrayD::zeros(&*self.input_shape);
+        for (index, &gradient) in gradient.indexed_iter() {
+            let mut place = index.slice().to_vec();
+            let (row, column) = (place[windows.row_axis], place[windows.row_axis + 1]);
+            let count = match (pool.normalize, pool.count_include_pad) {
+                (false, _) => 1,
+                (true, true) => windows.kernel_size(),
+                (true, false) => windows.under(row, column).count().max(1),
+            };
+            for (_, (r, c)) in windows.under(row, column) {
+                (place[windows.row_axis], place[windows.row_axis + 1]) = (r, c);
+                result[&place[..]] += gradient / count as f32;
+            }
+        }
+        result
+    }
+}

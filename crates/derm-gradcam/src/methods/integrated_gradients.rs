@@ -1,0 +1,57 @@
+//! Integrated gradients: Sundararajan, Taly and Yan, *Axiomatic Attribution for Deep Networks*,
+//! 2017, arXiv:1703.01365, equation 3, by the midpoint rule. The neutral picture is zero as the
+//! network reads it: the mean colour of its training data where the manifest subtracts that.
+
+use super::{Probe, clipped, positive, sum_over_channels};
+use crate::Error;
+use ndarray::{Array2, Array3};
+
+/// Places on the way from the neutral picture.
+const STEPS: usize = 24;
+
+/// What speaks for the class: positive attributions.
+pub(super) fn map(probe: &mut Probe<'_>) -> Result<Array2<f32>, Error> {
+    Ok(clipped(positive(sum_over_channels(&attributions(probe, STEPS)?))))
+}
+
+/// `[channels, rows, columns]`: together, nearly, the logit's change from the neutral picture.
+fn attributions(probe: &mut Probe<'_>, steps: usize) -> Result<Array3<f32>, Error> {
+    let [rows, columns, channels] = probe.shape;
+    let mut sum = Array3::<f32>::zeros((channels, rows, columns));
+    for step in 0..steps {
+        probe.report(step, steps)?;
+        let share = (step as f32 + 0.5) / steps as f32;
+        sum += &probe.gradient(|input| input.iter_mut().for_each(|value| *value *= share))?;
+    }
+    let picture = ndarray::ArrayView3::from_shape((rows, columns, channels), probe.input);
+    let picture = picture.expect("as many values as places").permuted_axes([2, 0, 1]);
+    Ok(sum * picture / steps as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Explainer, Layer};
+    use derm_model::{Kernels, ModelSource, Settings};
+
+    /// The axiom of completeness: attributions add up to the change of the logit.
+    #[test]
+    fn attributions_add_up() {
+        let entry = derm_zoo::entry("mobilenetv3-l.opset13").unwrap();
+        let source = ModelSource::at(entry.make(&derm_zoo::folder()).unwrap());
+        let mut kernels = Kernels::default();
+        let explainer =
+            Explainer::load(&source, &Layer::Input, &Settings::default(), &mut kernels).unwrap();
+        let spec = &explainer.manifest().input;
+        let picture = derm_zoo::picture(spec.shape());
+        let mut input = vec![0.0; picture.len()];
+        derm_model::channels_last(spec.layout, &picture, &mut input);
+        let shape = [spec.height as usize, spec.width as usize, 3];
+        let mut watch = |_, _| true;
+        let mut probe =
+            Probe { explainer: &explainer, input: &input, shape, class: 2, watch: &mut watch };
+        let change = probe.score(|_| {}).unwrap() - probe.score(|input| input.fill(0.0)).unwrap();
+        let sum = attributions(&mut probe, 100).unwrap().sum();
+        assert!((sum - change).abs() < 0.02 * change.abs(), "{sum} of {change}");
+    }
+}
