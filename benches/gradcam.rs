@@ -30,11 +30,10 @@ fn gradcam(criterion: &mut Criterion) {
         ] {
             let wanted = Wanted { method, layer: Layer::Last };
             group.bench_function(format!("{}/{name}", entry.name), |bencher| {
+                let explainer = explainers.for_explaining(&wanted).expect("a plan");
                 bencher.iter(|| {
-                    let evaluation = base.run(fill).expect("scores");
-                    explainers
-                        .explain(evaluation, &wanted, classes, &fill, &mut |_, _| true)
-                        .expect("heatmaps")
+                    let mut evaluation = explainer.run(fill).expect("scores");
+                    evaluation.explain(method, classes, &fill, &mut |_, _| true).expect("heatmaps")
                 });
             });
         }

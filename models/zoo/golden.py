@@ -72,7 +72,7 @@ class ZeroAblation(AblationLayer):
     """A channel is ablated by zero, as in the paper; the library's own layer takes 1e7 off it where
     activations can be negative."""
 
-    def __call__(self, x):
+    def __call__(self, *_):
         output = self.activations
         for i in range(output.size(0)):
             output[i, self.indices[i], :] = 0
@@ -86,7 +86,7 @@ class ZeroAblationTokens(AblationLayer):
         one = activations[input_batch_index, :, :].clone().unsqueeze(0)
         self.activations = one.repeat(num_channels_to_ablate, 1, 1)
 
-    def __call__(self, x):
+    def __call__(self, *_):
         output = self.activations
         for i in range(output.size(0)):
             output[i, :, self.indices[i]] = 0

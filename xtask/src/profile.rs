@@ -1,6 +1,7 @@
 //! `cargo xtask profile`: where one inference spends its time.
 
 use anyhow::Context;
+use derm_gradcam::{Explainer, Layer};
 use derm_model::{Graph, Kernels, ModelSource, Plan, Settings, Workers};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,6 +16,9 @@ pub(crate) struct Arguments {
     /// Threads inside one inference
     #[arg(long, default_value_t = 1)]
     threads: usize,
+    /// With the gradient of a class at the last feature map, or at the input
+    #[arg(long)]
+    gradient: Option<Gradient>,
     /// Inferences; the median is shown
     #[arg(long, default_value_t = 20)]
     runs: usize,
@@ -23,12 +27,34 @@ pub(crate) struct Arguments {
     top: usize,
 }
 
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Gradient {
+    Layer,
+    Input,
+}
+
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let settings = Settings { workers: Workers::new(arguments.threads), ..Settings::default() };
     let start = Instant::now();
     let graph = Graph::load(&ModelSource::at(&arguments.model))?;
     let parsed = start.elapsed();
-    let plan = Plan::new(&graph, &settings, &mut Kernels::default())?;
+    let mut kernels = Kernels::default();
+    let explainer;
+    let own;
+    let plan = match arguments.gradient {
+        None => {
+            own = Plan::new(&graph, &settings, &mut kernels)?;
+            &own
+        }
+        Some(gradient) => {
+            let layer = match gradient {
+                Gradient::Layer => Layer::Last,
+                Gradient::Input => Layer::Input,
+            };
+            explainer = Explainer::new(graph, &layer, &settings, &mut kernels)?;
+            explainer.plan()
+        }
+    };
     let loaded = start.elapsed();
     let mut totals = Vec::new();
     let mut by_step: BTreeMap<(usize, String), Vec<Duration>> = BTreeMap::new();

@@ -121,6 +121,11 @@ impl Engine {
         Ok(Engine { settings, steps, ranges, arena_len, sides, phases, outputs, weight_bytes })
     }
 
+    /// How many phases it has: one, and one more for each further input.
+    pub fn phases(&self) -> usize {
+        self.phases.len()
+    }
+
     /// Bytes that the weights take.
     pub fn weight_bytes(&self) -> usize {
         self.weight_bytes

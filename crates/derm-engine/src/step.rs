@@ -27,6 +27,17 @@ pub(crate) enum Operand {
 pub(crate) enum Then {
     Activate(Activation),
     Add(Buffer),
+    Differentiate(Activation, Buffer),
+}
+
+impl Then {
+    /// The buffer it reads.
+    fn buffer(&self) -> Option<Buffer> {
+        match self {
+            Then::Add(buffer) | Then::Differentiate(_, buffer) => Some(*buffer),
+            Then::Activate(_) => None,
+        }
+    }
 }
 
 /// The weights of a convolution; clones share them.
@@ -212,10 +223,7 @@ impl Step {
         match &self.action {
             Action::Conv { input, then, scratch, .. } => {
                 found.extend([*input, *scratch]);
-                found.extend(then.iter().filter_map(|then| match then {
-                    Then::Add(buffer) => Some(*buffer),
-                    Then::Activate(_) => None,
-                }));
+                found.extend(then.iter().filter_map(Then::buffer));
             }
             Action::Binary { left, right, .. } => {
                 operand(left);
@@ -281,17 +289,18 @@ impl Step {
         match &self.action {
             Action::Conv { kernel, shape, input, then, scratch } => {
                 let mut reads = vec![range(*input)];
-                reads.extend(then.iter().filter_map(|then| match then {
-                    Then::Add(buffer) => Some(range(*buffer)),
-                    Then::Activate(_) => None,
-                }));
+                reads.extend(then.iter().filter_map(Then::buffer).map(range));
                 let ([output, scratch], reads) = open(arena, [to, range(*scratch)], &reads);
-                let mut added = reads[1..].iter();
+                let mut others = reads[1..].iter();
+                let mut other = || *others.next().expect("one for each that reads");
                 let after: Vec<After<'_>> = then
                     .iter()
                     .map(|then| match then {
                         Then::Activate(activation) => After::Activate(*activation),
-                        Then::Add(_) => After::Add(added.next().expect("one for each")),
+                        Then::Add(_) => After::Add(other()),
+                        Then::Differentiate(activation, _) => {
+                            After::Differentiate(*activation, other())
+                        }
                     })
                     .collect();
                 convolve(workers, kernel, shape, reads[0], output, &after, scratch);

@@ -4,13 +4,13 @@ use crate::Error;
 use crate::tape::{differentiate, replay};
 use crate::target::{Grid, ancestors, automatic, grids};
 use derm_model::{Graph, Kernels, Manifest, ModelSource, Plan, Run, Settings};
-use ndarray::{Array3, ArrayViewD, Axis, Slice};
+use ndarray::{ArrayViewD, Axis, CowArray, Ix3, Slice};
 use std::sync::Arc;
 use tract_onnx::prelude::*;
 
 /// Bytes of values that are kept from the forward to the backward pass; those beyond are computed
 /// again.
-const KEPT: usize = 20 << 20;
+const KEPT: usize = 28 << 20;
 
 /// The layer whose places are judged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -181,23 +181,27 @@ impl Explainer {
     }
 }
 
-impl Evaluation<'_> {
+impl<'a> Evaluation<'a> {
+    /// Who made it.
+    pub(crate) fn explainer(&self) -> &'a Explainer {
+        self.explainer
+    }
+
     /// The layer's values: `[channels, rows, columns]`.
     ///
     /// # Errors
     /// [`Explainer::why_not`]'s.
-    pub fn activations(&self) -> Result<Array3<f32>, Error> {
+    pub fn activations(&self) -> Result<CowArray<'_, f32, Ix3>, Error> {
         let grid = self.explainer.grid.clone()?;
         channels_first(self.run.output(self.explainer.target_output()), grid)
     }
 
-    /// The gradient of a class's logit with respect to the layer's values, of the shape of
-    /// [`Evaluation::activations`].
+    /// Carries the gradient of a class's logit back, for [`Evaluation::gradients`].
     ///
     /// # Errors
     /// [`Explainer::why_not`]'s, [`Error::NoSuchClass`], [`Error::Failed`].
-    pub fn gradients(&mut self, class: usize) -> Result<Array3<f32>, Error> {
-        let grid = self.explainer.grid.clone()?;
+    pub fn differentiate(&mut self, class: usize) -> Result<(), Error> {
+        self.explainer.grid.clone()?;
         if class >= self.scores.len() {
             return Err(Error::NoSuchClass(class));
         }
@@ -205,6 +209,16 @@ impl Evaluation<'_> {
             seed.fill(0.0);
             seed[class] = 1.0;
         })?;
+        Ok(())
+    }
+
+    /// The gradient with respect to the layer's values, of the shape of
+    /// [`Evaluation::activations`], of the class that was differentiated last; before, nothing.
+    ///
+    /// # Errors
+    /// [`Explainer::why_not`]'s.
+    pub fn gradients(&self) -> Result<CowArray<'_, f32, Ix3>, Error> {
+        let grid = self.explainer.grid.clone()?;
         channels_first(self.run.output(self.explainer.target_output() + 1), grid)
     }
 
@@ -278,23 +292,38 @@ fn target(graph: &Graph, layer: &Layer) -> Result<(OutletId, Grid), Error> {
     Ok((target, grid))
 }
 
-/// `[channels, rows, columns]` of one picture: the axes beside rows and columns become one.
-fn channels_first(values: ArrayViewD<f32>, grid: Grid) -> Result<Array3<f32>, Error> {
+/// `[channels, rows, columns]` of one picture: the axes beside rows and columns become one. A view
+/// where it can be one.
+fn channels_first(
+    values: ArrayViewD<'_, f32>,
+    grid: Grid,
+) -> Result<CowArray<'_, f32, Ix3>, Error> {
     let malformed = |error: ndarray::ShapeError| Error::Failed(error.to_string());
-    let (order, [rows, columns], values) = match grid {
+    let (last, [rows, columns], mut values) = match grid {
         Grid::Map([row, column]) => {
             let sides = [values.len_of(Axis(row)), values.len_of(Axis(column))];
-            (order(values.ndim(), &[row, column]), sides, values)
+            (vec![row, column], sides, values)
         }
         Grid::Tokens { axis, first, rows, columns } => {
-            let places = Slice::from(first..first + rows * columns);
-            let places = values.slice_axis_move(Axis(axis), places);
-            (order(places.ndim(), &[axis]), [rows, columns], places)
+            let mut places = values;
+            places.slice_axis_inplace(Axis(axis), Slice::from(first..first + rows * columns));
+            (vec![axis], [rows, columns], places)
         }
     };
+    let rank = values.ndim();
+    values = values.permuted_axes(order(rank, &last));
+    while values.ndim() > 1 + last.len()
+        && let Some(axis) = (0..values.ndim() - last.len()).find(|&a| values.len_of(Axis(a)) == 1)
+    {
+        values = values.index_axis_move(Axis(axis), 0);
+    }
+    if last.len() == 2 && values.ndim() == 3 {
+        return Ok(values.into_dimensionality::<Ix3>().map_err(malformed)?.into());
+    }
     let channels = values.len() / (rows * columns);
-    let values = values.permuted_axes(order).as_standard_layout().into_owned();
-    values.into_shape_with_order((channels, rows, columns)).map_err(malformed)
+    let values = values.as_standard_layout().into_owned();
+    let shaped = values.into_shape_with_order((channels, rows, columns));
+    Ok(shaped.map_err(malformed)?.into())
 }
 
 /// All axes, `last` at the end.

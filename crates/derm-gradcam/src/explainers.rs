@@ -1,9 +1,9 @@
 //! The explainers of one model: one that is always there, and one for what was last asked beside.
 
-use crate::methods::{Watch, heatmap};
-use crate::{Error, Evaluation, Explainer, Heatmap, Layer, LayerInfo, Method, layers};
+use crate::{Error, Explainer, Layer, LayerInfo, Method, layers};
 use derm_model::{Graph, Kernels, ModelSource, Settings};
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// An explanation that is asked for.
@@ -17,7 +17,7 @@ pub struct Wanted {
 
 /// What an explainer is made for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Use {
+struct Purpose {
     layer: Layer,
     replays: bool,
 }
@@ -32,19 +32,39 @@ pub struct Explainers {
     base: Explainer,
     layers: Vec<LayerInfo>,
     kernels: Mutex<Kernels>,
-    other: Mutex<Option<(Use, Arc<Explainer>)>>,
+    other: Mutex<Option<(Purpose, Arc<Explainer>)>>,
     /// Bytes of the arenas of the plans that were made.
-    arenas: Mutex<HashMap<Use, usize>>,
+    arenas: Mutex<HashMap<Purpose, usize>>,
+}
+
+/// The explainer that serves a purpose.
+#[derive(Debug)]
+pub enum Use<'a> {
+    /// The one that is always there.
+    Base(&'a Explainer),
+    /// One beside it.
+    Own(Arc<Explainer>),
+}
+
+impl Deref for Use<'_> {
+    type Target = Explainer;
+
+    fn deref(&self) -> &Explainer {
+        match self {
+            Use::Base(explainer) => explainer,
+            Use::Own(explainer) => explainer,
+        }
+    }
 }
 
 impl Wanted {
-    fn needs(&self) -> Use {
-        Use { layer: self.method.layer(&self.layer), replays: self.method.replays() }
+    fn needs(&self) -> Purpose {
+        Purpose { layer: self.method.layer(&self.layer), replays: self.method.replays() }
     }
 
     /// Whether a plan of its own is needed, beside the one that predicts.
     pub fn needs_own_plan(&self) -> bool {
-        self.needs() != Use { layer: Layer::Last, replays: false }
+        self.needs() != Purpose { layer: Layer::Last, replays: false }
     }
 }
 
@@ -97,39 +117,21 @@ impl Explainers {
         self.base.plan().release_idle();
     }
 
-    /// The heatmap of each class. `fill` writes the picture that [`Explainers::base`] evaluated; it
-    /// is called where the picture must be run again, when the evaluation's memory has been given
-    /// back.
+    /// The one to predict with when this will be asked for: its prediction is the same, and may be
+    /// explained without another run. Makes its plan if it is not there.
     ///
     /// # Errors
-    /// [`Explainer::why_not`]'s, [`Error::NoSuchClass`], [`Error::NoSuchLayer`],
-    /// [`Error::Stopped`], [`Error::Failed`].
-    pub fn explain(
-        &self,
-        mut evaluation: Evaluation<'_>,
-        wanted: &Wanted,
-        classes: &[usize],
-        fill: &dyn Fn(&mut [f32]),
-        watch: Watch<'_>,
-    ) -> Result<Vec<Heatmap>, Error> {
-        let method = wanted.method;
-        if !wanted.needs_own_plan() {
-            let mut one =
-                |class: &usize| heatmap(method, &mut evaluation, &self.base, *class, fill, watch);
-            return classes.iter().map(&mut one).collect();
+    /// [`Explainer::why_not`]'s where a layer of its own was asked for, [`Error::NoSuchLayer`],
+    /// [`Error::Failed`].
+    pub fn for_explaining(&self, wanted: &Wanted) -> Result<Use<'_>, Error> {
+        if wanted.needs_own_plan() {
+            Ok(Use::Own(self.explainer(&wanted.needs())?))
+        } else {
+            Ok(Use::Base(&self.base))
         }
-        drop(evaluation);
-        let explainer = self.explainer(&wanted.needs())?;
-        let mut heatmaps = Vec::new();
-        for &class in classes {
-            // Methods that probe make runs of their own.
-            let mut evaluation = explainer.run(fill)?;
-            heatmaps.push(heatmap(method, &mut evaluation, &explainer, class, fill, watch)?);
-        }
-        Ok(heatmaps)
     }
 
-    fn explainer(&self, wanted: &Use) -> Result<Arc<Explainer>, Error> {
+    fn explainer(&self, wanted: &Purpose) -> Result<Arc<Explainer>, Error> {
         let mut other = locked(&self.other);
         if let Some((kept, explainer)) = &*other
             && kept == wanted

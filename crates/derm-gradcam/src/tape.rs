@@ -15,7 +15,7 @@ use derm_model::StoredWeights;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::TractErrorContext;
+use tract_onnx::tract_core::internal::{TractErrorContext, ensure};
 use tract_onnx::tract_core::ops::TypedOp;
 use tract_onnx::tract_core::ops::array::MultiBroadcastTo;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
@@ -166,16 +166,15 @@ impl<'a> Tape<'a> {
             let node = self.model.node(id);
             let no_rule =
                 || Error::NoRule { operator: node.op.name().into_owned(), node: node.name.clone() };
-            let rule = rule_for(node.op.as_ref()).ok_or_else(no_rule)?;
             let known: Vec<Option<OutletId>> = (0..node.outputs.len())
                 .map(|slot| gradients.get(&OutletId::new(id, slot)).copied())
                 .collect();
-            let [Some(gradient)] = known[..] else {
-                if known.iter().all(Option::is_none) {
-                    continue;
-                }
-                return Err(no_rule());
-            };
+            if known.iter().all(Option::is_none) {
+                // Nothing goes back through it: a comparison, say.
+                continue;
+            }
+            let rule = rule_for(node.op.as_ref()).ok_or_else(no_rule)?;
+            let [Some(gradient)] = known[..] else { return Err(no_rule()) };
             let wanted: Vec<bool> = node
                 .inputs
                 .iter()
@@ -266,8 +265,14 @@ impl<'a> Tape<'a> {
         Ok(())
     }
 
+    /// Who computes a value of the graph that is differentiated.
+    pub(crate) fn node(&self, outlet: OutletId) -> &'a TypedNode {
+        self.model.node(outlet.node)
+    }
+
     /// A constant of the graph that is differentiated.
     pub(crate) fn constant_value(&self, outlet: OutletId) -> TractResult<Arc<Tensor>> {
+        ensure!(self.weights.is_constant(self.model, outlet), "{outlet:?} is not constant");
         self.weights.tensor(self.model, outlet)
     }
 
@@ -289,16 +294,18 @@ impl<'a> Tape<'a> {
 }
 
 /// Cheaper to compute again than to keep: a function of each value, of which the rules read the
-/// argument anyway, or another view of the same numbers.
+/// argument anyway, or another view of the same numbers. Not a sum: that joins the convolution
+/// before it, whose own value is then never there.
 pub(crate) fn is_cheap(model: &TypedModel, weights: &StoredWeights, node: &TypedNode) -> bool {
     use tract_onnx::tract_core::ops::binary::TypedBinOp;
     use tract_onnx::tract_core::ops::cast::Cast;
     use tract_onnx::tract_core::ops::change_axes::AxisOp;
     let of_one = || node.inputs.iter().filter(|i| !weights.is_constant(model, **i)).count() == 1;
+    let is_sum = |op: &TypedBinOp| op.0.is::<math::Add>() || op.0.is::<math::Sub>();
     node.op_is::<ElementWiseOp>()
         || node.op_is::<AxisOp>()
         || node.op_is::<Cast>()
-        || node.op_is::<TypedBinOp>() && of_one()
+        || node.op_as::<TypedBinOp>().is_some_and(|op| !is_sum(op) && of_one())
 }
 
 /// What the graph's first output is made of, where that is probabilities.

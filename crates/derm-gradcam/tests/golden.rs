@@ -39,8 +39,9 @@ fn explain(explainers: &Explainers, wanted: &Wanted, class: usize) -> Result<Hea
     let spec = &explainers.base().manifest().input;
     let input = derm_zoo::picture(spec.shape());
     let fill = |to: &mut [f32]| channels_last(spec.layout, &input, to);
-    let evaluation = explainers.base().run(fill).unwrap();
-    let found = explainers.explain(evaluation, wanted, &[class], &fill, &mut |_, _| true)?;
+    let explainer = explainers.for_explaining(wanted)?;
+    let mut evaluation = explainer.run(fill).unwrap();
+    let found = evaluation.explain(wanted.method, &[class], &fill, &mut |_, _| true)?;
     Ok(found.into_iter().next().unwrap())
 }
 
@@ -144,7 +145,8 @@ fn the_gradient_of_the_input() {
         let spec = &explainer.manifest().input;
         let input = derm_zoo::picture(spec.shape());
         let mut evaluation = explainer.run(|to| channels_last(spec.layout, &input, to)).unwrap();
-        let gradient = evaluation.gradients(class).unwrap();
+        evaluation.differentiate(class).unwrap();
+        let gradient = evaluation.gradients().unwrap();
         let norm = golden["input_norm"].as_f64().unwrap();
         let length =
             |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
@@ -202,15 +204,16 @@ fn work_that_is_watched_can_be_ended() {
     let explainers = load(&entry.make(&derm_zoo::folder()).unwrap());
     let fill = |to: &mut [f32]| to.fill(0.5);
     for method in [Method::ScoreCam, Method::AblationCam, Method::SmoothGrad] {
-        let evaluation = explainers.base().run(fill).unwrap();
         let wanted = Wanted { method, layer: Layer::Last };
+        let explainer = explainers.for_explaining(&wanted).unwrap();
+        let mut evaluation = explainer.run(fill).unwrap();
         let mut calls = 0;
         let mut watch = |done: usize, total: usize| {
             assert!(done < total);
             calls += 1;
             calls < 3
         };
-        let ended = explainers.explain(evaluation, &wanted, &[0], &fill, &mut watch);
+        let ended = evaluation.explain(method, &[0], &fill, &mut watch);
         assert!(matches!(ended, Err(Error::Stopped)), "{method:?}");
         assert_eq!(calls, 3);
     }

@@ -122,30 +122,11 @@ unsafe fn rows_with<S: Simd>(
                 with!(|x| S::fma(x, S::splat(scale), S::splat(offset)));
             }
             Activation::Square => with!(|x| S::mul(x, x)),
-            Activation::Sqrt => scalar::<S>(values, rows, width, stride, f32::sqrt),
-            Activation::Rsqrt => scalar::<S>(values, rows, width, stride, |x| 1.0 / x.sqrt()),
+            Activation::Sqrt => with!(|x| S::sqrt(x)),
+            Activation::Rsqrt => with!(|x| S::div(S::splat(1.0), S::sqrt(x))),
             Activation::Recip => with!(|x| S::div(S::splat(1.0), x)),
             Activation::Exp => with!(|x| exp::<S>(x)),
             Activation::Neg => with!(|x| S::sub(S::splat(0.0), x)),
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn scalar<S: Simd>(
-    values: *mut f32,
-    rows: usize,
-    width: usize,
-    stride: usize,
-    f: impl Fn(f32) -> f32,
-) {
-    for row in 0..rows {
-        for i in 0..width {
-            // SAFETY: the caller's contract.
-            unsafe {
-                let value = values.add(row * stride + i);
-                *value = f(*value);
-            }
         }
     }
 }

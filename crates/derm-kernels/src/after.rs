@@ -3,6 +3,7 @@
 use crate::Isa;
 use crate::activation::{Activation, activate_rows};
 use crate::binary::add_rows;
+use crate::derivative::differentiate_rows;
 
 /// What follows on the sums, in order.
 #[derive(Debug, Clone, Copy)]
@@ -11,6 +12,8 @@ pub enum After<'a> {
     Activate(Activation),
     /// A value of the output's shape is added.
     Add(&'a [f32]),
+    /// The sums are gradients: times the derivative of a function of values of the output's shape.
+    Differentiate(Activation, &'a [f32]),
 }
 
 impl After<'_> {
@@ -18,7 +21,7 @@ impl After<'_> {
     pub(crate) fn fits(&self, length: usize) -> bool {
         match self {
             After::Activate(_) => true,
-            After::Add(other) => other.len() == length,
+            After::Add(other) | After::Differentiate(_, other) => other.len() == length,
         }
     }
 }
@@ -42,6 +45,10 @@ pub(crate) unsafe fn finish(
             match after {
                 After::Activate(activation) => {
                     activate_rows(isa, *activation, to, rows, width, stride);
+                }
+                After::Differentiate(activation, values) => {
+                    let values = values.as_ptr().add(place);
+                    differentiate_rows(isa, *activation, values, to, rows, width, stride);
                 }
                 After::Add(other) => {
                     add_rows(isa, to, other.as_ptr().add(place), rows, width, stride);

@@ -13,39 +13,50 @@ use crate::simd::Simd;
 pub fn differentiate(isa: Isa, activation: Activation, values: &[f32], gradients: &mut [f32]) {
     assert_eq!(values.len(), gradients.len());
     let (values, gradients, count) = (values.as_ptr(), gradients.as_mut_ptr(), gradients.len());
-    // SAFETY: both have `count` elements.
-    unsafe { all(isa, activation, values, gradients, count) }
+    // SAFETY: one row of as many elements as both have.
+    unsafe { differentiate_rows(isa, activation, values, gradients, 1, count, count) }
 }
 
 dispatch! {
-    unsafe fn all = all_with(
+    /// Does it to `rows` rows of `width` gradients that start `stride` apart, as the values do.
+    ///
+    /// # Safety
+    /// All of them must be valid.
+    pub(crate) unsafe fn differentiate_rows = rows_with(
         activation: Activation,
         values: *const f32,
         gradients: *mut f32,
-        count: usize,
+        rows: usize,
+        width: usize,
+        stride: usize,
     )
 }
 
 #[inline(always)]
-unsafe fn all_with<S: Simd>(
+unsafe fn rows_with<S: Simd>(
     activation: Activation,
     values: *const f32,
     gradients: *mut f32,
-    count: usize,
+    rows: usize,
+    width: usize,
+    stride: usize,
 ) {
     // A macro for the reason that is given in `activation.rs`.
     macro_rules! with {
         (|$x:ident, $g:ident| $result:expr) => {{
-            let whole = count - count % S::LANES;
-            for i in (0..whole).step_by(S::LANES) {
-                let ($x, $g) = (S::load(values.add(i)), S::load(gradients.add(i)));
-                S::store(gradients.add(i), $result);
-            }
-            if whole < count {
-                let rest = count - whole;
-                let $x = S::load_first(values.add(whole), rest);
-                let $g = S::load_first(gradients.add(whole), rest);
-                S::store_first(gradients.add(whole), $result, rest);
+            for row in 0..rows {
+                let (values, gradients) = (values.add(row * stride), gradients.add(row * stride));
+                let whole = width - width % S::LANES;
+                for i in (0..whole).step_by(S::LANES) {
+                    let ($x, $g) = (S::load(values.add(i)), S::load(gradients.add(i)));
+                    S::store(gradients.add(i), $result);
+                }
+                if whole < width {
+                    let rest = width - whole;
+                    let $x = S::load_first(values.add(whole), rest);
+                    let $g = S::load_first(gradients.add(whole), rest);
+                    S::store_first(gradients.add(whole), $result, rest);
+                }
             }
         }};
     }
@@ -110,8 +121,10 @@ unsafe fn all_with<S: Simd>(
             }
             Activation::Linear(scale, _) => with!(|_x, g| S::mul(g, S::splat(scale))),
             Activation::Square => with!(|x, g| S::mul(g, S::add(x, x))),
-            Activation::Sqrt => plain(values, gradients, count, |x| 0.5 / x.sqrt()),
-            Activation::Rsqrt => plain(values, gradients, count, |x| -0.5 / (x * x.sqrt())),
+            Activation::Sqrt => with!(|x, g| S::div(S::mul(g, S::splat(0.5)), S::sqrt(x))),
+            Activation::Rsqrt => {
+                with!(|x, g| S::div(S::mul(g, S::splat(-0.5)), S::mul(x, S::sqrt(x))));
+            }
             Activation::Recip => with!(|x, g| S::div(S::sub(zero, g), S::mul(x, x))),
             Activation::Exp => with!(|x, g| S::mul(g, exp::<S>(x))),
             Activation::Neg => with!(|_x, g| S::sub(zero, g)),
@@ -124,17 +137,4 @@ unsafe fn all_with<S: Simd>(
 unsafe fn between<S: Simd>(x: S::V, low: f32, high: f32, gradient: S::V) -> S::V {
     // SAFETY: the instruction set is the caller's.
     unsafe { S::where_larger(x, S::splat(low), S::where_larger(S::splat(high), x, gradient)) }
-}
-
-#[inline(always)]
-unsafe fn plain(
-    values: *const f32,
-    gradients: *mut f32,
-    count: usize,
-    derivative: impl Fn(f32) -> f32,
-) {
-    for i in 0..count {
-        // SAFETY: the caller's contract.
-        unsafe { *gradients.add(i) *= derivative(*values.add(i)) };
-    }
 }

@@ -425,6 +425,12 @@ proptest! {
             let mut scratch = vec![0.0; packed.scratch()];
             packed.run(&turned, &gradient, &mut output, &[], &mut scratch);
             close(&output, &plain, 1e-4)?;
+            let values = numbers(output.len(), seed ^ 3);
+            differentiate(isa, Activation::Silu, &values, &mut output);
+            let mut at_once = vec![f32::NAN; output.len()];
+            let after = [After::Differentiate(Activation::Silu, &values)];
+            packed.run(&turned, &gradient, &mut at_once, &after, &mut scratch);
+            close(&at_once, &output, 1e-6)?;
         }
     }
 

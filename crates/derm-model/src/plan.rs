@@ -61,15 +61,18 @@ impl Plan {
         Ok(run.output(0).iter().copied().collect())
     }
 
-    /// Runs it on zeros; the name and the time of every step.
+    /// Runs all its phases on zeros; the name and the time of every step.
     ///
     /// # Errors
     /// [`Error::Run`].
     pub fn profile(&self) -> Result<Vec<(String, Duration)>, Error> {
         let mut steps = Vec::new();
-        let watch = |name: &str, time| steps.push((name.to_owned(), time));
         let mut arena = self.engine.arena();
-        caught(|| self.engine.run_watched(&mut arena, 0, |input| input.fill(0.0), watch))?;
+        for phase in 0..self.engine.phases() {
+            let watch = |name: &str, time| steps.push((name.to_owned(), time));
+            let fill = |input: &mut [f32]| input.fill(0.0);
+            caught(|| self.engine.run_watched(&mut arena, phase, fill, watch))?;
+        }
         Ok(steps)
     }
 

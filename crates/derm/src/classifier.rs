@@ -5,8 +5,8 @@ use crate::{
     Request, Timings, Uncertainty, views,
 };
 use derm_gradcam::{
-    Evaluation, Explainers, Heatmap, LayerInfo, Wanted, blend, contour, encode_npy, encode_png,
-    mask, transparent,
+    Evaluation, Explainer, Explainers, Heatmap, LayerInfo, Use, Wanted, blend, contour, encode_npy,
+    encode_png, mask, transparent,
 };
 use derm_model::{Graph, Lazy, Precision, Settings, Workers};
 use derm_preprocess::{Prepared, RgbImage};
@@ -272,8 +272,10 @@ impl Classifier {
         let loaded = timed(&mut timings.load, || self.loaded.acquire(deadline))?;
         let explainers = &loaded.explainers;
         let base = explainers.base();
+        let using = timed(&mut timings.load, || self.explainer_for(explainers, request))?;
+        let predicting = using.as_ref().map_or(base, |using| using);
         let evaluation =
-            timed(&mut timings.infer, || base.run(|input| spec.normalise(&view, input)))?;
+            timed(&mut timings.infer, || predicting.run(|input| spec.normalise(&view, input)))?;
         let mut probabilities = self.manifest.probabilities(&evaluation.scores);
         for number in 1..turns {
             if Instant::now() >= deadline {
@@ -291,12 +293,13 @@ impl Classifier {
         let uncertain =
             uncertain.map(|(known, score)| Uncertainty { score, threshold: known.threshold });
 
-        let explanations = match &request.explain {
-            None => None,
-            Some(explain) => {
+        let explanations = match (&request.explain, &using) {
+            (None, _) => None,
+            (Some(_), Err(reason)) => Some(Err(reason.clone())),
+            (Some(explain), Ok(explainer)) => {
                 let classes = if classes.is_empty() { vec![predictions[0].index] } else { classes };
-                let work = Work { explainers, explain, classes: &classes, view: &view, deadline };
-                self.explained(&work, evaluation, &mut timings)?
+                let work = Work { explainer, explain, classes: &classes, view: &view, deadline };
+                Some(self.explained(&work, evaluation, &mut timings)?)
             }
         };
         let flagged = self.flagged(&predictions);
@@ -305,29 +308,43 @@ impl Classifier {
         Ok(Report { predictions, flagged, uncertain, explanations, size, region, timings })
     }
 
+    /// The explainer that the request needs, or why the model has none: then it only predicts.
+    fn explainer_for<'a>(
+        &self,
+        explainers: &'a Explainers,
+        request: &Request,
+    ) -> Result<Result<Use<'a>, String>, Error> {
+        let Some(explain) = &request.explain else { return Ok(Ok(Use::Base(explainers.base()))) };
+        let found = numbered(&explain.layer, explainers.layers())
+            .and_then(|layer| explainers.for_explaining(&Wanted { method: explain.method, layer }));
+        match found {
+            Err(
+                error @ (derm_gradcam::Error::NoSuchLayer(_)
+                | derm_gradcam::Error::UnsuitableLayer(..)),
+            ) => Err(Error::Parameter { name: "layer", reason: error.to_string() }),
+            found => Ok(found.map_err(|error| error.to_string())),
+        }
+    }
+
     /// The explanations, or why the model has none.
     fn explained(
         &self,
         work: &Work<'_>,
         evaluation: Evaluation<'_>,
         timings: &mut Timings,
-    ) -> Result<Option<Result<Vec<Explanation>, String>>, Error> {
+    ) -> Result<Result<Vec<Explanation>, String>, Error> {
         let views = self.views(work.explain.smooth, "smooth")?;
         let heatmaps = match timed(&mut timings.gradcam, || self.heatmaps(work, evaluation, views))
         {
             Ok(heatmaps) => heatmaps,
             Err(derm_gradcam::Error::Stopped) => return Err(Error::TimedOut),
-            Err(
-                error @ (derm_gradcam::Error::NoSuchLayer(_)
-                | derm_gradcam::Error::UnsuitableLayer(..)),
-            ) => return Err(Error::Parameter { name: "layer", reason: error.to_string() }),
-            Err(error) => return Ok(Some(Err(error.to_string()))),
+            Err(error) => return Ok(Err(error.to_string())),
         };
         let drawn = |(heatmap, &class): (Heatmap, &usize)| {
             let bytes = timed(&mut timings.render, || draw(work.view, &heatmap, work.explain));
             Explanation { class: self.manifest.classes[class].id.clone(), heatmap, bytes }
         };
-        Ok(Some(Ok(heatmaps.into_iter().zip(work.classes).map(drawn).collect())))
+        Ok(Ok(heatmaps.into_iter().zip(work.classes).map(drawn).collect()))
     }
 
     /// A heatmap for each class: the mean over the views.
@@ -338,8 +355,6 @@ impl Classifier {
         views: usize,
     ) -> Result<Vec<Heatmap>, derm_gradcam::Error> {
         let spec = &self.manifest.input;
-        let layer = numbered(&work.explain.layer, work.explainers.layers())?;
-        let wanted = Wanted { method: work.explain.method, layer };
         let mut watch = |_, _| Instant::now() < work.deadline;
         let mut evaluation = Some(evaluation);
         let mut by_class: Vec<Vec<Heatmap>> = vec![Vec::new(); work.classes.len()];
@@ -349,12 +364,12 @@ impl Classifier {
             if !watch(number, views) {
                 return Err(derm_gradcam::Error::Stopped);
             }
-            let evaluation = match evaluation.take() {
+            let mut evaluation = match evaluation.take() {
                 Some(first) => first,
-                None => work.explainers.base().run(fill)?,
+                None => work.explainer.run(fill)?,
             };
-            let found =
-                work.explainers.explain(evaluation, &wanted, work.classes, &fill, &mut watch)?;
+            let method = work.explain.method;
+            let found = evaluation.explain(method, work.classes, &fill, &mut watch)?;
             for (heatmaps, heatmap) in by_class.iter_mut().zip(found) {
                 heatmaps.push(Heatmap::from_map(views::back(heatmap.values(), number)));
             }
@@ -413,7 +428,7 @@ impl Classifier {
 
 /// What is to be explained.
 struct Work<'a> {
-    explainers: &'a Explainers,
+    explainer: &'a Explainer,
     explain: &'a Explain,
     classes: &'a [usize],
     view: &'a RgbImage,

@@ -4,7 +4,7 @@ use super::conv::{axes, sum_pooling};
 use super::elementwise::activation;
 use super::{Lowering, op};
 use crate::ops::{ConvInputGradient, Derivative, Pool, PoolInputGradient, Relation, Where};
-use crate::step::Action;
+use crate::step::{Action, Buffer, Then};
 use crate::value::{Value, completed};
 use derm_kernels::{Activation, ConvShape, PoolShape, Pooling};
 use tract_onnx::prelude::*;
@@ -66,15 +66,54 @@ fn differentiated(
     activation: Activation,
     values: OutletId,
 ) -> TractResult<bool> {
+    let outlet: OutletId = node.id.into();
     let values = lowering.value(values)?;
     let gradients = lowering.value(node.inputs[0])?;
     let gradients = lowering.in_order(gradients, values.order.clone());
+    if let Some(step) = gradients.open
+        && lowering.written_by(values.buffer).is_none_or(|writer| writer < step)
+        && join(&mut lowering.steps[step].action, activation, values.buffer)
+    {
+        return lowering.set(outlet, gradients.buffer, gradients.order, Some(step)).map(|()| true);
+    }
     let length = values.len();
     let action =
         Action::Differentiate { activation, values: values.buffer, gradients: gradients.buffer };
     let (step, buffer) = lowering.push_new(action, length);
-    lowering.set(node.id.into(), buffer, values.order, Some(step))?;
+    lowering.set(outlet, buffer, values.order, Some(step))?;
     Ok(true)
+}
+
+/// Lets the step that makes a gradient do it: a convolution, or the derivative of another clamp of
+/// the same values.
+fn join(action: &mut Action, activation: Activation, values: Buffer) -> bool {
+    let clamps = |first: Activation| match (first, activation) {
+        (Activation::Clamp(a, b), Activation::Clamp(c, d)) => {
+            Some(Activation::Clamp(a.max(c), b.min(d)))
+        }
+        _ => None,
+    };
+    match action {
+        Action::Conv { then, .. } => {
+            if let Some(Then::Differentiate(before, of)) = then.last_mut()
+                && *of == values
+                && let Some(both) = clamps(*before)
+            {
+                *before = both;
+                return true;
+            }
+            then.push(Then::Differentiate(activation, values));
+            true
+        }
+        Action::Differentiate { activation: before, values: of, .. } if *of == values => {
+            let both = clamps(*before);
+            if let Some(both) = both {
+                *before = both;
+            }
+            both.is_some()
+        }
+        _ => false,
+    }
 }
 
 /// `gradient` where a value is larger, or smaller, than one number: how a clamp is differentiated.

@@ -19,8 +19,9 @@ pub(super) fn map(activations: ArrayView3<f32>) -> Array2<f32> {
 pub(super) fn first_component(activations: ArrayView3<f32>) -> Array2<f32> {
     let (channels, rows, columns) = activations.dim();
     let places = rows * columns;
-    let mut centred = activations.mapv(f64::from).into_shape_with_order((channels, places));
-    let centred = centred.as_mut().expect("as many values as before");
+    let values = activations.as_standard_layout().mapv(f64::from);
+    let centred = values.into_shape_with_order((channels, places));
+    let mut centred = centred.expect("as many values as before");
     for mut channel in centred.outer_iter_mut() {
         let mean = channel.mean().unwrap_or(0.0);
         channel.mapv_inplace(|value| value - mean);

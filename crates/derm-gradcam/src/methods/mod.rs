@@ -18,7 +18,7 @@ mod smooth_grad;
 mod xgrad_cam;
 
 use crate::{Error, Evaluation, Explainer, Heatmap, Layer};
-use ndarray::{Array2, Array3, ArrayView3, Axis};
+use ndarray::{Array2, Array3, ArrayView1, ArrayView3, Axis};
 use serde::{Deserialize, Serialize};
 
 /// How an explanation is made.
@@ -72,6 +72,8 @@ enum Kind {
     Map(fn(ArrayView3<f32>, ArrayView3<f32>) -> Array2<f32>),
     /// Activations alone.
     Activations(fn(ArrayView3<f32>) -> Array2<f32>),
+    /// The input's gradient of the class.
+    Pixels(fn(&Array3<f32>) -> Array2<f32>),
     /// The gradients of several inputs.
     Input(fn(&mut Probe<'_>) -> Result<Array2<f32>, Error>),
     /// Predictions for changed inputs.
@@ -102,7 +104,9 @@ impl Probe<'_> {
     /// The input's gradient of the class's logit, `[channels, rows, columns]`, for the picture that
     /// `change` makes of this one.
     fn gradient(&self, change: impl FnOnce(&mut [f32])) -> Result<Array3<f32>, Error> {
-        self.evaluation(change)?.gradients(self.class)
+        let mut evaluation = self.evaluation(change)?;
+        evaluation.differentiate(self.class)?;
+        Ok(evaluation.gradients()?.into_owned())
     }
 
     /// The class's score for the picture that `change` makes of this one.
@@ -147,7 +151,7 @@ impl Method {
             Method::EigenGradCam => Kind::Map(eigen_grad_cam::map),
             Method::ScoreCam => Kind::Predictions(score_cam::map),
             Method::AblationCam => Kind::Replays(ablation_cam::map),
-            Method::Saliency => Kind::Input(saliency::map),
+            Method::Saliency => Kind::Pixels(saliency::map),
             Method::SmoothGrad => Kind::Input(smooth_grad::map),
             Method::IntegratedGradients => Kind::Input(integrated_gradients::map),
         }
@@ -155,7 +159,7 @@ impl Method {
 
     /// Whether it judges the pixels of the input, whatever layer is asked for.
     pub fn is_of_input(self) -> bool {
-        matches!(self.kind(), Kind::Input(_))
+        matches!(self.kind(), Kind::Input(_) | Kind::Pixels(_))
     }
 
     /// Whether it runs the network, or a part of it, more than once for a class.
@@ -175,28 +179,47 @@ impl Method {
     }
 }
 
-/// The heatmap of one class, from an evaluation at [`Method::layer`]. `fill` writes the picture that
-/// was evaluated: methods that need more than the evaluation run it again.
-pub(crate) fn heatmap(
+impl Evaluation<'_> {
+    /// A heatmap of each class, of the explainer that [`crate::Explainers::for_explaining`] gave for
+    /// `method`. `fill` writes the picture that was evaluated: some methods run it again.
+    ///
+    /// # Errors
+    /// [`Explainer::why_not`]'s, [`Error::NoSuchClass`], [`Error::Stopped`], [`Error::Failed`].
+    pub fn explain(
+        &mut self,
+        method: Method,
+        classes: &[usize],
+        fill: &dyn Fn(&mut [f32]),
+        watch: Watch<'_>,
+    ) -> Result<Vec<Heatmap>, Error> {
+        classes.iter().map(|&class| heatmap(method, self, class, fill, watch)).collect()
+    }
+}
+
+fn heatmap(
     method: Method,
     evaluation: &mut Evaluation<'_>,
-    explainer: &Explainer,
     class: usize,
     fill: &dyn Fn(&mut [f32]),
     watch: Watch<'_>,
 ) -> Result<Heatmap, Error> {
+    let explainer = evaluation.explainer();
     if class >= evaluation.scores.len() {
         return Err(Error::NoSuchClass(class));
     }
     let map = match method.kind() {
         Kind::Map(map) => {
-            let gradients = evaluation.gradients(class)?;
-            map(evaluation.activations()?.view(), gradients.view())
+            evaluation.differentiate(class)?;
+            map(evaluation.activations()?.view(), evaluation.gradients()?.view())
+        }
+        Kind::Pixels(map) => {
+            evaluation.differentiate(class)?;
+            map(&evaluation.gradients()?.into_owned())
         }
         Kind::Activations(map) => map(evaluation.activations()?.view()),
         Kind::Input(map) => probing(explainer, class, fill, watch, map)?,
         Kind::Predictions(map) | Kind::Replays(map) => {
-            let activations = evaluation.activations()?;
+            let activations = evaluation.activations()?.into_owned();
             let map = |probe: &mut Probe<'_>| map(probe, activations.view());
             probing(explainer, class, fill, watch, map)?
         }
@@ -218,19 +241,16 @@ fn probing(
     map(&mut Probe { explainer, input: &input, shape, class, watch })
 }
 
-/// The sum over channels of `weight(channel, activation's place, gradient's place)`, place by place.
+/// The sum over channels, place by place.
 fn sum_over_channels(maps: &Array3<f32>) -> Array2<f32> {
     maps.sum_axis(Axis(0))
 }
 
-/// The activations' channels, each times its weight, summed; negative values cut off.
+/// The activations' channels, each times its weight, summed; negative values cut off. Place by
+/// place: the channels of one lie side by side in memory.
 fn weighed(activations: ArrayView3<f32>, weights: &[f32]) -> Array2<f32> {
-    let (_, rows, columns) = activations.dim();
-    let mut sum = Array2::<f32>::zeros((rows, columns));
-    for (activation, &weight) in activations.outer_iter().zip(weights) {
-        sum.scaled_add(weight, &activation);
-    }
-    positive(sum)
+    let weights = ArrayView1::from(weights);
+    positive(activations.map_axis(Axis(0), |channels| channels.dot(&weights)))
 }
 
 fn positive(mut map: Array2<f32>) -> Array2<f32> {

@@ -1,10 +1,9 @@
 //! The gradient itself: Simonyan, Vedaldi and Zisserman, *Deep Inside Convolutional Networks:
 //! Visualising Image Classification Models and Saliency Maps*, 2014, arXiv:1312.6034, section 3.
 
-use super::{Probe, strongest};
-use crate::Error;
-use ndarray::Array2;
+use super::strongest;
+use ndarray::{Array2, Array3};
 
-pub(super) fn map(probe: &mut Probe<'_>) -> Result<Array2<f32>, Error> {
-    Ok(strongest(&probe.gradient(|_| {})?))
+pub(super) fn map(gradients: &Array3<f32>) -> Array2<f32> {
+    strongest(gradients)
 }

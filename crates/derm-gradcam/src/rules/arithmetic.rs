@@ -56,7 +56,7 @@ fn partial(op: &dyn BinMiniOp) -> Option<Partial> {
         }
     } else if op.is::<Min>() {
         |call, place| {
-            let (own, other) = (call.operand(place)?, call.operand(1 - place)?);
+            let (own, other) = (below_maximum(call, place)?, call.operand(1 - place)?);
             call.wire(Where(Relation::Larger), &[call.gradient, other, own])
         }
     } else if op.is::<Pow>() {
@@ -64,6 +64,31 @@ fn partial(op: &dyn BinMiniOp) -> Option<Partial> {
     } else {
         return None;
     })
+}
+
+/// Operand `place` of a minimum; of `min(max(x, a), b)` with numbers a < b, as clips are written,
+/// x does as well and need not be computed again.
+fn below_maximum(call: &mut Call, place: usize) -> TractResult<OutletId> {
+    let number = |call: &Call, outlet: OutletId| {
+        let constant = call.tape.constant_value(outlet).ok()?;
+        (constant.len() == 1).then(|| constant.cast_to_scalar::<f32>().ok()).flatten()
+    };
+    let own = call.node.inputs[place];
+    let inner = call.tape.node(own);
+    if inner.op_as::<TypedBinOp>().is_some_and(|op| op.0.is::<Max>())
+        && let Some(above) = number(call, call.node.inputs[1 - place])
+    {
+        for slot in [0, 1] {
+            let below = number(call, inner.inputs[slot]);
+            let x = inner.inputs[1 - slot];
+            if below.is_some_and(|below| below < above)
+                && call.tape.shape(x)? == call.tape.shape(own)?
+            {
+                return call.tape.value(x);
+            }
+        }
+    }
+    call.operand(place)
 }
 
 fn signed(call: &mut Call, positive: bool) -> TractResult<OutletId> {

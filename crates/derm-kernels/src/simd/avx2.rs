@@ -69,6 +69,10 @@ impl Simd for Avx2 {
         _mm256_min_ps(a, b)
     }
     #[inline(always)]
+    unsafe fn sqrt(a: __m256) -> __m256 {
+        _mm256_sqrt_ps(a)
+    }
+    #[inline(always)]
     unsafe fn where_larger(a: __m256, b: __m256, value: __m256) -> __m256 {
         _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b), value)
     }

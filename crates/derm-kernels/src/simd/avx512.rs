@@ -65,6 +65,10 @@ impl Simd for Avx512 {
         _mm512_min_ps(a, b)
     }
     #[inline(always)]
+    unsafe fn sqrt(a: __m512) -> __m512 {
+        _mm512_sqrt_ps(a)
+    }
+    #[inline(always)]
     unsafe fn where_larger(a: __m512, b: __m512, value: __m512) -> __m512 {
         _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), value)
     }

@@ -42,6 +42,7 @@ pub(crate) trait Simd: Copy {
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sqrt(a: Self::V) -> Self::V;
     /// `value` where a > b, else 0.
     unsafe fn where_larger(a: Self::V, b: Self::V, value: Self::V) -> Self::V;
     /// a * b + c; rounded once where the machine can.

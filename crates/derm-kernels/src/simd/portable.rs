@@ -74,6 +74,10 @@ impl Simd for Portable {
         map(a, b, |a, b| if a < b { a } else { b })
     }
     #[inline(always)]
+    unsafe fn sqrt(a: V) -> V {
+        a.map(f32::sqrt)
+    }
+    #[inline(always)]
     unsafe fn where_larger(a: V, b: V, value: V) -> V {
         std::array::from_fn(|i| if a[i] > b[i] { value[i] } else { 0.0 })
     }
