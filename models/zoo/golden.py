@@ -16,6 +16,8 @@
   input      the gradient of the class's logit with respect to the input, [channels][rows][columns],
              every 16th row and column
   input_norm its Euclidean norm, over all places
+  input_rounding how far PyTorch's own float32 gradient is from that float64 one, relative: where a
+             unit is nearly zero, rounding decides on which side of its bend it is
 
 `golden.py ZOO NAME...` makes those files alone.
 """
@@ -259,6 +261,9 @@ def main(zoo, names):
             golden["methods"] = maps
             gradient = input_gradient(network, tensor, best[1])
             golden["input_norm"] = float(gradient.norm())
+            rounded_gradient = input_gradient(network.float(), tensor.float(), best[1]).double()
+            off = (rounded_gradient - gradient).norm() / gradient.norm()
+            golden["input_rounding"] = float(f"{float(off):.3g}")
             if keras:
                 gradient = gradient.permute(2, 0, 1)
             thinned = gradient[:, ::STEP, ::STEP]

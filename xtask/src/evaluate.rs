@@ -1,10 +1,10 @@
 //! How good a classifier is on labelled pictures, through the pipeline that serves them.
 
 mod calibrate;
-mod labels;
-mod masks;
+pub(crate) mod labels;
+pub(crate) mod masks;
 mod metrics;
-mod pictures;
+pub(crate) mod pictures;
 mod report;
 
 use anyhow::Context;

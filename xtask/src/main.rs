@@ -5,6 +5,8 @@
 
 mod cgroup;
 mod evaluate;
+mod explain;
+mod explain_eval;
 mod memtest;
 mod profile;
 mod quantize;
@@ -17,6 +19,8 @@ use clap::Parser;
 #[command(name = "cargo xtask", about = "Chores of the derm workspace")]
 enum Command {
     Evaluate(evaluate::Arguments),
+    Explain(explain::Arguments),
+    ExplainEval(explain_eval::Arguments),
     Memtest(memtest::Arguments),
     Profile(profile::Arguments),
     Quantize(quantize::Arguments),
@@ -26,6 +30,8 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Evaluate(arguments) => evaluate::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::ExplainEval(arguments) => explain_eval::run(&arguments),
         Command::Memtest(arguments) => memtest::run(&arguments),
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Quantize(arguments) => quantize::run(&arguments),

@@ -45,7 +45,8 @@ impl Keep {
     }
 
     /// Of the values in `read`, as many as fit `allowance` bytes: those are computed again that
-    /// free the most memory for the least work.
+    /// free the most memory for the least work. Depthwise convolutions by themselves, since what
+    /// they read is kept anyway; then whole stretches.
     pub(crate) fn within(
         model: &TypedModel,
         weights: &StoredWeights,
@@ -56,7 +57,20 @@ impl Keep {
         if total <= allowance {
             return Ok(Keep::All);
         }
-        let mut stretches = stretches(model, weights, read)?;
+        let mut kept = total;
+        let mut lost = HashSet::new();
+        let mut depthwise: Vec<OutletId> =
+            read.iter().copied().filter(|outlet| is_depthwise(model, *outlet)).collect();
+        depthwise.sort_by_key(|&outlet| (std::cmp::Reverse(bytes(model, outlet)), outlet));
+        for outlet in depthwise {
+            if kept <= allowance {
+                break;
+            }
+            kept -= bytes(model, outlet);
+            lost.insert(outlet);
+        }
+        let read: HashSet<OutletId> = read.difference(&lost).copied().collect();
+        let mut stretches = stretches(model, weights, &read)?;
         // What is kept although the stretch is computed again: the value that enters it.
         let freed = |stretch: &Stretch| stretch.bytes.saturating_sub(stretch.entry);
         stretches.retain(|stretch| freed(stretch) > 0);
@@ -64,8 +78,6 @@ impl Keep {
             let worth = |stretch: &Stretch| freed(stretch) as f64 / stretch.work.max(1) as f64;
             worth(b).total_cmp(&worth(a))
         });
-        let mut kept = total;
-        let mut lost = HashSet::new();
         for stretch in &stretches {
             if kept <= allowance {
                 break;
@@ -80,6 +92,11 @@ impl Keep {
         }
         Ok(Keep::Not(lost))
     }
+}
+
+fn is_depthwise(model: &TypedModel, outlet: OutletId) -> bool {
+    let conv = model.node(outlet.node).op_as::<Conv>();
+    conv.is_some_and(|conv| conv.group > 1 && conv.group == conv.pool_spec.input_channels)
 }
 
 fn bytes(model: &TypedModel, outlet: OutletId) -> usize {

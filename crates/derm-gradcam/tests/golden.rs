@@ -159,8 +159,11 @@ fn the_gradient_of_the_input() {
         let off = length(&mut pairs.map(|(&found, expected)| f64::from(found) - expected))
             / length(&mut expected.iter().copied());
         let error = off.max((own - norm).abs() / norm);
-        if error > 1e-4 {
-            failures.push(format!("{}: {error:e}", entry.name));
+        // Where a unit is nearly zero, rounding decides on which side of its bend it is: PyTorch in
+        // float32 is as far from the float64 reference.
+        let rounding = golden["input_rounding"].as_f64().unwrap();
+        if error > (2.0 * rounding).max(5e-4) {
+            failures.push(format!("{}: {error:e}, PyTorch's {rounding:e}", entry.name));
         }
         checked += 1;
     }

@@ -1,5 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+mod operators;
+
+pub use operators::{Operator, operator_picture, operators, relative_error};
+
 use ndarray::Array4;
 use std::path::{Path, PathBuf};
 
