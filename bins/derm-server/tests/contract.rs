@@ -106,6 +106,66 @@ fn parameters_in_query_and_form() {
 }
 
 #[test]
+fn explanations_by_class_method_layer_and_form() {
+    let server = Server::start(&[]);
+    let picture = picture();
+    let ask = |query: &str| {
+        let answer =
+            server.post(&format!("/predict/?{query}"), "Content-Type: image/jpeg\r\n", &picture);
+        assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+        answer.json()
+    };
+    let model = server.get("/model/").json();
+    assert_eq!(model["classes"].as_array().unwrap().len(), 7);
+    assert_eq!(model["methods"].as_array().unwrap().len(), 12);
+    let layers = model["layers"].as_array().unwrap();
+    let wide = layers.iter().find(|layer| layer["shape"][2] == 56).unwrap();
+    assert_eq!(layers[wide["index"].as_u64().unwrap() as usize]["name"], wide["name"]);
+
+    let several = ask("class=mel,nv,6");
+    let heatmaps = several["heatmaps"].as_array().unwrap();
+    let classes: Vec<&str> = heatmaps.iter().map(|h| h["class"].as_str().unwrap()).collect();
+    assert_eq!(classes, ["mel", "nv", "vasc"]);
+    assert_eq!(several["heatmap"], heatmaps[0]["heatmap"]);
+    assert_eq!(several["explained_class"], "mel");
+    assert_ne!(heatmaps[0]["heatmap"], heatmaps[1]["heatmap"]);
+    let one = ask("class=mel");
+    assert_eq!(one["heatmap"], several["heatmap"]);
+    assert!(one.get("heatmaps").is_none(), "one heatmap is not sent twice");
+
+    for method in ["gradcam%2B%2B", "eigencam", "ablationcam", "saliency", "smoothgrad"] {
+        let answer = ask(&format!("class=mel&method={method}"));
+        assert_eq!(answer["results"], one["results"], "{method} predicts the same");
+        assert_ne!(answer["heatmap"], one["heatmap"], "{method}");
+    }
+    let layer: String =
+        form_urlencoded::byte_serialize(wide["name"].as_str().unwrap().as_bytes()).collect();
+    let by_name = ask(&format!("class=mel&layer={layer}&output=json"));
+    let by_number = ask(&format!("class=mel&layer={}&output=json", wide["index"]));
+    assert_eq!(by_name["heatmaps"], by_number["heatmaps"]);
+    assert_eq!(by_name["heatmaps"][0]["values"].as_array().unwrap().len(), 56);
+    assert!(by_name["heatmap"].is_null());
+
+    let bytes =
+        |answer: &serde_json::Value| STANDARD.decode(answer["heatmap"].as_str().unwrap()).unwrap();
+    assert!(bytes(&ask("output=npy")).starts_with(b"\x93NUMPY"));
+    let mask = image::load_from_memory(&bytes(&ask("output=mask&contour=0.7"))).unwrap().to_luma8();
+    let white = mask.pixels().filter(|pixel| pixel.0[0] == 255).count();
+    assert!(
+        white > 0 && white < mask.len() / 2 && mask.pixels().all(|p| [0, 255].contains(&p.0[0]))
+    );
+    assert_ne!(ask("contour=0.5")["heatmap"], ask("")["heatmap"]);
+    assert_ne!(ask("smooth=8")["heatmap"], ask("")["heatmap"]);
+    // The plan of the last explanation is not kept for ever.
+    let memory = || server.get("/memory/").json()["budget"]["idle_arenas_mb"].as_f64().unwrap();
+    let start = std::time::Instant::now();
+    while memory() > 0.0 {
+        assert!(start.elapsed().as_secs() < 20);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
+#[test]
 fn what_is_no_dermoscopy_is_called_uncertain() {
     let server = Server::start(&[("ENABLE_GRADCAM", "false")]);
     let mut state = 1u32;

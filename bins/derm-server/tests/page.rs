@@ -216,6 +216,42 @@ fn a_picture_is_uploaded_explained_and_shown() {
 }
 
 #[test]
+fn another_class_and_two_methods_side_by_side() {
+    let Some(browser) = browser(true) else { return };
+    let server = Server::start(&[]);
+    browser.size(1280, 1100);
+    browser.open(&server.address());
+    browser.click("#example");
+    browser.wait("!document.getElementById('answer').hidden");
+    browser.wait("document.getElementById('over').naturalWidth === 224");
+    assert_eq!(browser.value("document.querySelectorAll('#class option').length"), 7);
+    let shown = |id: &str| browser.value(&format!("document.getElementById('{id}').src"));
+    let choose = |id: &str, value: &str| {
+        let before = [shown("over"), shown("alone")];
+        browser.value(&format!(
+            "(s => {{ s.value = '{value}'; s.dispatchEvent(new Event('change')); return true }})\
+             (document.getElementById('{id}'))"
+        ));
+        let start = Instant::now();
+        while [shown("over"), shown("alone")] == before {
+            assert!(start.elapsed() < Duration::from_secs(30), "{id} {value} shows nothing new");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let first = shown("over");
+    choose("class", "mel");
+    assert_ne!(shown("over"), first);
+    choose("other", "saliency");
+    browser.wait("!document.getElementById('second').hidden");
+    assert_eq!(browser.value("document.getElementById('over').hidden"), false);
+    assert_ne!(shown("over"), shown("alone"));
+    browser.screenshot("compared");
+    choose("method", "eigencam");
+    assert!(browser.fits_its_width());
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+#[test]
 fn the_example_on_a_phone_in_vietnamese_by_keyboard() {
     let Some(browser) = browser(true) else { return };
     let server = Server::start(&[]);

@@ -7,6 +7,26 @@ const language = document.documentElement.lang;
 let picture = null;
 let stream = null;
 
+// Those that answer at once; `method` of docs/api.md has the rest.
+const methods = {
+  gradcam: "Grad-CAM",
+  "gradcam++": "Grad-CAM++",
+  xgradcam: "XGrad-CAM",
+  hirescam: "HiResCAM",
+  layercam: "LayerCAM",
+  eigencam: "Eigen-CAM",
+  eigengradcam: "Eigen-Grad-CAM",
+  ablationcam: "Ablation-CAM",
+  saliency: "Saliency",
+  smoothgrad: "SmoothGrad",
+  integrated_gradients: "Integrated gradients",
+};
+for (const id of ["method", "other"]) {
+  if (id === "other") $(id).append(new Option("–", ""));
+  for (const [value, name] of Object.entries(methods)) $(id).append(new Option(name, value));
+  $(id).addEventListener("change", explain);
+}
+$("class").addEventListener("change", explain);
 document.body.classList.add("scripted");
 $("image").required = false;
 $("choose").className = "button";
@@ -41,23 +61,31 @@ async function analyse() {
     return;
   }
   clear();
-  $("status").textContent = texts.working;
   $("analyse").disabled = true;
+  const answer = await ask({ method: $("method").value });
+  if (answer) await show(answer);
+  $("analyse").disabled = false;
+}
+
+// The answer, or nothing where there is none: then the page says why.
+async function ask(parameters) {
+  $("error").textContent = "";
+  $("status").textContent = texts.working;
   const form = new FormData();
   form.append("image", picture, "picture");
   form.append("output", "heatmap");
   form.append("lang", language);
+  for (const [name, value] of Object.entries(parameters)) form.append(name, value);
   try {
     const headers = { Accept: "application/json", "Accept-Language": language };
     const response = await fetch("/predict/", { method: "POST", body: form, headers });
     const answer = await response.json();
-    if (response.ok) await show(answer);
-    else fail(answer.error);
+    if (response.ok) return answer;
+    fail(answer.error);
   } catch {
     fail(texts.unreachable);
   } finally {
     $("status").textContent = "";
-    $("analyse").disabled = false;
   }
 }
 
@@ -69,21 +97,40 @@ async function show(answer) {
   flagged.textContent = `${flagged.dataset.text} ${answer.flagged.map(({ label }) => label).join(", ")}`;
   $("note").textContent = answer.heatmap_error ?? "";
   $("controls").hidden = !answer.heatmap;
-  for (const id of ["over", "alone"]) {
-    const image = $(id);
-    image.hidden = !answer.heatmap;
-    if (!answer.heatmap) continue;
-    image.src = `data:image/png;base64,${answer.heatmap}`;
-    for (const side of ["left", "top", "width", "height"]) {
-      image.style[side] = `${answer.region[side] * 100}%`;
-    }
-  }
+  const classes = answer.results.map(({ class: id, label }) => new Option(label, id));
+  $("class").replaceChildren(...classes);
+  $("class").value = answer.explained_class;
+  $("other").value = "";
+  for (const id of ["over", "alone"]) lay(id, answer);
   arrange();
   $("answer").hidden = false;
   $("answer").focus();
   $("figures").textContent = `${texts.latency}: ${answer.latency_ms.total.toFixed(0)} ms`;
   const { memory } = await (await fetch("/memory/")).json();
   $("figures").textContent += ` · ${texts.memory}: ${memory.rss_mb.toFixed(0)} MiB (${memory.percent} %)`;
+}
+
+// Lays an answer's heatmap over the picture that it explains.
+function lay(id, answer) {
+  const image = $(id);
+  image.hidden = !answer.heatmap;
+  if (!answer.heatmap) return;
+  image.src = `data:image/png;base64,${answer.heatmap}`;
+  for (const side of ["left", "top", "width", "height"]) {
+    image.style[side] = `${answer.region[side] * 100}%`;
+  }
+}
+
+// Another class or method, or a second method beside the first.
+async function explain() {
+  const wanted = { class: $("class").value, method: $("method").value };
+  const answer = await ask(wanted);
+  if (!answer) return;
+  const other = $("other").value && (await ask({ ...wanted, method: $("other").value }));
+  lay("over", answer);
+  lay("alone", other || answer);
+  $("note").textContent = answer.heatmap_error ?? "";
+  arrange();
 }
 
 function row({ label, probability }) {
@@ -108,9 +155,10 @@ function cell(content, className = "") {
 
 function arrange() {
   const side = document.querySelector("input[name=view]:checked").value === "side";
+  const compared = $("other").value !== "";
   const explained = !$("alone").hidden && $("alone").src !== "";
-  $("second").hidden = !(side && explained);
-  $("over").hidden = side || !explained;
+  $("second").hidden = !((side || compared) && explained);
+  $("over").hidden = (side && !compared) || !explained;
   for (const id of ["over", "alone"]) $(id).style.opacity = $("opacity").value / 100;
 }
 
