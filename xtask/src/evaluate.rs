@@ -132,7 +132,7 @@ impl Work<'_> {
             (Some(masks), Some(explanations)) => {
                 let explanations = explanations.map_err(anyhow::Error::msg)?;
                 let heatmap = &explanations.first().context("no heatmap")?.heatmap;
-                masks.overlap(&one.image, &heatmap, report.size, report.region)?
+                masks.overlap(&one.image, heatmap, report.size, report.region)?
             }
             _ => None,
         };

@@ -3,6 +3,7 @@
 mod faithful;
 mod impute;
 mod operators;
+mod peer;
 mod report;
 mod sanity;
 
@@ -27,7 +28,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PATH", default_value = "models/derm-lite0")]
     model: PathBuf,
     /// Folder of the pictures
-    #[arg(long, value_name = "DIR", required_unless_present = "operators")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["operators", "peer"])]
     data: Option<PathBuf>,
     /// Labels, to take the pictures of one part of a split
     #[arg(long, value_name = "CSV", requires = "split")]
@@ -59,6 +60,12 @@ pub(crate) struct Arguments {
     /// List the operators that can be differentiated, each with its error against PyTorch
     #[arg(long)]
     operators: bool,
+    /// Time explanations beside predictions and beside pytorch-grad-cam
+    #[arg(long)]
+    peer: bool,
+    /// With --peer: a Python that has models/zoo/requirements.txt; else one is made under target/
+    #[arg(long, value_name = "FILE", requires = "peer")]
+    python: Option<PathBuf>,
 }
 
 /// Where a heatmap comes from.
@@ -94,6 +101,9 @@ struct Scored {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.operators {
         return operators::print();
+    }
+    if arguments.peer {
+        return peer::run(arguments.python.as_deref());
     }
     let network = Network::load(&arguments.model)?;
     let work = tempfile::tempdir()?;

@@ -308,6 +308,45 @@ impl Classifier {
         Ok(Report { predictions, flagged, uncertain, explanations, size, region, timings })
     }
 
+    /// Explains the picture in `bytes`: one explanation for each class that `explain` names, or that
+    /// of the most probable class.
+    ///
+    /// ```
+    /// use derm::{Classifier, Drawing, Explain, Method, Options};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = derm_zoo::entry("mobilenetv2.opset13").unwrap().make(&derm_zoo::folder())?;
+    /// let classifier = Classifier::new(derm::ModelSource::at(&folder), Options::default())?;
+    /// # let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../derm-preprocess/tests/data");
+    /// let picture = std::fs::read(format!("{data}/baseline.jpg"))?;
+    /// let explain = Explain {
+    ///     method: Method::LayerCam,
+    ///     classes: vec!["c1".to_owned(), "c4".to_owned()],
+    ///     drawing: Drawing::Json,
+    ///     ..Explain::default()
+    /// };
+    /// let explanations =
+    ///     classifier.explain(&picture, explain, Instant::now() + Duration::from_secs(60))?;
+    /// // 0..=1, rows and columns of the last feature map.
+    /// let places = explanations[1].heatmap.values();
+    /// assert_eq!((explanations[1].class.as_str(), places.dim()), ("c4", (7, 7)));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Classifier::classify`], and [`Error::Unexplained`].
+    pub fn explain(
+        &self,
+        bytes: &[u8],
+        explain: Explain,
+        deadline: Instant,
+    ) -> Result<Vec<Explanation>, Error> {
+        let request = Request { explain: Some(explain), ..Request::default() };
+        let report = self.classify(bytes, &request, deadline)?;
+        report.explanations.unwrap_or_else(|| Ok(Vec::new())).map_err(Error::Unexplained)
+    }
+
     /// The explainer that the request needs, or why the model has none: then it only predicts.
     fn explainer_for<'a>(
         &self,

@@ -19,6 +19,9 @@ pub enum Error {
     /// The model cannot be loaded or run.
     #[error(transparent)]
     Model(Arc<derm_model::Error>),
+    /// The model predicts, and cannot be explained.
+    #[error("the model cannot be explained: {0}")]
+    Unexplained(String),
     /// Loading panicked: a fault of ours.
     #[error("loading the model failed unexpectedly")]
     Panicked,

@@ -37,9 +37,8 @@ impl Faithfulness {
             let mut curve = vec![f64::from(score(&now)?)];
             for step in 0..STEPS {
                 for &pixel in &hottest[count * step / STEPS..count * (step + 1) / STEPS] {
-                    for place in 3 * pixel..3 * pixel + 3 {
-                        now[place] = end(place);
-                    }
+                    let channels = 3 * pixel..3 * pixel + 3;
+                    channels.for_each(|place| now[place] = end(place));
                 }
                 curve.push(f64::from(score(&now)?));
             }

@@ -94,11 +94,12 @@ pub(super) fn write_svg(path: &Path, makers: &[(String, &[Scored])]) -> anyhow::
          font-family=\"sans-serif\" font-size=\"11\">\n\
          <rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>\n"
     );
-    let curves: [(&str, fn(&Scored) -> &[f64]); 2] = [
-        ("deletion: the lower the better", |one| &one.faithfulness.deletion),
-        ("insertion: the higher the better", |one| &one.faithfulness.insertion),
-    ];
-    for (number, (title, curve)) in curves.into_iter().enumerate() {
+    let titles = ["deletion: the lower the better", "insertion: the higher the better"];
+    for (number, title) in titles.into_iter().enumerate() {
+        let curve = |one: &Scored| -> Vec<f64> {
+            let both = [&one.faithfulness.deletion, &one.faithfulness.insertion];
+            both[number].clone()
+        };
         let left = LEFT + number as f64 * (SIDE + LEFT);
         writeln!(
             svg,

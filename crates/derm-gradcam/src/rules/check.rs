@@ -7,6 +7,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::TypedOp;
+use tract_onnx::tract_core::ops::array::Slice;
+use tract_onnx::tract_core::ops::change_axes::AxisOp;
+use tract_onnx::tract_core::ops::identity::Identity;
 
 const STEP: f32 = 1e-2;
 
@@ -97,7 +100,7 @@ fn gradients(
             outlets.push(model.add_const(format!("constant{number}"), operand.clone()).unwrap());
             continue;
         }
-        let slice = tract_onnx::tract_core::ops::array::Slice::new(0, start, start + operand.len());
+        let slice = Slice::new(0, start, start + operand.len());
         let part = model.wire_node(format!("part{number}"), slice, &[source]).unwrap()[0];
         let shape: TVec<TDim> = operand.shape().iter().map(|side| side.to_dim()).collect();
         let reshape = AxisOp::Reshape(0, tvec!(operand.len().to_dim()), shape);
@@ -107,8 +110,7 @@ fn gradients(
     let op: Box<dyn TypedOp> = tract_onnx::tract_core::dyn_clone::clone_box(op);
     let output = model.wire_node("op", op, &outlets).unwrap()[0];
     // So that a softmax is not taken for the end of the network.
-    let end = tract_onnx::tract_core::ops::identity::Identity;
-    let output = model.wire_node("end", end, &[output]).unwrap()[0];
+    let output = model.wire_node("end", Identity, &[output]).unwrap()[0];
     model.select_output_outlets(&[output]).unwrap();
     let weights = StoredWeights::new(Arc::new(NoFile), HashMap::new()).unwrap();
     let target = outlets[place];
@@ -143,5 +145,3 @@ pub(crate) fn values(shape: &[usize], seed: usize) -> ArrayD<f32> {
     });
     ArrayD::from_shape_vec(shape, flat.collect()).unwrap()
 }
-
-use tract_onnx::tract_core::ops::change_axes::AxisOp;

@@ -25,6 +25,7 @@ use crate::tape::Tape;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::TypedOp;
 use tract_onnx::tract_core::ops::array::MultiBroadcastTo;
+use tract_onnx::tract_core::ops::change_axes::AxisOp;
 use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
 
 /// What a rule is given.
@@ -131,10 +132,8 @@ impl Call<'_, '_> {
         let fact = self.tape.graph.outlet_fact(gradient)?;
         let from: TVec<usize> = fact.shape.as_concrete().unwrap_or_default().into();
         let missing = from.len() - shape.len();
-        let stretched = |axis: &usize| {
-            *axis < missing && from[*axis] != 1
-                || *axis >= missing && shape[axis - missing] == 1 && from[*axis] != 1
-        };
+        let wanted = |axis: usize| if axis < missing { 1 } else { shape[axis - missing] };
+        let stretched = |axis: &usize| wanted(*axis) == 1 && from[*axis] != 1;
         let axes: TVec<usize> = (0..from.len()).filter(stretched).collect();
         let mut sum = self.sum(gradient, axes)?;
         for _ in 0..missing {
@@ -159,5 +158,3 @@ impl Call<'_, '_> {
         gradients
     }
 }
-
-use tract_onnx::tract_core::ops::change_axes::AxisOp;
