@@ -378,6 +378,9 @@ fn float16_weights_take_half() {
     assert_eq!(2 * bytes(Precision::F16), bytes(Precision::F32));
 }
 
+/// dy/dx as a function of x.
+type Derivative = fn(f64) -> f64;
+
 /// `sum(gradient * convolution(input))` is linear in the input: its gradient, from the definition.
 fn plain_input_gradient(
     shape: &ConvShape,
@@ -481,7 +484,7 @@ proptest! {
 
     #[test]
     fn derivatives(values in prop::collection::vec(-6f32..6.0, 1..70)) {
-        let functions: [(Activation, fn(f64) -> f64); 12] = [
+        let functions: [(Activation, Derivative); 12] = [
             (Activation::Clamp(0.0, 3.0), |x| if x > 0.0 && x < 3.0 { 1.0 } else { 0.0 }),
             (Activation::Sigmoid, |x| { let s = 1.0 / (1.0 + (-x).exp()); s * (1.0 - s) }),
             (Activation::Silu, |x| { let s = 1.0 / (1.0 + (-x).exp()); s + x * s * (1.0 - s) }),
@@ -511,7 +514,7 @@ proptest! {
                 close(&gradients, &plain, 2e-6)?;
             }
             let positive: Vec<f32> = values.iter().map(|x| x.abs() + 0.1).collect();
-            let functions: [(Activation, fn(f64) -> f64); 3] = [
+            let functions: [(Activation, Derivative); 3] = [
                 (Activation::Sqrt, |x| 0.5 / x.sqrt()),
                 (Activation::Rsqrt, |x| -0.5 * x.powf(-1.5)),
                 (Activation::Recip, |x| -1.0 / (x * x)),
