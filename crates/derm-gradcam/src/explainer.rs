@@ -10,7 +10,7 @@ use tract_onnx::prelude::*;
 
 /// Bytes of values that are kept from the forward to the backward pass; those beyond are computed
 /// again.
-const KEPT: usize = 32 << 20;
+const KEPT: usize = 30 << 20;
 
 /// The layer whose places are judged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]

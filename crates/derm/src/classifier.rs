@@ -361,7 +361,13 @@ impl Classifier {
                 error @ (derm_gradcam::Error::NoSuchLayer(_)
                 | derm_gradcam::Error::UnsuitableLayer(..)),
             ) => Err(Error::Parameter { name: "layer", reason: error.to_string() }),
-            found => Ok(found.map_err(|error| error.to_string())),
+            found => {
+                if let Ok(Use::Own(_)) = found {
+                    // What only making the plan needed, if it was made now.
+                    release();
+                }
+                Ok(found.map_err(|error| error.to_string()))
+            }
         }
     }
 

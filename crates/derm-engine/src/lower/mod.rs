@@ -14,6 +14,7 @@ use crate::step::{Action, Buffer, Kernel, Step};
 use crate::value::{Value, plain};
 use derm_kernels::{ConvShape, Isa, Precision};
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{TractErrorContext, ensure, format_err};
 use tract_onnx::tract_core::ops::TypedOp;
@@ -267,9 +268,12 @@ impl<'a> Lowering<'a> {
         let precision = self.precision_of(outlet);
         let origin = self.weights.origin(self.model, outlet);
         let name = origin.map(|origin| {
+            let mut numbers = DefaultHasher::new();
+            offsets.hash(&mut numbers);
             let ConvShape { rows, columns, inputs, outputs, groups } = shape;
             let window = [rows.kernel, columns.kernel];
-            format!("{origin} {precision:?} {inputs} {outputs} {groups} {window:?} {offsets:?}")
+            let numbers = numbers.finish();
+            format!("{origin} {precision:?} {inputs} {outputs} {groups} {window:?} {numbers:x}")
         });
         let known = name.as_ref().and_then(|name| self.kernels.0.get(name)).cloned();
         let kernel = match known {

@@ -145,3 +145,65 @@ pub(crate) fn values(shape: &[usize], seed: usize) -> ArrayD<f32> {
     });
     ArrayD::from_shape_vec(shape, flat.collect()).unwrap()
 }
+
+mod tests {
+    use super::{check, values};
+    use ndarray::ArrayD;
+    use proptest::prelude::*;
+    use tract_onnx::prelude::*;
+    use tract_onnx::tract_core::ops::math;
+    use tract_onnx::tract_core::ops::nn::{self, Reduce, Reducer, RmsNorm, Softmax, SoftmaxKind};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// Rules over shapes and numbers of chance; which places are broadcast, too.
+        #[test]
+        fn shapes_and_numbers_of_chance(
+            shape in prop::collection::vec(1usize..4, 1..4),
+            stretched in prop::collection::vec(any::<bool>(), 3),
+            seeds in (0usize..1000, 0usize..1000),
+            which in 0usize..14,
+        ) {
+            let x = values(&shape, seeds.0);
+            let narrow: Vec<usize> =
+                shape.iter().zip(&stretched).map(|(&n, &one)| if one { 1 } else { n }).collect();
+            // Away from the first operand's values, which are odd multiples of another step.
+            let y = values(&narrow, seeds.1).mapv(|v| v + 0.037);
+            let axis = seeds.0 % shape.len();
+            let both = |op: tract_onnx::tract_core::ops::binary::TypedBinOp, y: ArrayD<f32>, x: ArrayD<f32>| {
+                check(&op, &[x, y], &[true, true]);
+            };
+            match which {
+                0 => both(math::add(), y, x),
+                1 => both(math::sub(), y, x),
+                2 => both(math::mul(), y, x),
+                3 => both(math::div(), y.mapv(|v| v.abs() + 0.5), x),
+                4 => both(math::pow(), y, x.mapv(|v| v.abs() + 0.5)),
+                5 => check(&nn::sigmoid(), &[x], &[true]),
+                6 => check(&nn::silu::silu(), &[x], &[true]),
+                7 => check(&nn::gelu_exact::gelu_exact(), &[x], &[true]),
+                8 => check(&math::tanh(), &[x], &[true]),
+                9 => {
+                    let axes = tvec!(axis);
+                    let op = Softmax { axes, quant_output_dt: None, kind: SoftmaxKind::Softmax };
+                    check(&op, &[x], &[true]);
+                }
+                10 => {
+                    let axes = tvec!(axis);
+                    let op = Softmax { axes, quant_output_dt: None, kind: SoftmaxKind::LogSoftmax };
+                    check(&op, &[x], &[true]);
+                }
+                11 => check(&Reduce { axes: tvec!(axis), reducer: Reducer::Sum }, &[x], &[true]),
+                12 => {
+                    let reducer = Reducer::MeanOfSquares;
+                    check(&Reduce { axes: tvec!(axis), reducer }, &[x], &[true]);
+                }
+                _ => {
+                    let eps = tensor0(1e-1f32).into_arc_tensor();
+                    check(&RmsNorm { axis, eps }, &[x], &[true]);
+                }
+            }
+        }
+    }
+}
