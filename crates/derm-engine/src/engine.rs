@@ -50,6 +50,7 @@ pub struct Engine {
     phases: Vec<Phase>,
     outputs: Vec<Output>,
     weight_bytes: usize,
+    packed_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -91,6 +92,7 @@ impl Engine {
             .collect::<TractResult<_>>()
             .context("an output")?;
         let sides = lowering.sides();
+        let packed_bytes = lowering.packed_bytes;
         let (steps, lengths) = (lowering.steps, lowering.buffers);
 
         let kept: Vec<usize> = outputs.iter().map(|value| value.buffer).collect();
@@ -118,7 +120,17 @@ impl Engine {
                 axes: inverse(&value.order),
             })
             .collect();
-        Ok(Engine { settings, steps, ranges, arena_len, sides, phases, outputs, weight_bytes })
+        Ok(Engine {
+            settings,
+            steps,
+            ranges,
+            arena_len,
+            sides,
+            phases,
+            outputs,
+            weight_bytes,
+            packed_bytes,
+        })
     }
 
     /// How many phases it has: one, and one more for each further input.
@@ -129,6 +141,11 @@ impl Engine {
     /// Bytes that the weights take.
     pub fn weight_bytes(&self) -> usize {
         self.weight_bytes
+    }
+
+    /// Bytes of them that this engine packed: those that no other engine of the model had.
+    pub fn packed_bytes(&self) -> usize {
+        self.packed_bytes
     }
 
     /// Bytes of an [`Arena`]: what one run takes at most.

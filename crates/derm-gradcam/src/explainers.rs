@@ -33,8 +33,8 @@ pub struct Explainers {
     layers: Vec<LayerInfo>,
     kernels: Mutex<Kernels>,
     other: Mutex<Option<(Purpose, Arc<Explainer>)>>,
-    /// Bytes of the arenas of the plans that were made.
-    arenas: Mutex<HashMap<Purpose, usize>>,
+    /// Bytes that the plans that were made take: an arena, and weights that no other has.
+    costs: Mutex<HashMap<Purpose, usize>>,
 }
 
 /// The explainer that serves a purpose.
@@ -88,7 +88,7 @@ impl Explainers {
             layers,
             kernels: Mutex::new(kernels),
             other: Mutex::default(),
-            arenas: Mutex::default(),
+            costs: Mutex::default(),
         })
     }
 
@@ -102,13 +102,13 @@ impl Explainers {
         &self.layers
     }
 
-    /// Bytes of one run of the plan that this needs beside the one that predicts: 0 where it needs
-    /// none, and `None` where it was never made.
-    pub fn arena_bytes(&self, wanted: &Wanted) -> Option<usize> {
+    /// Bytes of the plan that this needs beside the one that predicts, while it runs once: 0 where it
+    /// needs none, and `None` where it was never made.
+    pub fn cost(&self, wanted: &Wanted) -> Option<usize> {
         if !wanted.needs_own_plan() {
             return Some(0);
         }
-        locked(&self.arenas).get(&wanted.needs()).copied()
+        locked(&self.costs).get(&wanted.needs()).copied()
     }
 
     /// Gives back the plan that is only kept for a next explanation, and all kept arenas.
@@ -150,7 +150,10 @@ impl Explainers {
         if let Some(reason) = explainer.why_not() {
             return Err(reason.clone());
         }
-        locked(&self.arenas).insert(wanted.clone(), explainer.plan().arena_bytes());
+        let plan = explainer.plan();
+        let cost = plan.arena_bytes() + plan.packed_bytes();
+        // Made once more, it finds its weights packed; what it cost before stays true.
+        locked(&self.costs).entry(wanted.clone()).or_insert(cost);
         *other = Some((wanted.clone(), Arc::clone(&explainer)));
         Ok(explainer)
     }

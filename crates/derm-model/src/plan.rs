@@ -81,6 +81,11 @@ impl Plan {
         self.engine.weight_bytes()
     }
 
+    /// Bytes of them that no plan of the model had packed before.
+    pub fn packed_bytes(&self) -> usize {
+        self.engine.packed_bytes()
+    }
+
     /// Bytes that one run takes at most, beside the weights.
     pub fn arena_bytes(&self) -> usize {
         self.engine.arena_bytes()

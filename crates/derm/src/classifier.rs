@@ -217,7 +217,7 @@ impl Classifier {
         }
         let arena = self.loaded.peek(|loaded| {
             let layer = numbered(&wanted.layer, loaded.explainers.layers());
-            loaded.explainers.arena_bytes(&Wanted { layer: layer.ok()?, ..wanted })
+            loaded.explainers.cost(&Wanted { layer: layer.ok()?, ..wanted })
         });
         // And the heatmaps of a method that judges pixels, in float32, several times.
         let pixels = self.manifest.input.width as usize * self.manifest.input.height as usize;

@@ -33,6 +33,8 @@ pub(crate) struct Lowering<'a> {
     /// What was packed, by the weights' outlet: gradients read the same.
     packed: HashMap<OutletId, Packed>,
     kernels: &'a mut Kernels,
+    /// Bytes of what was packed here and not found there.
+    pub(crate) packed_bytes: usize,
     /// Values that are not float32, by outlet.
     sides: HashMap<OutletId, usize>,
     /// The name of the node that is being lowered.
@@ -69,6 +71,7 @@ impl<'a> Lowering<'a> {
             workers: settings.workers.count(),
             packed: HashMap::new(),
             kernels,
+            packed_bytes: 0,
             steps: Vec::new(),
             buffers: Vec::new(),
             values: HashMap::new(),
@@ -281,6 +284,7 @@ impl<'a> Lowering<'a> {
             None => {
                 let view = self.constant(outlet)?;
                 let kernel = pack(self, &view, &offsets);
+                self.packed_bytes += kernel.bytes();
                 self.weights.release(&view);
                 if let Some(name) = name {
                     self.kernels.0.insert(name, kernel.clone());
