@@ -70,6 +70,8 @@ pub struct Evaluation<'a> {
     pub ood_score: Option<f32>,
     explainer: &'a Explainer,
     run: Run<'a>,
+    /// Whether the run holds another picture than the one that was evaluated.
+    is_changed: bool,
 }
 
 impl Explainer {
@@ -171,7 +173,7 @@ impl Explainer {
         let scores = run.output(0).iter().copied().collect();
         let known = self.manifest.uncertain.as_ref();
         let ood_score = known.and_then(|_| run.output(1).iter().copied().next());
-        Ok(Evaluation { scores, ood_score, explainer: self, run })
+        Ok(Evaluation { scores, ood_score, explainer: self, run, is_changed: false })
     }
 
     /// Number of the plan's output that is the target's value; what the second phase computes
@@ -185,6 +187,29 @@ impl<'a> Evaluation<'a> {
     /// Who made it.
     pub(crate) fn explainer(&self) -> &'a Explainer {
         self.explainer
+    }
+
+    /// Runs another picture in the same memory; returns its scores. What this evaluation tells from
+    /// now on is about that one, until [`Evaluation::restore`].
+    ///
+    /// # Errors
+    /// [`Error::Failed`].
+    pub(crate) fn rerun(&mut self, fill: impl FnOnce(&mut [f32])) -> Result<Vec<f32>, Error> {
+        self.is_changed = true;
+        self.run.feed(0, fill)?;
+        Ok(self.run.output(0).iter().copied().collect())
+    }
+
+    /// Runs the picture again that was evaluated, which `fill` writes, if there was another since.
+    ///
+    /// # Errors
+    /// [`Error::Failed`].
+    pub(crate) fn restore(&mut self, fill: impl FnOnce(&mut [f32])) -> Result<(), Error> {
+        if self.is_changed {
+            self.run.feed(0, fill)?;
+            self.is_changed = false;
+        }
+        Ok(())
     }
 
     /// The layer's values: `[channels, rows, columns]`.

@@ -218,6 +218,15 @@ fn work_that_is_watched_can_be_ended() {
         };
         let ended = evaluation.explain(method, &[0], &fill, &mut watch);
         assert!(matches!(ended, Err(Error::Stopped)), "{method:?}");
+        // What was evaluated is still known.
+        let (once, fresh) = {
+            let at_once = |evaluation: &mut derm_gradcam::Evaluation<'_>| {
+                let found = evaluation.explain(Method::EigenCam, &[0], &fill, &mut |_, _| true);
+                found.unwrap().remove(0)
+            };
+            (at_once(&mut evaluation), at_once(&mut explainer.run(fill).unwrap()))
+        };
+        assert_eq!(once, fresh);
         assert_eq!(calls, 3);
     }
 }

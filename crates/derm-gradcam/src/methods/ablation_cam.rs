@@ -7,17 +7,15 @@ use crate::Error;
 use ndarray::{Array2, ArrayView3};
 
 pub(super) fn map(
-    probe: &mut Probe<'_>,
+    probe: &mut Probe<'_, '_>,
     activations: ArrayView3<f32>,
 ) -> Result<Array2<f32>, Error> {
     let (count, class) = (activations.dim().0, probe.class);
-    let explainer = probe.explainer;
-    let mut evaluation = explainer.run(|to| to.copy_from_slice(probe.input))?;
-    let whole = evaluation.replayed(None)?[class];
+    let whole = probe.evaluation.replayed(None)?[class];
     let mut weights = Vec::with_capacity(count);
     for channel in 0..count {
         probe.report(channel, count)?;
-        let without = evaluation.replayed(Some(channel))?[class];
+        let without = probe.evaluation.replayed(Some(channel))?[class];
         weights.push((whole - without) / whole);
     }
     Ok(weighed(activations, &weights))

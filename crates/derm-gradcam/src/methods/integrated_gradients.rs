@@ -10,12 +10,12 @@ use ndarray::{Array2, Array3};
 const STEPS: usize = 24;
 
 /// What speaks for the class: positive attributions.
-pub(super) fn map(probe: &mut Probe<'_>) -> Result<Array2<f32>, Error> {
+pub(super) fn map(probe: &mut Probe<'_, '_>) -> Result<Array2<f32>, Error> {
     Ok(clipped(positive(sum_over_channels(&attributions(probe, STEPS)?))))
 }
 
 /// `[channels, rows, columns]`: together, nearly, the logit's change from the neutral picture.
-fn attributions(probe: &mut Probe<'_>, steps: usize) -> Result<Array3<f32>, Error> {
+fn attributions(probe: &mut Probe<'_, '_>, steps: usize) -> Result<Array3<f32>, Error> {
     let [rows, columns, channels] = probe.shape;
     let mut sum = Array3::<f32>::zeros((channels, rows, columns));
     for step in 0..steps {
@@ -48,8 +48,14 @@ mod tests {
         derm_model::channels_last(spec.layout, &picture, &mut input);
         let shape = [spec.height as usize, spec.width as usize, 3];
         let mut watch = |_, _| true;
-        let mut probe =
-            Probe { explainer: &explainer, input: &input, shape, class: 2, watch: &mut watch };
+        let mut evaluation = explainer.run(|to| to.copy_from_slice(&input)).unwrap();
+        let mut probe = Probe {
+            evaluation: &mut evaluation,
+            input: &input,
+            shape,
+            class: 2,
+            watch: &mut watch,
+        };
         let change = probe.score(|_| {}).unwrap() - probe.score(|input| input.fill(0.0)).unwrap();
         let sum = attributions(&mut probe, 100).unwrap().sum();
         assert!((sum - change).abs() < 0.02 * change.abs(), "{sum} of {change}");

@@ -17,8 +17,8 @@ mod score_cam;
 mod smooth_grad;
 mod xgrad_cam;
 
-use crate::{Error, Evaluation, Explainer, Heatmap, Layer};
-use ndarray::{Array2, Array3, ArrayView1, ArrayView3, Axis};
+use crate::{Error, Evaluation, Heatmap, Layer};
+use ndarray::{Array2, Array3, ArrayView1, ArrayView3, Axis, CowArray, Ix3};
 use serde::{Deserialize, Serialize};
 
 /// How an explanation is made.
@@ -73,53 +73,53 @@ enum Kind {
     /// Activations alone.
     Activations(fn(ArrayView3<f32>) -> Array2<f32>),
     /// The input's gradient of the class.
-    Pixels(fn(&Array3<f32>) -> Array2<f32>),
+    Pixels(fn(ArrayView3<f32>) -> Array2<f32>),
     /// The gradients of several inputs.
-    Input(fn(&mut Probe<'_>) -> Result<Array2<f32>, Error>),
+    Input(fn(&mut Probe<'_, '_>) -> Result<Array2<f32>, Error>),
     /// Predictions for changed inputs.
-    Predictions(fn(&mut Probe<'_>, ArrayView3<f32>) -> Result<Array2<f32>, Error>),
+    Predictions(fn(&mut Probe<'_, '_>, ArrayView3<f32>) -> Result<Array2<f32>, Error>),
     /// The layers behind, for changed values of the layer.
-    Replays(fn(&mut Probe<'_>, ArrayView3<f32>) -> Result<Array2<f32>, Error>),
+    Replays(fn(&mut Probe<'_, '_>, ArrayView3<f32>) -> Result<Array2<f32>, Error>),
 }
 
 /// Told how many of how many runs are done, between two runs; `false` ends the work.
 pub type Watch<'a> = &'a mut dyn FnMut(usize, usize) -> bool;
 
-/// A network that can be asked again and again about one picture and one class.
-struct Probe<'a> {
-    explainer: &'a Explainer,
+/// A network that can be asked again and again about one picture and one class, in the memory of
+/// one evaluation.
+struct Probe<'p, 'e> {
+    evaluation: &'p mut Evaluation<'e>,
     /// The picture as the network reads it: rows, columns, channels.
-    input: &'a [f32],
+    input: &'p [f32],
     /// Its rows, columns and channels.
     shape: [usize; 3],
     class: usize,
-    watch: Watch<'a>,
+    watch: Watch<'p>,
 }
 
-impl Probe<'_> {
+impl Probe<'_, '_> {
     fn report(&mut self, done: usize, total: usize) -> Result<(), Error> {
         if (self.watch)(done, total) { Ok(()) } else { Err(Error::Stopped) }
     }
 
     /// The input's gradient of the class's logit, `[channels, rows, columns]`, for the picture that
     /// `change` makes of this one.
-    fn gradient(&self, change: impl FnOnce(&mut [f32])) -> Result<Array3<f32>, Error> {
-        let mut evaluation = self.evaluation(change)?;
-        evaluation.differentiate(self.class)?;
-        Ok(evaluation.gradients()?.into_owned())
+    fn gradient(
+        &mut self,
+        change: impl FnOnce(&mut [f32]),
+    ) -> Result<CowArray<'_, f32, Ix3>, Error> {
+        self.score(change)?;
+        self.evaluation.differentiate(self.class)?;
+        self.evaluation.gradients()
     }
 
     /// The class's score for the picture that `change` makes of this one.
-    fn score(&self, change: impl FnOnce(&mut [f32])) -> Result<f32, Error> {
-        Ok(self.evaluation(change)?.scores[self.class])
-    }
-
-    fn evaluation(&self, change: impl FnOnce(&mut [f32])) -> Result<Evaluation<'_>, Error> {
-        let evaluation = self.explainer.run(|to| {
+    fn score(&mut self, change: impl FnOnce(&mut [f32])) -> Result<f32, Error> {
+        let scores = self.evaluation.rerun(|to| {
             to.copy_from_slice(self.input);
             change(to);
         })?;
-        Ok(evaluation)
+        Ok(scores[self.class])
     }
 }
 
@@ -184,7 +184,7 @@ impl Evaluation<'_> {
     /// `method`. `fill` writes the picture that was evaluated: some methods run it again.
     ///
     /// # Errors
-    /// [`Explainer::why_not`]'s, [`Error::NoSuchClass`], [`Error::Stopped`], [`Error::Failed`].
+    /// [`crate::Explainer::why_not`]'s, [`Error::NoSuchClass`], [`Error::Stopped`], [`Error::Failed`].
     pub fn explain(
         &mut self,
         method: Method,
@@ -203,10 +203,10 @@ fn heatmap(
     fill: &dyn Fn(&mut [f32]),
     watch: Watch<'_>,
 ) -> Result<Heatmap, Error> {
-    let explainer = evaluation.explainer();
     if class >= evaluation.scores.len() {
         return Err(Error::NoSuchClass(class));
     }
+    evaluation.restore(fill)?;
     let map = match method.kind() {
         Kind::Map(map) => {
             evaluation.differentiate(class)?;
@@ -214,31 +214,31 @@ fn heatmap(
         }
         Kind::Pixels(map) => {
             evaluation.differentiate(class)?;
-            map(&evaluation.gradients()?.into_owned())
+            map(evaluation.gradients()?.view())
         }
         Kind::Activations(map) => map(evaluation.activations()?.view()),
-        Kind::Input(map) => probing(explainer, class, fill, watch, map)?,
+        Kind::Input(map) => probing(evaluation, class, fill, watch, map)?,
         Kind::Predictions(map) | Kind::Replays(map) => {
             let activations = evaluation.activations()?.into_owned();
-            let map = |probe: &mut Probe<'_>| map(probe, activations.view());
-            probing(explainer, class, fill, watch, map)?
+            let map = |probe: &mut Probe<'_, '_>| map(probe, activations.view());
+            probing(evaluation, class, fill, watch, map)?
         }
     };
     Ok(Heatmap::from_map(map))
 }
 
 fn probing(
-    explainer: &Explainer,
+    evaluation: &mut Evaluation<'_>,
     class: usize,
     fill: &dyn Fn(&mut [f32]),
     watch: Watch<'_>,
-    map: impl FnOnce(&mut Probe<'_>) -> Result<Array2<f32>, Error>,
+    map: impl FnOnce(&mut Probe<'_, '_>) -> Result<Array2<f32>, Error>,
 ) -> Result<Array2<f32>, Error> {
-    let spec = &explainer.manifest().input;
+    let spec = &evaluation.explainer().manifest().input;
     let shape = [spec.height as usize, spec.width as usize, 3];
     let mut input = vec![0.0; shape.iter().product()];
     fill(&mut input);
-    map(&mut Probe { explainer, input: &input, shape, class, watch })
+    map(&mut Probe { evaluation, input: &input, shape, class, watch })
 }
 
 /// The sum over channels, place by place.
@@ -260,7 +260,7 @@ fn positive(mut map: Array2<f32>) -> Array2<f32> {
 
 /// The largest gradient of a pixel's channels, by absolute value; the strongest hundredth of the
 /// pixels count as one value, so that few do not hide the rest.
-fn strongest(gradients: &Array3<f32>) -> Array2<f32> {
+fn strongest(gradients: ArrayView3<f32>) -> Array2<f32> {
     clipped(gradients.fold_axis(Axis(0), 0.0, |largest: &f32, value| largest.max(value.abs())))
 }
 

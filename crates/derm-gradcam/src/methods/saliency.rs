@@ -2,8 +2,8 @@
 //! Visualising Image Classification Models and Saliency Maps*, 2014, arXiv:1312.6034, section 3.
 
 use super::strongest;
-use ndarray::{Array2, Array3};
+use ndarray::{Array2, ArrayView3};
 
-pub(super) fn map(gradients: &Array3<f32>) -> Array2<f32> {
+pub(super) fn map(gradients: ArrayView3<f32>) -> Array2<f32> {
     strongest(gradients)
 }

@@ -9,7 +9,7 @@ use crate::Error;
 use ndarray::{Array2, ArrayView2, ArrayView3};
 
 pub(super) fn map(
-    probe: &mut Probe<'_>,
+    probe: &mut Probe<'_, '_>,
     activations: ArrayView3<f32>,
 ) -> Result<Array2<f32>, Error> {
     let [rows, columns, channels] = probe.shape;

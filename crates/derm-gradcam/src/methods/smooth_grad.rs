@@ -10,7 +10,7 @@ const COPIES: usize = 16;
 /// Standard deviation of the noise, as a share of the picture's range; the paper finds 10-20 % best.
 const NOISE: f32 = 0.15;
 
-pub(super) fn map(probe: &mut Probe<'_>) -> Result<Array2<f32>, Error> {
+pub(super) fn map(probe: &mut Probe<'_, '_>) -> Result<Array2<f32>, Error> {
     let range = {
         let (least, largest) = probe
             .input
@@ -30,7 +30,7 @@ pub(super) fn map(probe: &mut Probe<'_>) -> Result<Array2<f32>, Error> {
             input.iter_mut().for_each(|value| *value += NOISE * range * normal(&mut random));
         })?;
     }
-    Ok(strongest(&sum))
+    Ok(strongest(sum.view()))
 }
 
 /// A number of the standard normal distribution (Box and Muller 1958).
