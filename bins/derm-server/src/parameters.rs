@@ -2,7 +2,7 @@
 
 use crate::config::parse_flag;
 use crate::error::ApiError;
-use derm::{Colormap, Drawing, Explain, Layer, Method, Request};
+use derm::{Colormap, Drawing, Explain, Layer, Method, Request, Size};
 use serde::de::DeserializeOwned;
 
 /// Longest value that is read.
@@ -21,6 +21,7 @@ pub(crate) struct Parameters {
     layer: Option<String>,
     smooth: Option<usize>,
     drawing: Drawing,
+    size: Size,
     colormap: Colormap,
     alpha: Option<f32>,
     contour: Option<f32>,
@@ -83,6 +84,9 @@ impl Parameters {
                 self.drawing =
                     one_of(value).ok_or_else(|| bad("give overlay, heatmap, mask, json or npy"))?;
             }
+            "size" => {
+                self.size = one_of(value).ok_or_else(|| bad("give input or upload"))?;
+            }
             "colormap" => {
                 self.colormap =
                     one_of(value).ok_or_else(|| bad("give jet, viridis, inferno or turbo"))?;
@@ -108,6 +112,7 @@ impl Parameters {
             method: self.method,
             layer: self.layer.clone().map_or(Layer::Last, Layer::Named),
             drawing: self.drawing,
+            size: self.size,
             colormap: self.colormap,
             smooth: self.smooth.unwrap_or(defaults.smooth),
             alpha: self.alpha.unwrap_or(defaults.alpha),
@@ -201,6 +206,7 @@ mod tests {
             "gradcam=maybe",
             "colormap=rainbow",
             "output=pdf",
+            "size=large",
             "smooth=0",
             "contour=1.5",
             "method=magic",

@@ -99,6 +99,11 @@ impl Spec {
         }
     }
 
+    /// For the whole of a picture of this size (width, height), as it is.
+    pub fn whole(&self, (width, height): (u32, u32)) -> Spec {
+        Spec { width, height, fit: Fit::Stretch, ..self.clone() }
+    }
+
     /// Shape of the tensor, batch of one.
     pub fn shape(&self) -> [usize; 4] {
         let (height, width) = (self.height as usize, self.width as usize);

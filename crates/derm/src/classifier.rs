@@ -1,13 +1,11 @@
 //! The four crates composed.
 
+use crate::drawing::{self, Canvas};
 use crate::{
-    Drawing, Error, Explain, Explanation, Layer, Limits, Manifest, ModelSource, Prediction, Report,
-    Request, Timings, Uncertainty, views,
+    Error, Explain, Explanation, Layer, Limits, Manifest, ModelSource, Prediction, Region, Report,
+    Request, Size, Timings, Uncertainty, views,
 };
-use derm_gradcam::{
-    Evaluation, Explainer, Explainers, Heatmap, LayerInfo, Use, Wanted, blend, contour, encode_npy,
-    encode_png, mask, transparent,
-};
+use derm_gradcam::{Evaluation, Explainer, Explainers, Heatmap, LayerInfo, Use, Wanted};
 use derm_model::{Graph, Lazy, Precision, Settings, Workers};
 use derm_preprocess::{Prepared, RgbImage};
 use std::num::NonZeroUsize;
@@ -200,11 +198,20 @@ impl Classifier {
     ///
     /// # Errors
     /// [`Error::Picture`], but for damage that only decoding finds.
-    pub fn memory_needed(&self, bytes: &[u8]) -> Result<u64, Error> {
+    pub fn memory_needed(&self, bytes: &[u8], request: &Request) -> Result<u64, Error> {
         let spec = &self.manifest.input;
-        let pixels = u64::from(spec.width) * u64::from(spec.height);
-        // Decoding is over when the heatmap is drawn: picture, overlay (RGBA), PNG, its base64.
-        Ok(spec.memory_needed(bytes, &self.limits)?.max(pixels * 12))
+        let prepared = spec.memory_needed(bytes, &self.limits)?;
+        // Decoding is over when the heatmaps are drawn.
+        let explain = request.explain.as_ref();
+        let drawn = match explain.map_or(Size::Input, |explain| explain.size) {
+            Size::Input => drawing::memory((spec.width, spec.height)),
+            Size::Upload => {
+                let size = derm_preprocess::dimensions(bytes)?;
+                spec.whole(size).memory_needed(bytes, &self.limits)? + drawing::memory(size)
+            }
+        };
+        let count = explain.map_or(1, |explain| explain.classes.len().max(1)) as u64;
+        Ok(prepared.max(drawn * count))
     }
 
     /// Bytes that the explanation takes beside the model's arena while it is made: none where it
@@ -298,7 +305,10 @@ impl Classifier {
             (Some(_), Err(reason)) => Some(Err(reason.clone())),
             (Some(explain), Ok(explainer)) => {
                 let classes = if classes.is_empty() { vec![predictions[0].index] } else { classes };
-                let work = Work { explainer, explain, classes: &classes, view: &view, deadline };
+                let classes = &classes;
+                let view = &view;
+                let work =
+                    Work { explainer, explain, classes, view, bytes, region, size, deadline };
                 Some(self.explained(&work, evaluation, &mut timings)?)
             }
         };
@@ -385,11 +395,21 @@ impl Classifier {
             Err(derm_gradcam::Error::Stopped) => return Err(Error::TimedOut),
             Err(error) => return Ok(Err(error.to_string())),
         };
+        let canvas = timed(&mut timings.render, || self.canvas(work))?;
         let drawn = |(heatmap, &class): (Heatmap, &usize)| {
-            let bytes = timed(&mut timings.render, || draw(work.view, &heatmap, work.explain));
+            let bytes = timed(&mut timings.render, || canvas.draw(&heatmap, work.explain));
             Explanation { class: self.manifest.classes[class].id.clone(), heatmap, bytes }
         };
         Ok(Ok(heatmaps.into_iter().zip(work.classes).map(drawn).collect()))
+    }
+
+    /// What heatmaps are drawn on.
+    fn canvas<'a>(&self, work: &Work<'a>) -> Result<Canvas<'a>, Error> {
+        if work.explain.size == Size::Input {
+            return Ok(Canvas::input(work.view));
+        }
+        let whole = self.manifest.input.whole(work.size).prepare(work.bytes, &self.limits)?;
+        Ok(Canvas::upload(whole.view, work.region))
     }
 
     /// A heatmap for each class: the mean over the views.
@@ -477,6 +497,10 @@ struct Work<'a> {
     explain: &'a Explain,
     classes: &'a [usize],
     view: &'a RgbImage,
+    /// The picture as it was sent, its size, and what of it the network saw.
+    bytes: &'a [u8],
+    size: (u32, u32),
+    region: Region,
     deadline: Instant,
 }
 
@@ -495,33 +519,6 @@ fn numbered(layer: &Layer, layers: &[LayerInfo]) -> Result<Layer, derm_gradcam::
         Err(_) => Ok(layer.clone()),
     }
 }
-
-fn draw(view: &RgbImage, heatmap: &Heatmap, explain: &Explain) -> Vec<u8> {
-    let (width, height) = view.dimensions();
-    let line = explain.contour.into_iter().flat_map(|level| contour(heatmap, width, height, level));
-    match explain.drawing {
-        Drawing::Overlay => {
-            let mut overlay = blend(view, heatmap, explain.colormap, explain.alpha);
-            line.for_each(|(x, y)| overlay.get_pixel_mut(x, y).0 = LINE);
-            encode_png(width, height, overlay.as_raw())
-        }
-        Drawing::Heatmap => {
-            let mut overlay = transparent(heatmap, width, height, explain.colormap);
-            let [red, green, blue] = LINE;
-            line.for_each(|(x, y)| overlay.get_pixel_mut(x, y).0 = [red, green, blue, 255]);
-            encode_png(width, height, overlay.as_raw())
-        }
-        Drawing::Mask => {
-            let level = explain.contour.unwrap_or(0.5);
-            encode_png(width, height, mask(heatmap, width, height, level).as_raw())
-        }
-        Drawing::Json => Vec::new(),
-        Drawing::Npy => encode_npy(heatmap),
-    }
-}
-
-/// Colour of a contour.
-const LINE: [u8; 3] = [255, 255, 255];
 
 fn timed<T>(into: &mut Duration, work: impl FnOnce() -> T) -> T {
     let start = Instant::now();

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod classifier;
+mod drawing;
 mod error;
 mod report;
 mod request;
@@ -13,4 +14,4 @@ pub use derm_model::{Class, Manifest, ModelSource, Output, Precision, Uncertain}
 pub use derm_preprocess::{Error as PictureError, Limits, Region};
 pub use error::Error;
 pub use report::{Explanation, Prediction, Report, Timings, Uncertainty};
-pub use request::{Drawing, Explain, Request};
+pub use request::{Drawing, Explain, Request, Size};

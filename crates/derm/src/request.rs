@@ -29,6 +29,8 @@ pub struct Explain {
     pub smooth: usize,
     /// What the picture of the heatmap shows.
     pub drawing: Drawing,
+    /// And how large it is.
+    pub size: Size,
     /// Its colours.
     pub colormap: Colormap,
     /// Share of colour over the picture, 0..=1, of [`Drawing::Overlay`].
@@ -47,6 +49,7 @@ impl Default for Explain {
             layer: Layer::Last,
             smooth: 1,
             drawing: Drawing::Overlay,
+            size: Size::Input,
             colormap: Colormap::Jet,
             alpha: 0.4,
             contour: None,
@@ -69,4 +72,15 @@ pub enum Drawing {
     Json,
     /// The values as a NumPy file, of the layer's size.
     Npy,
+}
+
+/// How large the picture of a heatmap is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Size {
+    /// As what the network saw, which it shows.
+    #[default]
+    Input,
+    /// As the upright picture that was sent; what the network did not see has no heat.
+    Upload,
 }

@@ -83,6 +83,38 @@ fn every_method_explains_several_classes_of_one_request() {
     }
 }
 
+/// Of a picture of 320x240 the network sees the middle three quarters of the width.
+#[test]
+fn a_heatmap_of_the_uploads_size_lies_where_the_network_looked() {
+    let classifier = classifier(Options::default());
+    let original = image::RgbImage::from_fn(320, 240, |x, y| {
+        image::Rgb([x as u8, y as u8, if x + 2 * y < 300 { 250 } else { 20 }])
+    });
+    let mut png = std::io::Cursor::new(Vec::new());
+    original.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let draw = |picture: &[u8], drawing: Drawing| {
+        let explain = Explain { drawing, size: derm::Size::Upload, ..Explain::default() };
+        let request = explaining(explain.clone());
+        let plain = explaining(Explain { size: derm::Size::Input, ..explain });
+        let needed = |request: &Request| classifier.memory_needed(picture, request).unwrap();
+        assert!(needed(&request) > needed(&plain));
+        let report = classifier.classify(picture, &request, soon()).unwrap();
+        let bytes = report.explanations.unwrap().unwrap().remove(0).bytes;
+        image::load_from_memory(&bytes).unwrap()
+    };
+    let overlay = draw(png.get_ref(), Drawing::Overlay).into_rgb8();
+    let heatmap = draw(png.get_ref(), Drawing::Heatmap).into_rgba8();
+    assert_eq!((overlay.dimensions(), heatmap.dimensions()), ((320, 240), (320, 240)));
+    let is_as_it_was = |x: u32, y: u32| overlay.get_pixel(x, y) == original.get_pixel(x, y);
+    assert!((0..240).all(|y| (0..40).chain(280..320).all(|x| is_as_it_was(x, y))));
+    assert!((0..240).any(|y| (40..280).any(|x| !is_as_it_was(x, y))));
+    let opacity = |x: u32, y: u32| heatmap.get_pixel(x, y).0[3];
+    assert!((0..240).all(|y| opacity(39, y) == 0 && opacity(280, y) == 0));
+    assert!((0..240).any(|y| (40..280).any(|x| opacity(x, y) == 255)));
+    // A JPEG is decoded row by row for that, too.
+    assert_eq!(draw(&picture(), Drawing::Mask).width(), 320);
+}
+
 #[test]
 fn layers_go_by_name_and_number() {
     let (classifier, picture) = (classifier(Options::default()), picture());

@@ -48,7 +48,7 @@ async fn answer(
         upload::receive(request, payload, state).await?;
     *language = html::Language::of(request, parameters.lang.as_deref());
     let wanted = parameters.request(state.config.enable_gradcam);
-    let picture_bytes = state.classifier.memory_needed(&picture)? as usize;
+    let picture_bytes = state.classifier.memory_needed(&picture, &wanted)? as usize;
     let need = || {
         let explanation = state.classifier.explanation_memory(&wanted);
         match (state.classifier.footprint(), explanation) {
