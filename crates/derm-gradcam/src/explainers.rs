@@ -111,6 +111,12 @@ impl Explainers {
         locked(&self.costs).get(&wanted.needs()).copied()
     }
 
+    /// Whether its plan is there.
+    pub fn is_ready(&self, wanted: &Wanted) -> bool {
+        let kept = || locked(&self.other).as_ref().is_some_and(|(kept, _)| *kept == wanted.needs());
+        !wanted.needs_own_plan() || kept()
+    }
+
     /// Gives back the plan that is only kept for a next explanation, and all kept arenas.
     pub fn release_idle(&self) {
         *locked(&self.other) = None;

@@ -269,6 +269,8 @@ impl Classifier {
         let mut timings = Timings::default();
         let classes = self.classes_to_explain(request)?;
         let turns = self.views(request.tta, "tta")?;
+        let smooth = request.explain.as_ref().map_or(1, |explain| explain.smooth);
+        let views = self.views(smooth, "smooth")?;
         if Instant::now() >= deadline {
             return Err(Error::TimedOut);
         }
@@ -281,19 +283,23 @@ impl Classifier {
         let base = explainers.base();
         let using = timed(&mut timings.load, || self.explainer_for(explainers, request))?;
         let predicting = using.as_ref().map_or(base, |using| using);
-        let evaluation =
-            timed(&mut timings.infer, || predicting.run(|input| spec.normalise(&view, input)))?;
-        let mut probabilities = self.manifest.probabilities(&evaluation.scores);
+        // The picture itself last: its evaluation keeps its memory until it is explained.
+        let mut probabilities = vec![0.0; self.manifest.classes.len()];
+        let mut add = |scores: &[f32]| {
+            let found = self.manifest.probabilities(scores);
+            probabilities.iter_mut().zip(found).for_each(|(sum, one)| *sum += one);
+        };
         for number in 1..turns {
             if Instant::now() >= deadline {
                 return Err(Error::TimedOut);
             }
             let turned = timed(&mut timings.decode, || views::view(&view, number));
             let run = || base.run(|input| spec.normalise(&turned, input));
-            let scores = timed(&mut timings.infer, run)?.scores;
-            let others = self.manifest.probabilities(&scores);
-            probabilities.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
+            add(&timed(&mut timings.infer, run)?.scores);
         }
+        let run = || predicting.run(|input| spec.normalise(&view, input));
+        let evaluation = timed(&mut timings.infer, run)?;
+        add(&evaluation.scores);
         probabilities.iter_mut().for_each(|sum| *sum /= turns as f32);
         let predictions = self.predictions(&probabilities);
         let uncertain = self.manifest.uncertain.as_ref().zip(evaluation.ood_score);
@@ -305,10 +311,9 @@ impl Classifier {
             (Some(_), Err(reason)) => Some(Err(reason.clone())),
             (Some(explain), Ok(explainer)) => {
                 let classes = if classes.is_empty() { vec![predictions[0].index] } else { classes };
-                let classes = &classes;
-                let view = &view;
-                let work =
-                    Work { explainer, explain, classes, view, bytes, region, size, deadline };
+                let (classes, view) = (&classes[..], &view);
+                let picture = Picture { bytes, size, region };
+                let work = Work { explainer, explain, classes, view, views, picture, deadline };
                 Some(self.explained(&work, evaluation, &mut timings)?)
             }
         };
@@ -364,20 +369,22 @@ impl Classifier {
         request: &Request,
     ) -> Result<Result<Use<'a>, String>, Error> {
         let Some(explain) = &request.explain else { return Ok(Ok(Use::Base(explainers.base()))) };
-        let found = numbered(&explain.layer, explainers.layers())
-            .and_then(|layer| explainers.for_explaining(&Wanted { method: explain.method, layer }));
+        let found = numbered(&explain.layer, explainers.layers()).and_then(|layer| {
+            let wanted = Wanted { method: explain.method, layer };
+            let is_made = explainers.is_ready(&wanted);
+            let found = explainers.for_explaining(&wanted);
+            if !is_made {
+                // What only making the plan needed.
+                release();
+            }
+            found
+        });
         match found {
             Err(
                 error @ (derm_gradcam::Error::NoSuchLayer(_)
                 | derm_gradcam::Error::UnsuitableLayer(..)),
             ) => Err(Error::Parameter { name: "layer", reason: error.to_string() }),
-            found => {
-                if let Ok(Use::Own(_)) = found {
-                    // What only making the plan needed, if it was made now.
-                    release();
-                }
-                Ok(found.map_err(|error| error.to_string()))
-            }
+            found => Ok(found.map_err(|error| error.to_string())),
         }
     }
 
@@ -388,9 +395,7 @@ impl Classifier {
         evaluation: Evaluation<'_>,
         timings: &mut Timings,
     ) -> Result<Result<Vec<Explanation>, String>, Error> {
-        let views = self.views(work.explain.smooth, "smooth")?;
-        let heatmaps = match timed(&mut timings.gradcam, || self.heatmaps(work, evaluation, views))
-        {
+        let heatmaps = match timed(&mut timings.gradcam, || self.heatmaps(work, evaluation)) {
             Ok(heatmaps) => heatmaps,
             Err(derm_gradcam::Error::Stopped) => return Err(Error::TimedOut),
             Err(error) => return Ok(Err(error.to_string())),
@@ -408,8 +413,9 @@ impl Classifier {
         if work.explain.size == Size::Input {
             return Ok(Canvas::input(work.view));
         }
-        let whole = self.manifest.input.whole(work.size).prepare(work.bytes, &self.limits)?;
-        Ok(Canvas::upload(whole.view, work.region))
+        let Picture { bytes, size, region } = work.picture;
+        let whole = self.manifest.input.whole(size).prepare(bytes, &self.limits)?;
+        Ok(Canvas::upload(whole.view, region))
     }
 
     /// A heatmap for each class: the mean over the views.
@@ -417,16 +423,15 @@ impl Classifier {
         &self,
         work: &Work<'_>,
         evaluation: Evaluation<'_>,
-        views: usize,
     ) -> Result<Vec<Heatmap>, derm_gradcam::Error> {
         let spec = &self.manifest.input;
         let mut watch = |_, _| Instant::now() < work.deadline;
         let mut evaluation = Some(evaluation);
         let mut by_class: Vec<Vec<Heatmap>> = vec![Vec::new(); work.classes.len()];
-        for number in 0..views {
+        for number in 0..work.views {
             let turned = views::view(work.view, number);
             let fill = |input: &mut [f32]| spec.normalise(&turned, input);
-            if !watch(number, views) {
+            if !watch(number, work.views) {
                 return Err(derm_gradcam::Error::Stopped);
             }
             let mut evaluation = match evaluation.take() {
@@ -497,11 +502,18 @@ struct Work<'a> {
     explain: &'a Explain,
     classes: &'a [usize],
     view: &'a RgbImage,
-    /// The picture as it was sent, its size, and what of it the network saw.
+    /// So many flips and turns of it.
+    views: usize,
+    picture: Picture<'a>,
+    deadline: Instant,
+}
+
+/// The picture as it was sent, its upright size, and what of it the network saw.
+#[derive(Clone, Copy)]
+struct Picture<'a> {
     bytes: &'a [u8],
     size: (u32, u32),
     region: Region,
-    deadline: Instant,
 }
 
 /// A layer that is named by its number gets its name.
