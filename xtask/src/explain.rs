@@ -44,10 +44,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let report = classifier.classify(&bytes, &request, deadline)?;
         let explanations = report.explanations.context("nothing was explained")?;
         let explanations = explanations.map_err(anyhow::Error::msg)?;
-        println!("{:22} {:9.1} ms", name(method), start.elapsed().as_secs_f64() * 1e3);
+        println!("{:22} {:9.1} ms", method.to_string(), start.elapsed().as_secs_f64() * 1e3);
         for explanation in explanations {
             let picture = image::load_from_memory(&explanation.bytes)?.into_rgb8();
-            tiles.push((format!("{} {}", name(method), explanation.class), picture));
+            tiles.push((format!("{method} {}", explanation.class), picture));
         }
     }
     sheet(&tiles).save(&arguments.output).context("the sheet could not be written")?;
@@ -60,20 +60,12 @@ pub(crate) fn methods(names: &[String]) -> anyhow::Result<Vec<Method>> {
     if names.iter().any(|name| name == "all") {
         return Ok(Method::ALL.to_vec());
     }
-    let known = || Method::ALL.map(name).join(", ");
+    let known = || Method::ALL.map(|method| method.to_string()).join(", ");
     let method = |wanted: &String| {
-        let found = Method::ALL.into_iter().find(|method| name(*method) == *wanted);
+        let found = Method::ALL.into_iter().find(|method| method.to_string() == *wanted);
         found.with_context(|| format!("there is no method {wanted:?}; there are {}", known()))
     };
     names.iter().map(method).collect()
-}
-
-/// As the HTTP parameter has it.
-pub(crate) fn name(method: Method) -> String {
-    serde_json::to_value(method)
-        .ok()
-        .and_then(|v| v.as_str().map(str::to_owned))
-        .unwrap_or_default()
 }
 
 /// Named pictures in rows, about as wide as high.

@@ -9,7 +9,7 @@ mod sanity;
 
 use crate::evaluate::masks::{Masks, Overlap};
 use crate::evaluate::{labels, pictures};
-use crate::explain::{methods, name};
+use crate::explain::methods;
 use anyhow::Context;
 use derm::{Heatmap, Limits, Manifest, Method};
 use derm_gradcam::{Explainers, Layer, Wanted};
@@ -81,7 +81,7 @@ enum Maker {
 impl Maker {
     fn name(self) -> String {
         match self {
-            Maker::Method(method) => name(method),
+            Maker::Method(method) => method.to_string(),
             Maker::Random => "(random)".to_owned(),
             Maker::Centre => "(centre)".to_owned(),
         }

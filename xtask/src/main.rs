@@ -9,6 +9,7 @@ mod explain;
 mod explain_eval;
 mod memtest;
 mod profile;
+mod python;
 mod quantize;
 mod server;
 mod zoo;

@@ -133,16 +133,8 @@ fn share(value: &str) -> Option<f32> {
 }
 
 fn one_of_methods() -> String {
-    let names: Vec<String> = Method::ALL.iter().map(|method| method_name(*method)).collect();
+    let names: Vec<String> = Method::ALL.iter().map(Method::to_string).collect();
     format!("give one of {}", names.join(", "))
-}
-
-/// As a client writes it.
-pub(crate) fn method_name(method: Method) -> String {
-    match serde_json::to_value(method) {
-        Ok(serde_json::Value::String(name)) => name,
-        _ => String::new(),
-    }
 }
 
 /// The variant of this name, as the enum's `Deserialize` spells it.
@@ -177,7 +169,7 @@ mod tests {
     fn every_method_has_a_name() {
         for method in Method::ALL {
             let mut parameters = Parameters::default();
-            parameters.set("method", &method_name(method)).unwrap();
+            parameters.set("method", &method.to_string()).unwrap();
             assert_eq!(parameters.method, method);
         }
     }

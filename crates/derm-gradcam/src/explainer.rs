@@ -103,7 +103,7 @@ impl Explainer {
         Explainer::with(graph, layer, Phase::Gradient, settings, kernels)
     }
 
-    /// As [`Explainer::load`], for [`Evaluation::replay`] in place of [`Evaluation::gradients`].
+    /// As [`Explainer::load`], for [`Evaluation::replayed`] in place of [`Evaluation::gradients`].
     ///
     /// # Errors
     /// As [`Explainer::load`].
@@ -132,7 +132,7 @@ impl Explainer {
             let (typed, weights) = (graph.typed(), graph.weights());
             let values: Vec<OutletId> = values.iter().copied().chain([target]).collect();
             let typed = match phase {
-                Phase::Gradient => differentiate(typed, weights, &[target], &values, KEPT)?,
+                Phase::Gradient => differentiate(typed, weights, target, &values, KEPT)?,
                 Phase::Replay => replay(typed, weights, target, &values)?,
             };
             Ok((typed, grid))

@@ -24,23 +24,23 @@ use tract_onnx::tract_core::ops::nn::{Sigmoid, Softmax, SoftmaxKind};
 use tract_onnx::tract_core::ops::source::TypedSource;
 
 /// Differentiates the graph's first output, or the logits where it ends in probabilities, with
-/// respect to `targets`. The result's inputs are those of the graph, then the seed, of the logits'
-/// shape; its outputs are `values`, then the gradient of `sum(seed * logits)` with respect to each
+/// respect to `target`. The result's inputs are those of the graph, then the seed, of the logits'
+/// shape; its outputs are `values`, then the gradient of `sum(seed * logits)` with respect to the
 /// target, of its shape. Of the values that rules read, `allowance` bytes are kept.
 pub(crate) fn differentiate(
     model: &TypedModel,
     weights: &StoredWeights,
-    targets: &[OutletId],
+    target: OutletId,
     values: &[OutletId],
     allowance: usize,
 ) -> Result<TypedModel, Error> {
     let all = Keep::all();
-    let tape = Tape::record(model, weights, targets, values, &all)?;
+    let tape = Tape::record(model, weights, target, values, &all)?;
     let keep = Keep::within(model, weights, &tape.read, allowance)?;
     if keep.is_all() {
         return Ok(tape.graph);
     }
-    Ok(Tape::record(model, weights, targets, values, &keep)?.graph)
+    Ok(Tape::record(model, weights, target, values, &keep)?.graph)
 }
 
 /// The graph, and again what of it follows on `target`, for another value of that: inputs and
@@ -59,17 +59,14 @@ pub(crate) fn replay(
     let fact = model.outlet_fact(target)?.without_value();
     let source = tape.graph.add_source("replayed", fact)?;
     tape.again.insert(target, source);
-    let (above, below) = (descendants(model, target), ancestors(model, logits));
-    for id in model.eval_order()?.into_iter().filter(|id| above.contains(id) && below.contains(id))
-    {
+    for id in between(model, target, logits)? {
         let inputs = model.node(id).inputs.iter();
         let inputs: TVec<OutletId> =
             inputs.map(|input| *tape.again.get(input).unwrap_or(&tape.forward[input])).collect();
         tape.compute_again(id, &inputs)?;
     }
-    let mut outputs: Vec<OutletId> = values.iter().map(|value| tape.forward[value]).collect();
-    outputs.push(*tape.again.get(&logits).unwrap_or(&tape.forward[&logits]));
-    tape.graph.select_output_outlets(&outputs)?;
+    let logits = *tape.again.get(&logits).unwrap_or(&tape.forward[&logits]);
+    tape.hand_out(values, logits)?;
     Ok(tape.graph)
 }
 
@@ -106,7 +103,7 @@ impl<'a> Tape<'a> {
     fn record(
         model: &'a TypedModel,
         weights: &'a StoredWeights,
-        targets: &[OutletId],
+        target: OutletId,
         values: &[OutletId],
         keep: &'a Keep,
     ) -> Result<Tape<'a>, Error> {
@@ -115,10 +112,8 @@ impl<'a> Tape<'a> {
         tape.copy_forward()?;
         let fact = model.outlet_fact(logits)?.without_value();
         let seed = tape.graph.add_source("gradient.seed", fact)?;
-        let gradients = tape.carry_back(targets, logits, seed)?;
-        let mut outputs: Vec<OutletId> = values.iter().map(|value| tape.forward[value]).collect();
-        outputs.extend(gradients);
-        tape.graph.select_output_outlets(&outputs)?;
+        let gradient = tape.carry_back(target, logits, seed)?;
+        tape.hand_out(values, gradient)?;
         Ok(tape)
     }
 
@@ -140,27 +135,25 @@ impl<'a> Tape<'a> {
         Ok(())
     }
 
+    /// Outputs: these values of the forward pass, and one of what was added.
+    fn hand_out(&mut self, values: &[OutletId], last: OutletId) -> TractResult<()> {
+        let values = values.iter().map(|value| self.forward[value]);
+        let outputs: Vec<OutletId> = values.chain([last]).collect();
+        self.graph.select_output_outlets(&outputs)
+    }
+
     fn carry_back(
         &mut self,
-        targets: &[OutletId],
+        target: OutletId,
         logits: OutletId,
         seed: OutletId,
-    ) -> Result<Vec<OutletId>, Error> {
-        let below = ancestors(self.model, logits);
-        let mut above = HashSet::new();
-        for &target in targets {
-            let after = descendants(self.model, target);
-            if target != logits && !after.contains(&logits.node) {
-                let name = self.model.node(target.node).name.clone();
-                return Err(Error::UnsuitableLayer(name, "the classes do not depend on it"));
-            }
-            above.extend(after);
+    ) -> Result<OutletId, Error> {
+        let path = between(self.model, target, logits)?;
+        if target != logits && !path.contains(&logits.node) {
+            let name = self.model.node(target.node).name.clone();
+            return Err(Error::UnsuitableLayer(name, "the classes do not depend on it"));
         }
-        let between = |id: &usize| above.contains(id) && below.contains(id);
-        let path: Vec<usize> = self.model.eval_order()?.into_iter().filter(between).collect();
-        let wanted: HashSet<usize> =
-            path.iter().copied().chain(targets.iter().map(|target| target.node)).collect();
-
+        let on_path: HashSet<usize> = path.iter().copied().collect();
         let mut gradients: HashMap<OutletId, OutletId> = HashMap::from([(logits, seed)]);
         for &id in path.iter().rev() {
             let node = self.model.node(id);
@@ -175,14 +168,11 @@ impl<'a> Tape<'a> {
             }
             let rule = rule_for(node.op.as_ref()).ok_or_else(no_rule)?;
             let [Some(gradient)] = known[..] else { return Err(no_rule()) };
-            let wanted: Vec<bool> = node
-                .inputs
-                .iter()
-                .map(|input| {
-                    let on_the_way = wanted.contains(&input.node);
-                    (on_the_way || targets.contains(input)) && self.is_differentiable(*input)
-                })
-                .collect();
+            let is_wanted = |&input: &OutletId| {
+                let leads_there = input == target || on_path.contains(&input.node);
+                leads_there && self.is_differentiable(input)
+            };
+            let wanted: Vec<bool> = node.inputs.iter().map(is_wanted).collect();
             let mut call = Call { tape: self, node, gradient, wanted: &wanted };
             let operands = rule.apply(&mut call)?;
             for (&input, gradient) in node.inputs.iter().zip(operands) {
@@ -194,13 +184,10 @@ impl<'a> Tape<'a> {
                 gradients.insert(input, sum);
             }
         }
-        targets
-            .iter()
-            .map(|target| match gradients.get(target) {
-                Some(&gradient) => Ok(gradient),
-                None => Ok(self.zeros(*target)?),
-            })
-            .collect()
+        match gradients.get(&target) {
+            Some(&gradient) => Ok(gradient),
+            None => Ok(self.zeros(target)?),
+        }
     }
 
     /// A float value that depends on the picture.
@@ -306,6 +293,14 @@ pub(crate) fn is_cheap(model: &TypedModel, weights: &StoredWeights, node: &Typed
         || node.op_is::<AxisOp>()
         || node.op_is::<Cast>()
         || node.op_as::<TypedBinOp>().is_some_and(|op| !is_sum(op) && of_one())
+}
+
+/// The nodes that lead from a value to another one, in the order in which they are computed.
+fn between(model: &TypedModel, from: OutletId, to: OutletId) -> TractResult<Vec<usize>> {
+    let (above, below) = (descendants(model, from), ancestors(model, to));
+    let mut order = model.eval_order()?;
+    order.retain(|id| above.contains(id) && below.contains(id));
+    Ok(order)
 }
 
 /// What the graph's first output is made of, where that is probabilities.

@@ -2,13 +2,14 @@
 //! thread each.
 
 use crate::profile::median;
+use crate::python::environment;
 use anyhow::{Context, ensure};
 use derm::Method;
 use derm::memory::{MIB, usage};
 use derm_gradcam::{Explainers, Layer, Wanted};
 use derm_model::{Graph, ModelSource, Settings};
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,10 @@ const MODELS: [(&str, &str); 3] = [
 pub(super) fn run(python: Option<&Path>) -> anyhow::Result<()> {
     let python = match python {
         Some(python) => python.to_owned(),
-        None => environment()?,
+        None => {
+            println!("pytorch-grad-cam in {ENVIRONMENT}; the first time it is installed ...");
+            environment(ENVIRONMENT, &[("models/zoo/requirements.txt", &[])])?
+        }
     };
     println!(
         "medians of {ROUNDS} rounds, ms; memory: the process at most, MiB, with one model loaded\n\n\
@@ -132,17 +136,4 @@ impl Ours {
             self.explain(Method::Saliency, &[0])?,
         ])
     }
-}
-
-/// Python with pytorch-grad-cam, made where it is missing.
-fn environment() -> anyhow::Result<PathBuf> {
-    let python = Path::new(ENVIRONMENT).join("bin/python");
-    if !python.exists() {
-        println!("installing pytorch-grad-cam into {ENVIRONMENT} (PyTorch is large) ...");
-        let made = Command::new("python3").args(["-m", "venv", ENVIRONMENT]).status()?;
-        ensure!(made.success(), "python3 -m venv failed");
-    }
-    let list = ["-m", "pip", "install", "--quiet", "-r", "models/zoo/requirements.txt"];
-    ensure!(Command::new(&python).args(list).status()?.success(), "pip install failed");
-    Ok(python)
 }

@@ -2,8 +2,9 @@
 
 use super::pictures::{EXAMPLE, tiny};
 use super::states::States;
+use crate::python::{call, environment};
 use crate::server::{Server, cargo};
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow};
 use derm::ModelSource;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +13,11 @@ use std::time::Duration;
 const FOLDER: &str = "xtask/peers";
 /// The virtual environment and what is built in it, beside what cargo builds.
 const ENVIRONMENT: &str = "target/peers";
+/// Lists of its packages, and flags for pip.
+const PACKAGES: &[(&str, &[&str])] = &[
+    ("xtask/peers/requirements.txt", &[]),
+    ("xtask/peers/requirements-alone.txt", &["--no-deps"]),
+];
 /// The states of the table, in its order.
 const STATES: [&str; 6] = [
     "idle",
@@ -52,7 +58,7 @@ pub(crate) fn run(model: &Path, ours: &States) -> anyhow::Result<()> {
     println!("|{:-<28}|{}------------------------:|", "", "---:|".repeat(STATES.len()));
     let loaded = find(ours, "loaded").context("ours was not loaded")?;
     print_row("ours", ours, loaded);
-    let python = python().map_err(|error| format!("{error:#}"));
+    let python = environment(ENVIRONMENT, PACKAGES).map_err(|error| format!("{error:#}"));
     for peer in PEERS {
         match peer.command(model, &python).and_then(|command| measure(command, &peer)) {
             Ok(states) => print_row(peer.name, &states, loaded),
@@ -105,22 +111,6 @@ impl Peer {
     }
 }
 
-/// Python with the peers' packages; installs them the first time.
-fn python() -> anyhow::Result<PathBuf> {
-    let python = Path::new(ENVIRONMENT).join("bin/python");
-    if !python.exists() {
-        call(Command::new("python3").args(["-m", "venv", ENVIRONMENT]))?;
-    }
-    let install = |file, flags: &[&str]| {
-        let list = Path::new(FOLDER).join(file);
-        let mut pip = Command::new(&python);
-        call(pip.args(["-m", "pip", "install", "--quiet", "-r"]).arg(list).args(flags))
-    };
-    install("requirements.txt", &[])?;
-    install("requirements-alone.txt", &["--no-deps"])?;
-    Ok(python)
-}
-
 /// The model in the format of that engine; gives what the engine is to open.
 fn convert(file: &Path, side: u32, engine: &str) -> anyhow::Result<PathBuf> {
     let tools = Path::new(ENVIRONMENT).canonicalize()?;
@@ -156,12 +146,6 @@ fn build_rten() -> anyhow::Result<PathBuf> {
     build.args(["build", "--quiet", "--release", "--locked", "--manifest-path"]).arg(manifest);
     call(build.arg("--target-dir").arg(&target))?;
     Ok(target.join("release/rten-server"))
-}
-
-fn call(command: &mut Command) -> anyhow::Result<()> {
-    let output = command.output().with_context(|| format!("{command:?}"))?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(())
 }
 
 fn measure(command: Command, peer: &Peer) -> anyhow::Result<States> {

@@ -1,7 +1,6 @@
 //! What is served, and what can be asked of it.
 
 use crate::error::ApiError;
-use crate::parameters::method_name;
 use crate::permits::{Need, deadline};
 use crate::state::State;
 use actix_web::HttpResponse;
@@ -43,7 +42,7 @@ pub(crate) async fn model(state: Data<State>) -> Result<HttpResponse, ApiError> 
         "version": manifest.version,
         "classes": classes,
         "input": {"width": manifest.input.width, "height": manifest.input.height},
-        "methods": Method::ALL.map(method_name),
+        "methods": Method::ALL,
         "layers": layers,
     })))
 }

@@ -122,13 +122,10 @@ fn convolution(lowering: &mut Lowering<'_>, node: &TypedNode) -> TractResult<boo
             Some(if values.len() == 1 { vec![values[0]; shape.outputs] } else { values })
         }
     };
-    let offsets = {
-        let view = lowering.constant(kernel)?;
-        let spatial: Vec<usize> = (2..view.shape.len()).collect();
-        [view.offsets(&spatial), view.offsets(&[0]), view.offsets(&[1])]
-    };
-    let kernel = lowering.kernel(kernel, &shape, offsets, |lowering, view, offsets| {
-        let (isa, precision) = (lowering.isa, lowering.precision_of(kernel));
+    let view = lowering.constant(kernel)?;
+    let spatial: Vec<usize> = (2..view.shape.len()).collect();
+    let offsets = [view.offsets(&spatial), view.offsets(&[0]), view.offsets(&[1])];
+    let kernel = lowering.kernel(kernel, &view, &shape, offsets, |isa, precision, offsets| {
         let [taps, outer, inner] = offsets;
         if Depthwise::fits(&shape) && shape.inputs > 1 {
             let weight = |channel: usize, tap: usize| view.at(outer[channel] + taps[tap]);
@@ -137,7 +134,7 @@ fn convolution(lowering: &mut Lowering<'_>, node: &TypedNode) -> TractResult<boo
             let weight = |o: usize, i: usize, tap: usize| view.at(outer[o] + inner[i] + taps[tap]);
             Kernel::Dense(PackedConv::new(isa, precision, &shape, None, weight))
         }
-    })?;
+    });
     let kernel = kernel.with_bias(bias.as_deref());
     lowering.convolve(node.id.into(), kernel, shape, input.buffer, order).context("convolution")?;
     Ok(true)

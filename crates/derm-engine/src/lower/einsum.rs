@@ -97,24 +97,21 @@ fn with_constant(
     let value = lowering.in_order(value, order);
 
     let constant = node.inputs[1 - first];
-    let offsets = {
-        let view = lowering.constant(constant)?;
-        let (groups, inputs) = (column(&batch, 1), column(&summed, 1));
-        [view.offsets(&groups), view.offsets(&column(&roles.right, 0)), view.offsets(&inputs)]
-    };
+    let view = lowering.constant(constant)?;
+    let axes = [column(&batch, 1), column(&roles.right, 0), column(&summed, 1)];
+    let offsets = axes.map(|axes| view.offsets(&axes));
     let [groups, outputs, inputs] = offsets.each_ref().map(Vec::len);
     let rows = value.len() / (groups * inputs);
     let shape = ConvShape { groups, ..ConvShape::product(rows, groups * inputs, groups * outputs) };
     let kernel = match transposed(lowering, constant, &offsets, rows) {
         Some(kernel) => kernel,
-        None => lowering.kernel(constant, &shape, offsets, |lowering, view, offsets| {
+        None => lowering.kernel(constant, &view, &shape, offsets, |isa, precision, offsets| {
             let [groups, outputs, inputs] = offsets;
             let weight = |o: usize, i: usize, _| {
                 view.at(groups[o / outputs.len()] + outputs[o % outputs.len()] + inputs[i])
             };
-            let precision = lowering.precision_of(constant);
-            Kernel::Dense(PackedConv::new(lowering.isa, precision, &shape, None, weight))
-        })?,
+            Kernel::Dense(PackedConv::new(isa, precision, &shape, None, weight))
+        }),
     };
 
     let outlet = node.id.into();

@@ -260,14 +260,15 @@ impl<'a> Lowering<'a> {
         self.value(outlet)
     }
 
-    /// The weights at `outlet`, packed by `pack` unless an engine of this model has done it.
+    /// The weights at `outlet`, of which this is the view, packed by `pack` unless an engine of this model has done it.
     fn kernel(
         &mut self,
         outlet: OutletId,
+        view: &View<'_>,
         shape: &ConvShape,
         offsets: [Vec<usize>; 3],
-        pack: impl FnOnce(&Self, &View<'_>, &[Vec<usize>; 3]) -> Kernel,
-    ) -> TractResult<Kernel> {
+        pack: impl FnOnce(Isa, Precision, &[Vec<usize>; 3]) -> Kernel,
+    ) -> Kernel {
         let precision = self.precision_of(outlet);
         let origin = self.weights.origin(self.model, outlet);
         let name = origin.map(|origin| {
@@ -282,10 +283,9 @@ impl<'a> Lowering<'a> {
         let kernel = match known {
             Some(kernel) => kernel,
             None => {
-                let view = self.constant(outlet)?;
-                let kernel = pack(self, &view, &offsets);
+                let kernel = pack(self.isa, precision, &offsets);
                 self.packed_bytes += kernel.bytes();
-                self.weights.release(&view);
+                self.weights.release(view);
                 if let Some(name) = name {
                     self.kernels.0.insert(name, kernel.clone());
                 }
@@ -294,7 +294,7 @@ impl<'a> Lowering<'a> {
         };
         let packed = Packed { kernel: kernel.clone(), shape: *shape, offsets };
         self.packed.insert(outlet, packed);
-        Ok(kernel)
+        kernel
     }
 
     /// After which steps each buffer holds what it is meant to.

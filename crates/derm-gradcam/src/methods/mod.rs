@@ -20,6 +20,7 @@ mod xgrad_cam;
 use crate::{Error, Evaluation, Heatmap, Layer};
 use ndarray::{Array2, Array3, ArrayView1, ArrayView3, Axis, CowArray, Ix3};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// How an explanation is made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -123,6 +124,13 @@ impl Probe<'_, '_> {
     }
 }
 
+/// The name that a request has for it, and serialisation.
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
 impl Method {
     /// Every method.
     pub const ALL: [Method; 12] = [
@@ -164,8 +172,7 @@ impl Method {
 
     /// Whether it runs the network, or a part of it, more than once for a class.
     pub fn is_slow(self) -> bool {
-        matches!(self.kind(), Kind::Predictions(_) | Kind::Replays(_))
-            || matches!(self, Method::SmoothGrad | Method::IntegratedGradients)
+        matches!(self.kind(), Kind::Input(_) | Kind::Predictions(_) | Kind::Replays(_))
     }
 
     /// The layer it is made at, if `layer` is asked for.

@@ -114,7 +114,7 @@ fn gradients(
     model.select_output_outlets(&[output]).unwrap();
     let weights = StoredWeights::new(Arc::new(NoFile), HashMap::new()).unwrap();
     let target = outlets[place];
-    let model = differentiate(&model, &weights, &[target], &[], usize::MAX).unwrap();
+    let model = differentiate(&model, &weights, target, &[], usize::MAX).unwrap();
 
     let input = tensor1(&flat);
     let plan = model.clone().into_runnable().unwrap();
