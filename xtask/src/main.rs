@@ -4,10 +4,13 @@
 #![allow(clippy::print_stdout)]
 
 mod cgroup;
+mod compare;
+mod engine;
 mod evaluate;
 mod explain;
 mod explain_eval;
 mod memtest;
+mod peers;
 mod profile;
 mod python;
 mod quantize;
@@ -19,6 +22,8 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Chores of the derm workspace")]
 enum Command {
+    Compare(compare::Arguments),
+    Engine(engine::Arguments),
     Evaluate(evaluate::Arguments),
     Explain(explain::Arguments),
     ExplainEval(explain_eval::Arguments),
@@ -30,6 +35,8 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
+        Command::Compare(arguments) => compare::run(&arguments),
+        Command::Engine(arguments) => engine::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::ExplainEval(arguments) => explain_eval::run(&arguments),

@@ -2,12 +2,14 @@
 
 use anyhow::Context;
 use derm_gradcam::{Explainer, Layer};
-use derm_model::{Graph, Kernels, ModelSource, Plan, Settings, Workers};
+use derm_kernels::register_flops;
+use derm_model::{Graph, Isa, Kernels, ModelSource, Plan, Settings, StepTime, Workers};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Shows where one inference of a model spends its time
+/// Shows where one inference of a model spends its time, and how near its kernels are to the core's peak
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Folder with model.onnx and model.toml, or an ONNX file beside its manifest
@@ -22,7 +24,7 @@ pub(crate) struct Arguments {
     /// Inferences; the median is shown
     #[arg(long, default_value_t = 20)]
     runs: usize,
-    /// How many steps to list
+    /// How many kinds and steps to list
     #[arg(long, default_value_t = 15)]
     top: usize,
 }
@@ -56,33 +58,68 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
     };
     let loaded = start.elapsed();
-    let mut totals = Vec::new();
-    let mut by_step: BTreeMap<(usize, String), Vec<Duration>> = BTreeMap::new();
     plan.profile()?;
+    let mut totals = Vec::new();
+    let mut steps: Vec<Vec<StepTime>> = Vec::new();
     for _ in 0..arguments.runs.max(1) {
-        let steps = plan.profile()?;
-        totals.push(steps.iter().map(|(_, time)| *time).sum());
-        for (number, (name, time)) in steps.into_iter().enumerate() {
-            by_step.entry((number, name)).or_default().push(time);
-        }
+        let run = plan.profile()?;
+        totals.push(run.iter().map(|step| step.time).sum());
+        steps.resize_with(run.len(), Vec::new);
+        run.into_iter().zip(&mut steps).for_each(|(step, all)| all.push(step));
     }
     let total = median(totals).context("no runs")?;
-    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let peak = peak() * arguments.threads.max(1) as f64;
     println!("graph {:.1} ms, weights packed {:.1} ms", ms(parsed), ms(loaded - parsed));
     println!(
-        "one inference {:.3} ms; weights {:.2} MiB, arena {:.2} MiB",
+        "one inference {:.3} ms; weights {:.2} MiB, arena {:.2} MiB; peak {peak:.0} GFLOP/s",
         ms(total),
         plan.weight_bytes() as f64 / derm::memory::MIB,
-        plan.arena_bytes() as f64 / derm::memory::MIB
+        plan.arena_bytes() as f64 / derm::memory::MIB,
     );
-    let mut steps: Vec<_> =
-        by_step.into_iter().filter_map(|(key, times)| Some((key, median(times)?))).collect();
-    steps.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
-    for ((number, name), time) in steps.into_iter().take(arguments.top) {
+    let mut steps: Vec<StepTime> = steps
+        .into_iter()
+        .filter_map(|all| {
+            let time = median(all.iter().map(|step| step.time).collect())?;
+            Some(StepTime { time, ..all.into_iter().next()? })
+        })
+        .collect();
+    let mut kinds: BTreeMap<&str, (Duration, usize)> = BTreeMap::new();
+    for step in &steps {
+        let sum = kinds.entry(step.kind.split(" at ").next().unwrap_or_default()).or_default();
+        *sum = (sum.0 + step.time, sum.1 + step.flops);
+    }
+    let mut kinds: Vec<_> = kinds.into_iter().collect();
+    kinds.sort_by_key(|(_, (time, _))| Reverse(*time));
+    let row = |time: Duration, flops: usize, what: &str| {
         let share = time.as_secs_f64() / total.as_secs_f64() * 100.0;
-        println!("{:9.3} ms {share:5.1} %  {number:4}  {name}", ms(time));
+        let speed = flops as f64 / 1e9 / time.as_secs_f64();
+        let of_peak = speed / peak * 100.0;
+        println!("{:8.3} {share:5.1} {speed:8.1} {of_peak:5.0}  {what}", ms(time));
+    };
+    println!("\n      ms     %  GFLOP/s  of peak, %; by kind");
+    for (kind, (time, flops)) in kinds.into_iter().take(arguments.top) {
+        row(time, flops, kind);
+    }
+    println!("\nby step");
+    steps.sort_by_key(|step| Reverse(step.time));
+    for step in steps.iter().take(arguments.top) {
+        row(step.time, step.flops, &format!("{}: {}", step.kind, step.name));
     }
     Ok(())
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// What a core does in registers, GFLOP/s: the best of some short runs.
+fn peak() -> f64 {
+    let run = |_| {
+        let start = Instant::now();
+        let flops = register_flops(Isa::best(), 200_000);
+        flops as f64 / 1e9 / start.elapsed().as_secs_f64()
+    };
+    (0..30).map(run).fold(0.0, f64::max)
 }
 
 pub(crate) fn median(mut times: Vec<Duration>) -> Option<Duration> {

@@ -53,6 +53,20 @@ pub struct Engine {
     packed_bytes: usize,
 }
 
+/// What a step was, and how long it took.
+#[derive(Debug, Clone)]
+pub struct StepTime {
+    /// The node that it begins with.
+    pub name: String,
+    /// What it does, and to how much.
+    pub kind: String,
+    /// Floating-point operations of a convolution or product as its definition counts them: two
+    /// for each multiply-add, whatever the method needs in truth. 0 for other steps.
+    pub flops: usize,
+    /// How long it took.
+    pub time: Duration,
+}
+
 #[derive(Debug)]
 struct Phase {
     input: Range<usize>,
@@ -175,19 +189,33 @@ impl Engine {
         self.run_watched(arena, phase, fill, |_, _| {})
     }
 
-    /// As [`Engine::run`]; `watch` is told each step's name and time.
+    /// As [`Engine::run`]; `times` gets one entry a step.
     ///
     /// # Errors
     /// As [`Engine::run`].
     ///
     /// # Panics
     /// As [`Engine::run`].
-    pub fn run_watched(
+    pub fn run_timed(
         &self,
         arena: &mut Arena,
         phase: usize,
         fill: impl FnOnce(&mut [f32]),
-        mut watch: impl FnMut(&str, Duration),
+        times: &mut Vec<StepTime>,
+    ) -> TractResult<()> {
+        self.run_watched(arena, phase, fill, |step, time| {
+            let (kind, flops) = step.action.work();
+            times.push(StepTime { name: step.name.clone(), kind, flops, time });
+        })
+    }
+
+    /// Runs a phase; `watch` is told each step and its time.
+    fn run_watched(
+        &self,
+        arena: &mut Arena,
+        phase: usize,
+        fill: impl FnOnce(&mut [f32]),
+        mut watch: impl FnMut(&Step, Duration),
     ) -> TractResult<()> {
         let Settings { isa, workers, .. } = &self.settings;
         let Arena { values, sides } = arena;
@@ -197,7 +225,7 @@ impl Engine {
         for step in &self.steps[steps.clone()] {
             let start = Instant::now();
             step.run(*isa, workers, &self.ranges, values, sides)?;
-            watch(&step.name, start.elapsed());
+            watch(step, start.elapsed());
         }
         Ok(())
     }

@@ -12,5 +12,5 @@ mod workers;
 pub use arena::Arena;
 pub use constant::{Bytes, Stored, StoredWeights};
 pub use derm_kernels::{Isa, Precision};
-pub use engine::{Engine, Kernels, Settings};
+pub use engine::{Engine, Kernels, Settings, StepTime};
 pub use workers::Workers;

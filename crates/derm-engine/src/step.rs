@@ -172,8 +172,9 @@ pub(crate) enum Action {
     Fill {
         value: f32,
     },
-    /// As many products of `[m, k]` and `[k, n]` (or `[n, k]`) as the operands hold.
+    /// `count` products of `[m, k]` and `[k, n]` (or `[n, k]`).
     Product {
+        count: usize,
         left: Buffer,
         right: Buffer,
         sides: [usize; 3],
@@ -185,6 +186,41 @@ pub(crate) enum Action {
         operands: Vec<ForeignOperand>,
         outputs: Vec<ForeignOutput>,
     },
+}
+
+impl Action {
+    /// What it does, in words, and the floating-point operations of a convolution or product.
+    pub(crate) fn work(&self) -> (String, usize) {
+        match self {
+            Action::Conv { kernel, shape, .. } => {
+                let ConvShape { rows, columns, inputs, outputs, groups } = shape;
+                let window = rows.kernel * columns.kernel;
+                let flops = 2 * shape.output_len() * window * (inputs / groups);
+                let name = match kernel {
+                    Kernel::Depthwise(_) => "depthwise",
+                    Kernel::Dense(_) if window == 1 => "product",
+                    Kernel::Dense(_) => "convolution",
+                };
+                let places = rows.output * columns.output;
+                let (r, c, stride) = (rows.kernel, columns.kernel, rows.stride);
+                (format!("{name} {r}x{c}/{stride} {inputs}>{outputs} at {places}"), flops)
+            }
+            Action::Product { count, sides: [m, k, n], .. } => {
+                (format!("product of values {m}x{k}x{n}"), 2 * count * m * k * n)
+            }
+            Action::Activate { .. } => ("activation".to_owned(), 0),
+            Action::Differentiate { .. } => ("derivative".to_owned(), 0),
+            Action::Binary { op, .. } => (format!("{op:?}"), 0),
+            Action::Pool { .. } => ("pooling".to_owned(), 0),
+            Action::PoolGradient { .. } => ("pooling's gradient".to_owned(), 0),
+            Action::Reduce { .. } => ("reduction".to_owned(), 0),
+            Action::Softmax { .. } => ("softmax".to_owned(), 0),
+            Action::RmsNorm { .. } => ("normalisation".to_owned(), 0),
+            Action::Transpose { .. } => ("transposition".to_owned(), 0),
+            Action::Copy { .. } | Action::Fill { .. } => ("copy".to_owned(), 0),
+            Action::Foreign { op, .. } => (format!("tract's {}", op.name()), 0),
+        }
+    }
 }
 
 /// What a foreign operation reads.
@@ -359,7 +395,7 @@ impl Step {
                 Operand::Constant(values) => copy(values, &mut arena[to], *sides, *from, *into),
             },
             Action::Fill { value } => arena[to].fill(*value),
-            Action::Product { left, right, sides, right_is_kn } => {
+            Action::Product { left, right, sides, right_is_kn, .. } => {
                 let ([output], reads) = open(arena, [to], &[range(*left), range(*right)]);
                 product(isa, workers, *sides, reads[0], (reads[1], *right_is_kn), output);
             }

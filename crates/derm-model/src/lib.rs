@@ -9,7 +9,7 @@ mod plan;
 mod skeleton;
 mod source;
 
-pub use derm_engine::{Isa, Kernels, Precision, Settings, StoredWeights, Workers};
+pub use derm_engine::{Isa, Kernels, Precision, Settings, StepTime, StoredWeights, Workers};
 pub use error::Error;
 pub use graph::Graph;
 pub use lazy::{AcquireError, Lazy, Lease};

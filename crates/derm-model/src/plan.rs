@@ -1,12 +1,11 @@
 //! A graph made ready to run.
 
 use crate::{Error, Graph};
-use derm_engine::{Arena, Engine, Kernels, Settings};
+use derm_engine::{Arena, Engine, Kernels, Settings, StepTime};
 use derm_preprocess::Layout;
 use ndarray::{Array4, ArrayViewD};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tract_onnx::prelude::*;
 
 /// A graph ready to run, with its weights packed. Any number of threads may run it at once, each
@@ -61,17 +60,16 @@ impl Plan {
         Ok(run.output(0).iter().copied().collect())
     }
 
-    /// Runs all its phases on zeros; the name and the time of every step.
+    /// Runs all its phases on zeros; what every step is and takes.
     ///
     /// # Errors
     /// [`Error::Run`].
-    pub fn profile(&self) -> Result<Vec<(String, Duration)>, Error> {
+    pub fn profile(&self) -> Result<Vec<StepTime>, Error> {
         let mut steps = Vec::new();
         let mut arena = self.engine.arena();
         for phase in 0..self.engine.phases() {
-            let watch = |name: &str, time| steps.push((name.to_owned(), time));
             let fill = |input: &mut [f32]| input.fill(0.0);
-            caught(|| self.engine.run_watched(&mut arena, phase, fill, watch))?;
+            caught(|| self.engine.run_timed(&mut arena, phase, fill, &mut steps))?;
         }
         Ok(steps)
     }

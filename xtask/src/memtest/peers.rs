@@ -2,22 +2,14 @@
 
 use super::pictures::{EXAMPLE, tiny};
 use super::states::States;
-use crate::python::{call, environment};
-use crate::server::{Server, cargo};
-use anyhow::{Context, anyhow};
+use crate::peers::{FOLDER, Peers};
+use crate::server::Server;
+use anyhow::Context;
 use derm::ModelSource;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-const FOLDER: &str = "xtask/peers";
-/// The virtual environment and what is built in it, beside what cargo builds.
-const ENVIRONMENT: &str = "target/peers";
-/// Lists of its packages, and flags for pip.
-const PACKAGES: &[(&str, &[&str])] = &[
-    ("xtask/peers/requirements.txt", &[]),
-    ("xtask/peers/requirements-alone.txt", &["--no-deps"]),
-];
 /// The states of the table, in its order.
 const STATES: [&str; 6] = [
     "idle",
@@ -58,9 +50,9 @@ pub(crate) fn run(model: &Path, ours: &States) -> anyhow::Result<()> {
     println!("|{:-<28}|{}------------------------:|", "", "---:|".repeat(STATES.len()));
     let loaded = find(ours, "loaded").context("ours was not loaded")?;
     print_row("ours", ours, loaded);
-    let python = environment(ENVIRONMENT, PACKAGES).map_err(|error| format!("{error:#}"));
+    let peers = Peers::install();
     for peer in PEERS {
-        match peer.command(model, &python).and_then(|command| measure(command, &peer)) {
+        match peer.command(model, &peers).and_then(|command| measure(command, &peer)) {
             Ok(states) => print_row(peer.name, &states, loaded),
             Err(error) => println!("SKIPPED {}: {error:#}", peer.name),
         }
@@ -80,28 +72,26 @@ fn print_row(name: &str, states: &States, ours_loaded: f64) {
 }
 
 impl Peer {
-    /// What starts it, all it needs built and converted. `python`: the environment's, or why there
-    /// is none.
-    fn command(&self, model: &Path, python: &Result<PathBuf, String>) -> anyhow::Result<Command> {
-        let python = || python.as_ref().map_err(|reason| anyhow!(reason.clone()));
+    /// What starts it, all it needs built and converted.
+    fn command(&self, model: &Path, peers: &Peers) -> anyhow::Result<Command> {
         let side = ModelSource::at(model).manifest()?.input.height;
         let file = if model.is_dir() { model.join("model.onnx") } else { model.to_owned() };
         let mut command = match self.kind {
             Kind::FastApi(engine) => {
-                let mut command = Command::new(python()?);
-                let model = convert(&file, side, engine)?;
+                let mut command = Command::new(peers.python()?);
+                let model = peers.convert(&file, &file_name(model), side, engine)?;
                 command.arg(Path::new(FOLDER).join("fastapi_server.py"));
                 command.env("ENGINE", engine).env("MODEL", model);
                 command
             }
             Kind::Rten => {
-                let mut command = Command::new(build_rten()?);
+                let mut command = Command::new(peers.rust("rten-server")?);
                 command.env("MODEL", file).env("RTEN_NUM_THREADS", "1");
                 command
             }
             Kind::Django => {
-                let mut command = Command::new(python()?);
-                let model = Path::new(ENVIRONMENT).join("efficientnetv2-s.keras");
+                let mut command = Command::new(peers.python()?);
+                let model = peers.folder("django")?.join("efficientnetv2-s.keras");
                 command.arg(Path::new(FOLDER).join("django_server.py")).env("MODEL", model);
                 command
             }
@@ -111,41 +101,9 @@ impl Peer {
     }
 }
 
-/// The model in the format of that engine; gives what the engine is to open.
-fn convert(file: &Path, side: u32, engine: &str) -> anyhow::Result<PathBuf> {
-    let tools = Path::new(ENVIRONMENT).canonicalize()?;
-    let (mut tool, made) = match engine {
-        "MNN" => {
-            let mut tool = Command::new(tools.join("bin/mnnconvert"));
-            let arguments =
-                "-f ONNX --modelFile model.onnx --MNNModel model.mnn --fp16 --bizCode x";
-            tool.args(arguments.split(' '));
-            (tool, "model.mnn")
-        }
-        "ncnn" => {
-            let find = "import importlib.util as u; print(u.find_spec('pnnx').origin)";
-            let output = Command::new(tools.join("bin/python")).args(["-c", find]).output()?;
-            let package = PathBuf::from(String::from_utf8(output.stdout)?.trim());
-            let mut tool = Command::new(package.with_file_name("pnnx"));
-            tool.args(["model.onnx", &format!("inputshape=[1,3,{side},{side}]"), "fp16=1"]);
-            (tool, "model")
-        }
-        _ => return Ok(file.to_owned()),
-    };
-    let folder = Path::new(ENVIRONMENT).join("converted");
-    std::fs::create_dir_all(&folder)?;
-    std::fs::copy(file, folder.join("model.onnx"))?;
-    call(tool.current_dir(&folder))?;
-    Ok(folder.join(made))
-}
-
-fn build_rten() -> anyhow::Result<PathBuf> {
-    let target = Path::new(ENVIRONMENT).join("rten");
-    let manifest = Path::new(FOLDER).join("rten/Cargo.toml");
-    let mut build = cargo();
-    build.args(["build", "--quiet", "--release", "--locked", "--manifest-path"]).arg(manifest);
-    call(build.arg("--target-dir").arg(&target))?;
-    Ok(target.join("release/rten-server"))
+/// A model's own name for what is made of it.
+fn file_name(model: &Path) -> String {
+    model.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn measure(command: Command, peer: &Peer) -> anyhow::Result<States> {

@@ -155,7 +155,8 @@ fn of_values(lowering: &mut Lowering<'_>, node: &TypedNode, roles: &Roles) -> Tr
     let n = roles.right.iter().map(|axis| right.shape[axis[0]]).product::<usize>();
     let count = left.len() / (m * k);
     let sides = [m, k, n];
-    let action = Action::Product { left: left.buffer, right: right.buffer, sides, right_is_kn };
+    let (left, right) = (left.buffer, right.buffer);
+    let action = Action::Product { count, left, right, sides, right_is_kn };
     let (_, buffer) = lowering.push_new(action, count * m * n);
     let axes = [column(batch, 2), column(rows, 1), column(&roles.right, 1)].concat();
     let order = completed(lowering.shape(outlet)?.len(), &axes);

@@ -1,0 +1,224 @@
+//! Engines by themselves: the time of one inference, and the memory of a process that makes them.
+
+use super::Arguments;
+use crate::peers::{FOLDER, Peers};
+use anyhow::{Context, ensure};
+use derm::memory::{MIB, usage_of};
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+/// Models of the zoo, the two that are named in the goals first.
+const MODELS: [&str; 10] = [
+    "efficientnetv2-s",
+    "efficientnet-lite0",
+    "efficientnet-b0",
+    "mobilenetv2",
+    "mobilenetv3-l",
+    "resnet18",
+    "resnet50",
+    "densenet121",
+    "convnext-t",
+    "deit-ti",
+];
+
+/// The peer that ratios are to.
+const BASE: &str = "onnxruntime";
+const OURS: &str = "derm";
+const ENGINES: [&str; 6] = [BASE, "OpenVINO", "ncnn", "MNN", "RTen", "tract"];
+
+/// What one turn takes, ms: as many inferences as fit.
+const TURN: f64 = 120.0;
+
+/// What was measured of one engine.
+struct Measured {
+    engine: String,
+    /// Median of each turn, ms.
+    turns: Vec<f64>,
+    /// Resident memory after, MiB.
+    memory: f64,
+    /// The largest difference of a score from onnxruntime's, over the largest score.
+    error: f64,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let peers = Peers::install();
+    let named = |list: &[String], all: &[&str]| match list {
+        [] => all.iter().map(|&name| name.to_owned()).collect(),
+        list => list.to_vec(),
+    };
+    let engines = named(&arguments.engines, &ENGINES);
+    for &threads in &arguments.threads {
+        println!(
+            "\n{threads} thread{}; ms: medians of {} turns; ratio: of the two in one turn, median and quartiles\n\n\
+             | model | engine | ms | to {BASE} | memory, MiB | scores off by |\n|---|---|---:|---:|---:|---:|",
+            if threads == 1 { "" } else { "s" },
+            arguments.rounds
+        );
+        for model in named(&arguments.models, &MODELS) {
+            let measured = measure(&peers, &model, &engines, threads, arguments.rounds)
+                .with_context(|| model.clone())?;
+            print(&model, &measured);
+        }
+    }
+    Ok(())
+}
+
+fn measure(
+    peers: &Peers,
+    model: &str,
+    engines: &[String],
+    threads: usize,
+    rounds: usize,
+) -> anyhow::Result<Vec<Measured>> {
+    let entry = derm_zoo::entry(&format!("{model}.opset13")).context("no such model in the zoo")?;
+    let file = entry.make(&derm_zoo::folder())?.join("model.onnx");
+    let input = derm_zoo::picture([1, 3, entry.side as usize, entry.side as usize]);
+    let picture = peers.folder("pictures")?.join(format!("{}.f32", entry.side));
+    let bytes: Vec<u8> = input.iter().flat_map(|value| value.to_le_bytes()).collect();
+    std::fs::write(&picture, bytes)?;
+
+    let mut processes = Vec::new();
+    let ours = [(OURS, entry.make_f16(&derm_zoo::folder())?)];
+    for (name, folder) in ours {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("engine").arg(folder).arg(&picture).arg(threads.to_string());
+        processes.push(Process::start(name, command)?);
+    }
+    for engine in engines {
+        // tract runs on one thread.
+        if engine == "tract" && threads > 1 {
+            continue;
+        }
+        let started = peers
+            .convert(&file, model, entry.side, engine)
+            .and_then(|converted| command(peers, engine, &converted, threads))
+            .and_then(|mut command| {
+                command.arg(&picture).args([entry.side.to_string(), threads.to_string()]);
+                Process::start(engine, command)
+            });
+        match started {
+            Ok(process) => processes.push(process),
+            Err(error) => println!("SKIPPED {engine}: {error:#}"),
+        }
+    }
+    let mut counts = Vec::new();
+    for process in &mut processes {
+        process.turn(2)?;
+        let once = median(&process.turn(3)?);
+        counts.push((TURN / once).ceil().clamp(2.0, 50.0) as usize);
+    }
+    let mut turns = vec![Vec::new(); processes.len()];
+    for _ in 0..rounds.max(1) {
+        for ((process, turns), &count) in processes.iter_mut().zip(&mut turns).zip(&counts) {
+            // Threads of the one before may still wait for more work, spinning.
+            std::thread::sleep(Duration::from_millis(20));
+            turns.push(median(&process.turn(count)?));
+        }
+    }
+    let base = processes.iter().find(|process| process.engine == BASE);
+    let base = base.map(|process| process.scores.clone()).unwrap_or_default();
+    let rows = processes.into_iter().zip(turns).map(|(process, turns)| {
+        let memory = usage_of(process.child.id()).context("it ended")?.rss as f64 / MIB;
+        let error = distance(&process.scores, &base);
+        Ok(Measured { engine: process.engine.clone(), turns, memory, error })
+    });
+    rows.collect()
+}
+
+/// What starts a peer; picture, side and threads are to follow.
+fn command(peers: &Peers, engine: &str, model: &Path, threads: usize) -> anyhow::Result<Command> {
+    let mut command = if matches!(engine, "RTen" | "tract") {
+        Command::new(peers.rust("engine")?)
+    } else {
+        let mut command = Command::new(peers.python()?);
+        command.arg(Path::new(FOLDER).join("engine.py"));
+        command
+    };
+    command.args([Path::new(engine), model]).env("RTEN_NUM_THREADS", threads.to_string());
+    Ok(command)
+}
+
+fn print(model: &str, measured: &[Measured]) {
+    let base = measured.iter().find(|one| one.engine == BASE);
+    for one in measured {
+        let ratio = base.map_or("-".to_owned(), |base| {
+            let mut ratios: Vec<f64> =
+                one.turns.iter().zip(&base.turns).map(|(ours, base)| ours / base).collect();
+            ratios.sort_by(f64::total_cmp);
+            let at = |share: usize| ratios[(ratios.len() - 1) * share / 4];
+            format!("{:.2} ({:.2}-{:.2})", at(2), at(1), at(3))
+        });
+        let (ms, memory) = (median(&one.turns), one.memory);
+        println!(
+            "| {model} | {} | {ms:.2} | {ratio} | {memory:.0} | {:.0e} |",
+            one.engine, one.error
+        );
+    }
+}
+
+fn median(list: &[f64]) -> f64 {
+    let mut list = list.to_vec();
+    list.sort_by(f64::total_cmp);
+    list.get(list.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// How far scores are from others, over the largest of those.
+fn distance(scores: &[f64], from: &[f64]) -> f64 {
+    let most = from.iter().fold(0.0f64, |most, score| most.max(score.abs()));
+    let far = scores.iter().zip(from).fold(0.0f64, |far, (a, b)| far.max((a - b).abs()));
+    far / most
+}
+
+/// A process that runs inferences when told to; ended when dropped.
+struct Process {
+    engine: String,
+    child: Child,
+    input: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+    scores: Vec<f64>,
+}
+
+impl Process {
+    fn start(engine: &str, mut command: Command) -> anyhow::Result<Process> {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("{command:?}"))?;
+        let input = child.stdin.take().context("its input")?;
+        let lines = BufReader::new(child.stdout.take().context("its output")?).lines();
+        let mut process =
+            Process { engine: engine.to_owned(), child, input, lines, scores: Vec::new() };
+        loop {
+            let line = process.lines.next().context("it ended before it was ready")??;
+            // Some engines talk while they load.
+            if let Some(scores) = line.strip_prefix("ready ") {
+                process.scores = numbers(scores)?;
+                return Ok(process);
+            }
+        }
+    }
+
+    /// The times of that many inferences, ms.
+    fn turn(&mut self, count: usize) -> anyhow::Result<Vec<f64>> {
+        writeln!(self.input, "{count}")?;
+        let line = self.lines.next().context("it ended")??;
+        let times = numbers(&line)?;
+        ensure!(times.len() == count, "{}: {line}", self.engine);
+        Ok(times)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn numbers(line: &str) -> anyhow::Result<Vec<f64>> {
+    line.split_whitespace().map(|number| Ok(number.parse()?)).collect()
+}

@@ -1,0 +1,43 @@
+//! `cargo xtask engine`: our side of `cargo xtask compare`, as a process of its own; the protocol is
+//! that of `xtask/peers/engine.py`.
+
+use derm_model::{Graph, Kernels, ModelSource, Plan, Settings, Workers};
+use std::io::{Write, stdin, stdout};
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Runs one model when told to, on stdin: our side of compare
+#[derive(clap::Args)]
+#[command(hide = true)]
+pub(crate) struct Arguments {
+    model: PathBuf,
+    /// Float32 values of the input, as the manifest lays it out
+    picture: PathBuf,
+    threads: usize,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let settings = Settings { workers: Workers::new(arguments.threads), ..Settings::default() };
+    let graph = Graph::load(&ModelSource::at(&arguments.model))?;
+    let plan = Plan::new(&graph, &settings, &mut Kernels::default())?;
+    let bytes = std::fs::read(&arguments.picture)?;
+    let (values, _) = bytes.as_chunks::<4>();
+    let values: Vec<f32> = values.iter().copied().map(f32::from_le_bytes).collect();
+    let input = ndarray::Array4::from_shape_vec(graph.manifest().input.shape(), values)?;
+    drop(graph);
+    derm::memory::release_freed();
+    let mut out = stdout();
+    write!(out, "ready")?;
+    plan.scores(&input)?.iter().try_for_each(|score| write!(out, " {score}"))?;
+    writeln!(out)?;
+    for line in stdin().lines() {
+        for _ in 0..line?.trim().parse::<usize>()? {
+            let start = Instant::now();
+            plan.scores(&input)?;
+            write!(out, "{} ", start.elapsed().as_secs_f64() * 1e3)?;
+        }
+        writeln!(out)?;
+        out.flush()?;
+    }
+    Ok(())
+}
