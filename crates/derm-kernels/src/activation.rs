@@ -1,6 +1,7 @@
 //! Functions of one value.
 
 use crate::isa::{Isa, dispatch};
+use crate::rows::Rows;
 use crate::simd::Simd;
 
 /// A function applied to every value.
@@ -46,47 +47,45 @@ pub enum Activation {
 
 /// Applies `activation` to every value in place.
 pub fn activate(isa: Isa, activation: Activation, values: &mut [f32]) {
-    let (pointer, length) = (values.as_mut_ptr(), values.len());
-    // SAFETY: one block of the slice's own length.
-    unsafe { activate_rows(isa, activation, pointer, 1, length, length) }
+    let line = Rows { at: values.as_mut_ptr(), stride: 0 };
+    // SAFETY: one row of the slice's own length.
+    unsafe { activate_rows(isa, activation, line.read(), line, [1, values.len()]) }
 }
 
 dispatch! {
-    /// Applies `activation` to `rows` rows of `width` values that start `stride` apart.
+    /// Applies `activation` to rows of `width` values.
     ///
     /// # Safety
-    /// All of them must be valid.
+    /// All of them must be valid; `from` and `to` are the same or apart.
     pub(crate) unsafe fn activate_rows = rows_with(
         activation: Activation,
-        values: *mut f32,
-        rows: usize,
-        width: usize,
-        stride: usize,
+        from: Rows<*const f32>,
+        to: Rows<*mut f32>,
+        size: [usize; 2],
     )
 }
 
 #[inline(always)]
 unsafe fn rows_with<S: Simd>(
     activation: Activation,
-    values: *mut f32,
-    rows: usize,
-    width: usize,
-    stride: usize,
+    from: Rows<*const f32>,
+    to: Rows<*mut f32>,
+    [rows, width]: [usize; 2],
 ) {
     // A macro, not a closure: a closure is compiled without the caller's instruction set, and the
     // compiler then calls every intrinsic instead of writing it down.
     macro_rules! with {
         (|$x:ident| $result:expr) => {
             for row in 0..rows {
-                let line = values.add(row * stride);
+                let (from, to) = (from.row(row), to.row(row));
                 let whole = width - width % S::LANES;
                 for i in (0..whole).step_by(S::LANES) {
-                    let $x = S::load(line.add(i));
-                    S::store(line.add(i), $result);
+                    let $x = S::load(from.add(i));
+                    S::store(to.add(i), $result);
                 }
                 if whole < width {
-                    let $x = S::load_first(line.add(whole), width - whole);
-                    S::store_first(line.add(whole), $result, width - whole);
+                    let $x = S::load_first(from.add(whole), width - whole);
+                    S::store_first(to.add(whole), $result, width - whole);
                 }
             }
         };
@@ -153,7 +152,7 @@ pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
         for coefficient in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
             p = S::fma(p, r, S::splat(coefficient));
         }
-        S::mul(p, S::pow2(n))
+        S::scale(p, n)
     }
 }
 
@@ -162,14 +161,14 @@ pub(crate) unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
     // SAFETY: the instruction set is the caller's.
     unsafe {
         let one = S::splat(1.0);
-        S::div(one, S::add(one, exp::<S>(S::sub(S::splat(0.0), x))))
+        S::recip(S::add(one, exp::<S>(S::sub(S::splat(0.0), x))))
     }
 }
 
 #[inline(always)]
 unsafe fn silu<S: Simd>(x: S::V) -> S::V {
     // SAFETY: the instruction set is the caller's.
-    unsafe { S::div(x, S::add(S::splat(1.0), exp::<S>(S::sub(S::splat(0.0), x)))) }
+    unsafe { S::mul(x, S::recip(S::add(S::splat(1.0), exp::<S>(S::sub(S::splat(0.0), x))))) }
 }
 
 #[inline(always)]
@@ -178,7 +177,7 @@ pub(crate) unsafe fn erf<S: Simd>(x: S::V) -> S::V {
     unsafe {
         let one = S::splat(1.0);
         let positive = S::copysign(x, one);
-        let t = S::div(one, S::fma(positive, S::splat(0.327_591_1), one));
+        let t = S::recip(S::fma(positive, S::splat(0.327_591_1), one));
         let mut p = S::splat(1.061_405_4);
         for coefficient in [-1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6] {
             p = S::fma(p, t, S::splat(coefficient));

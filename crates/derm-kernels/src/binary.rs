@@ -1,6 +1,7 @@
 //! Functions of two values, with broadcasting.
 
 use crate::isa::{Isa, dispatch};
+use crate::rows::Rows;
 use crate::simd::Simd;
 
 /// A function of two values.
@@ -209,23 +210,38 @@ unsafe fn line_with<S: Simd>(
     }
 }
 
-/// Adds `from` to `to`: `rows` rows of `width` values that start `stride` apart in both.
-///
-/// # Safety
-/// All of them must be valid.
-pub(crate) unsafe fn add_rows(
-    isa: Isa,
-    to: *mut f32,
-    from: *const f32,
-    rows: usize,
-    width: usize,
-    stride: usize,
+dispatch! {
+    /// Adds rows of `width` values.
+    ///
+    /// # Safety
+    /// All of them must be valid; what is read and `to` are the same or apart.
+    pub(crate) unsafe fn add_rows = add_rows_with(
+        left: Rows<*const f32>,
+        right: Rows<*const f32>,
+        to: Rows<*mut f32>,
+        size: [usize; 2],
+    )
+}
+
+#[inline(always)]
+unsafe fn add_rows_with<S: Simd>(
+    left: Rows<*const f32>,
+    right: Rows<*const f32>,
+    to: Rows<*mut f32>,
+    [rows, width]: [usize; 2],
 ) {
     for row in 0..rows {
         // SAFETY: the caller's contract.
         unsafe {
-            let to = to.add(row * stride);
-            line(isa, BinaryOp::Add, to, 1, from.add(row * stride), 1, to, width);
+            let (left, right, to) = (left.row(row), right.row(row), to.row(row));
+            for i in (0..width).step_by(S::LANES) {
+                let count = S::LANES.min(width - i);
+                let sum = S::add(
+                    S::load_first(left.add(i), count),
+                    S::load_first(right.add(i), count),
+                );
+                S::store_first(to.add(i), sum, count);
+            }
         }
     }
 }

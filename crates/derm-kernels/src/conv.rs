@@ -5,11 +5,11 @@
 //! its sums in registers. No patch matrix is built: each row of a tile reads its input pixel where
 //! it lies (compare Dukhan, *The Indirect Convolution Algorithm*, 2019, arXiv:1907.02129).
 
-use crate::after::{After, finish};
-use crate::isa::{Isa, dispatch};
-use crate::simd::Simd;
+use crate::after::{After, Finish};
+use crate::isa::Isa;
+use crate::tile::{Call, run_panel};
 use crate::widen::widened;
-use crate::{Precision, Weights};
+use crate::{ConvShape, Precision, Weights};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,136 +17,7 @@ use std::sync::Arc;
 const BLOCK: usize = 32 * 1024;
 
 /// Output channels of a panel, at most.
-const MOST_LANES: usize = 32;
-
-/// One spatial axis of a convolution or a pooling.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Axis {
-    /// Input places.
-    pub input: usize,
-    /// Output places.
-    pub output: usize,
-    /// Kernel places.
-    pub kernel: usize,
-    /// Input places from one output place to the next.
-    pub stride: usize,
-    /// Input places from one kernel place to the next.
-    pub dilation: usize,
-    /// Places before the first.
-    pub before: usize,
-    /// Places from one input place to the next, zeros between them: 1, but for the gradient of a
-    /// strided window.
-    pub spread: usize,
-}
-
-impl Axis {
-    /// One place, read as it is.
-    pub const ONE: Axis = Axis::pointwise(1);
-
-    /// Every place by itself.
-    pub const fn pointwise(places: usize) -> Axis {
-        Axis {
-            input: places,
-            output: places,
-            kernel: 1,
-            stride: 1,
-            dilation: 1,
-            before: 0,
-            spread: 1,
-        }
-    }
-
-    pub(crate) fn is_pointwise(self) -> bool {
-        self.kernel == 1
-            && self.stride == 1
-            && self.before == 0
-            && self.spread == 1
-            && self.input == self.output
-    }
-
-    /// The axis of the input's gradient: from the output's places to the input's, kernel places in
-    /// the opposite order. None where the window reaches nothing but padding.
-    pub(crate) fn turned(self) -> Option<Axis> {
-        assert_eq!(self.spread, 1, "a gradient of a gradient");
-        Some(Axis {
-            input: self.output,
-            output: self.input,
-            kernel: self.kernel,
-            stride: 1,
-            dilation: self.dilation,
-            before: (self.dilation * (self.kernel - 1)).checked_sub(self.before)?,
-            spread: self.stride,
-        })
-    }
-
-    /// The input place under kernel place `tap` of output place `at`, where it is not padding.
-    pub(crate) fn place(self, at: usize, tap: usize) -> Option<usize> {
-        let place = (at * self.stride + tap * self.dilation).checked_sub(self.before)?;
-        if self.spread == 1 {
-            return (place < self.input).then_some(place);
-        }
-        let hits = place.is_multiple_of(self.spread) && place / self.spread < self.input;
-        hits.then_some(place / self.spread)
-    }
-}
-
-/// What a convolution reads and writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConvShape {
-    /// Rows.
-    pub rows: Axis,
-    /// Columns.
-    pub columns: Axis,
-    /// Input channels, all groups together.
-    pub inputs: usize,
-    /// Output channels, all groups together.
-    pub outputs: usize,
-    /// Groups; each output channel sees `inputs / groups` input channels.
-    pub groups: usize,
-}
-
-impl ConvShape {
-    /// The product of a `rows` x `inputs` matrix with an `inputs` x `outputs` one.
-    pub fn product(rows: usize, inputs: usize, outputs: usize) -> ConvShape {
-        let columns = Axis::pointwise(rows);
-        ConvShape { rows: Axis::ONE, columns, inputs, outputs, groups: 1 }
-    }
-
-    /// Values read.
-    pub fn input_len(&self) -> usize {
-        self.rows.input * self.columns.input * self.inputs
-    }
-
-    /// Values written.
-    pub fn output_len(&self) -> usize {
-        self.rows.output * self.columns.output * self.outputs
-    }
-
-    /// The convolution that makes the input's gradient of the output's: the same kernel, turned
-    /// by half a turn, from output to input channels. None where padding is wider than the kernel.
-    pub fn turned(&self) -> Option<ConvShape> {
-        Some(ConvShape {
-            rows: self.rows.turned()?,
-            columns: self.columns.turned()?,
-            inputs: self.outputs,
-            outputs: self.inputs,
-            groups: self.groups,
-        })
-    }
-
-    fn taps(&self) -> usize {
-        self.rows.kernel * self.columns.kernel
-    }
-
-    /// Rows and columns as one axis, where no place sees another.
-    fn flattened(mut self) -> ConvShape {
-        if self.rows.is_pointwise() && self.columns.is_pointwise() {
-            self.columns = Axis::pointwise(self.rows.input * self.columns.input);
-            self.rows = Axis::ONE;
-        }
-        self
-    }
-}
+pub(crate) const MOST_LANES: usize = 32;
 
 /// A convolution's weights, packed for one instruction set. Clones, and the convolution that goes
 /// the other way ([`PackedConv::turned`]), share them.
@@ -172,13 +43,13 @@ struct Packing {
 
 /// Output channels that are computed together.
 #[derive(Debug, Clone, Copy)]
-struct Panel {
-    group: usize,
+pub(crate) struct Panel {
+    pub(crate) group: usize,
     /// First output channel and how many.
-    channel: usize,
-    channels: usize,
+    pub(crate) channel: usize,
+    pub(crate) channels: usize,
     /// Vectors a row.
-    vectors: usize,
+    pub(crate) vectors: usize,
     /// First weight; they lie as [tap][input channel][vectors * lanes].
     start: usize,
 }
@@ -408,10 +279,9 @@ impl PackedConv {
                     depth: self.depth,
                     first,
                     end,
-                    after: if end == all { after } else { &[] },
+                    finish: Finish::new(isa, if end == all { after } else { &[] }),
                     rows: rows.clone(),
                     columns: columns.clone(),
-                    isa,
                 };
                 // SAFETY: lengths were checked above.
                 unsafe { run_panel(isa, &call, output) };
@@ -450,149 +320,6 @@ impl Packing {
                     to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
                 }
             }
-        }
-    }
-}
-
-/// One block of one panel over all tiles.
-struct Call<'a> {
-    shape: &'a ConvShape,
-    input: *const f32,
-    zeros: *const f32,
-    weights: *const f32,
-    bias: &'a [f32],
-    panel: Panel,
-    depth: usize,
-    /// Rows of the panel: tap * depth + channel.
-    first: usize,
-    end: usize,
-    after: &'a [After<'a>],
-    rows: Range<usize>,
-    columns: Range<usize>,
-    isa: Isa,
-}
-
-dispatch! {
-    unsafe fn run_panel = panel_with(call: &Call<'_>, output: *mut f32)
-}
-
-#[inline(always)]
-unsafe fn panel_with<S: Simd>(call: &Call<'_>, output: *mut f32) {
-    // Tiles as equal as can be: 75 columns are 7 tiles of 11 or 10, not 6 of 12 and one of 3.
-    let count = call.columns.len();
-    let tiles = count.div_ceil(S::ROWS);
-    let stride = call.shape.outputs;
-    for row in call.rows.clone() {
-        let mut column = call.columns.start;
-        for tile in 0..tiles {
-            let size = (count * (tile + 1)).div_ceil(tiles) - (count * tile).div_ceil(tiles);
-            let place = (row * call.shape.columns.output + column) * stride + call.panel.channel;
-            // SAFETY: the tile lies inside the output, as rows and columns do.
-            unsafe {
-                let to = output.add(place);
-                tile_of_size::<S>(call, row, column, to, size);
-                let rows = [size, call.panel.channels, stride];
-                finish(call.isa, call.after, output, place, rows);
-            }
-            column += size;
-        }
-    }
-}
-
-/// Calls the tile function of this size.
-#[inline(always)]
-unsafe fn tile_of_size<S: Simd>(
-    call: &Call<'_>,
-    row: usize,
-    column: usize,
-    to: *mut f32,
-    size: usize,
-) {
-    macro_rules! sizes {
-        ($($size:literal)*) => {
-            match (size, call.panel.vectors) {
-                $(
-                    ($size, 1) if $size <= S::ROWS => tile::<S, $size, 1>(call, row, column, to),
-                    ($size, _) if $size <= S::ROWS => tile::<S, $size, 2>(call, row, column, to),
-                )*
-                _ => unreachable!("tiles have at most ROWS rows"),
-            }
-        };
-    }
-    // SAFETY: the caller's contract.
-    unsafe { sizes!(1 2 3 4 5 6 7 8 9 10 11 12) }
-}
-
-/// Runs a block once for each row of a tile, written out, so that the sums stay in registers: a
-/// loop that the compiler leaves rolled would put them in memory.
-macro_rules! for_rows {
-    ($row:ident in $count:ident $body:block) => {
-        for_rows!(@ $row $count $body 0 1 2 3 4 5 6 7 8 9 10 11)
-    };
-    (@ $row:ident $count:ident $body:block $($number:literal)*) => {
-        $(if $number < $count {
-            let $row: usize = $number;
-            $body
-        })*
-    };
-}
-
-/// `M` neighbouring pixels of one output row by `N` vectors of channels.
-#[expect(clippy::needless_range_loop, reason = "several lists are walked at once")]
-#[inline(always)]
-unsafe fn tile<S: Simd, const M: usize, const N: usize>(
-    call: &Call<'_>,
-    row: usize,
-    column: usize,
-    to: *mut f32,
-) {
-    let shape = call.shape;
-    let (rows, columns, stride) = (shape.rows, shape.columns, shape.outputs);
-    let group = call.panel.group * call.depth;
-    // SAFETY: pixels are checked against the input's size, channels are those of the panel; lanes
-    // beyond the panel's channels are neither loaded nor stored.
-    unsafe {
-        let mut sums = [[S::splat(0.0); N]; M];
-        let mut weights = call.weights;
-        let mut at = call.first;
-        while at < call.end {
-            let (tap, channel) = (at / call.depth, at % call.depth);
-            let count = (call.depth - channel).min(call.end - at);
-            at += count;
-            let Some(input_row) = rows.place(row, tap / columns.kernel) else {
-                weights = weights.add(count * N * S::LANES);
-                continue;
-            };
-            let line = call.input.add(input_row * columns.input * shape.inputs + group + channel);
-            let mut pixels = [call.zeros; M];
-            for_rows!(m in M {
-                if let Some(place) = columns.place(column + m, tap % columns.kernel) {
-                    pixels[m] = line.add(place * shape.inputs);
-                }
-            });
-            for k in 0..count {
-                let mut w = [S::splat(0.0); N];
-                for (n, w) in w.iter_mut().enumerate() {
-                    *w = S::load(weights.add(n * S::LANES));
-                }
-                for_rows!(m in M {
-                    let value = S::splat(*pixels[m].add(k));
-                    for n in 0..N {
-                        sums[m][n] = S::fma(value, w[n], sums[m][n]);
-                    }
-                });
-                weights = weights.add(N * S::LANES);
-            }
-        }
-        let last = call.panel.channels - (N - 1) * S::LANES;
-        for n in 0..N {
-            let lanes = if n + 1 == N { last } else { S::LANES };
-            let bias = S::load_first(call.bias.as_ptr().add(n * S::LANES), lanes);
-            for_rows!(m in M {
-                let to = to.add(m * stride + n * S::LANES);
-                let before = if call.first == 0 { bias } else { S::load_first(to, lanes) };
-                S::store_first(to, S::add(sums[m][n], before), lanes);
-            });
         }
     }
 }

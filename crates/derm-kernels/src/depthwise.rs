@@ -1,15 +1,15 @@
 //! Depthwise convolution: each channel by itself.
 
-use crate::after::{After, finish};
+mod scattered;
+mod window;
+
+use crate::after::{After, Finish};
 use crate::isa::{Isa, dispatch};
 use crate::simd::Simd;
 use crate::widen::widened;
 use crate::{ConvShape, Precision, Weights};
 use std::ops::Range;
 use std::sync::Arc;
-
-/// Output pixels whose sums are held in registers at once.
-const PIXELS: usize = 6;
 
 /// The weights of a depthwise convolution, `[tap][channel]`. Clones, and the convolution that goes
 /// the other way ([`Depthwise::turned`]), share them.
@@ -115,15 +115,20 @@ impl Depthwise {
         let (zeros, scratch) = scratch.split_at_mut(shape.inputs);
         zeros.fill(0.0);
         let weights = widened(self.isa, &self.weights, 0..self.weights.len(), scratch);
+        let channels = shape.inputs;
+        let (first_tap, tap_step) = if self.is_turned {
+            ((taps - 1) * channels, -(channels as isize))
+        } else {
+            (0, channels as isize)
+        };
         let call = Call {
-            isa: self.isa,
             shape,
             input: input.as_ptr(),
             zeros: zeros.as_ptr(),
-            weights: weights.as_ptr(),
-            is_turned: self.is_turned,
+            weights: weights[first_tap..].as_ptr(),
+            tap_step,
             bias: self.bias.as_ptr(),
-            after,
+            finish: Finish::new(self.isa, after),
             rows: part,
         };
         // SAFETY: lengths were checked above; the rows are the caller's.
@@ -131,16 +136,30 @@ impl Depthwise {
     }
 }
 
+/// Some rows of a depthwise convolution.
 struct Call<'a> {
-    isa: Isa,
     shape: &'a ConvShape,
     input: *const f32,
+    /// As many zeros as there are channels.
     zeros: *const f32,
+    /// The first tap's, and how far it is to the next tap's.
     weights: *const f32,
-    is_turned: bool,
+    tap_step: isize,
     bias: *const f32,
-    after: &'a [After<'a>],
+    finish: Finish<'a>,
     rows: Range<usize>,
+}
+
+impl Call<'_> {
+    /// The weights of a tap, one a channel.
+    ///
+    /// # Safety
+    /// The tap must be one of the kernel's.
+    #[inline(always)]
+    unsafe fn tap(&self, tap: usize) -> *const f32 {
+        // SAFETY: the caller's contract.
+        unsafe { self.weights.offset(tap as isize * self.tap_step) }
+    }
 }
 
 dispatch! {
@@ -149,93 +168,10 @@ dispatch! {
 
 #[inline(always)]
 unsafe fn rows_with<S: Simd>(call: &Call<'_>, output: *mut f32) {
-    let (columns, channels) = (call.shape.columns, call.shape.inputs);
-    let taps = call.shape.rows.kernel * columns.kernel;
-    // Where the input pixel of each tap and each output pixel of a tile lies.
-    let mut pixels = vec![[call.zeros; PIXELS]; taps];
-    for row in call.rows.clone() {
-        for column in (0..columns.output).step_by(PIXELS) {
-            let count = PIXELS.min(columns.output - column);
-            // SAFETY: rows and columns are those of the output, pixels are checked against the
-            // input's size.
-            unsafe {
-                find(call, row, column, &mut pixels);
-                let place = (row * columns.output + column) * channels;
-                tile::<S>(call, &pixels, output.add(place), count);
-                finish(call.isa, call.after, output, place, [1, count * channels, 0]);
-            }
-        }
-    }
-}
-
-/// Finds the pixels of a tile; zeros where there is padding.
-///
-/// # Safety
-/// The input must have the shape's length.
-unsafe fn find(call: &Call<'_>, row: usize, column: usize, pixels: &mut [[*const f32; PIXELS]]) {
-    let (rows, columns, channels) = (call.shape.rows, call.shape.columns, call.shape.inputs);
-    for (tap, pixels) in pixels.iter_mut().enumerate() {
-        let input_row = rows.place(row, tap / columns.kernel);
-        for (p, pixel) in pixels.iter_mut().enumerate() {
-            let place = columns.place(column + p, tap % columns.kernel);
-            *pixel = match (input_row, place) {
-                // SAFETY: `place` gives places inside the input.
-                (Some(row), Some(place)) => unsafe {
-                    call.input.add((row * columns.input + place) * channels)
-                },
-                _ => call.zeros,
-            };
-        }
-    }
-}
-
-/// All channels of up to `PIXELS` neighbouring output pixels.
-#[expect(clippy::needless_range_loop, reason = "several lists are walked at once")]
-#[inline(always)]
-unsafe fn tile<S: Simd>(
-    call: &Call<'_>,
-    pixels: &[[*const f32; PIXELS]],
-    to: *mut f32,
-    count: usize,
-) {
-    let (channels, taps) = (call.shape.inputs, pixels.len());
-    let mut channel = 0;
-    // SAFETY: every pixel has `channels` values; no lane beyond them is loaded or stored.
+    // SAFETY: the caller's contract.
     unsafe {
-        while channel + S::LANES <= channels {
-            let bias = S::load(call.bias.add(channel));
-            let mut sums = [bias; PIXELS];
-            for (tap, pixels) in pixels.iter().enumerate() {
-                let row = if call.is_turned { taps - 1 - tap } else { tap };
-                let weight = S::load(call.weights.add(row * channels + channel));
-                for p in 0..PIXELS {
-                    sums[p] = S::fma(S::load(pixels[p].add(channel)), weight, sums[p]);
-                }
-            }
-            for p in 0..PIXELS {
-                if p < count {
-                    S::store(to.add(p * channels + channel), sums[p]);
-                }
-            }
-            channel += S::LANES;
-        }
-        if channel < channels {
-            let rest = channels - channel;
-            let bias = S::load_first(call.bias.add(channel), rest);
-            let mut sums = [bias; PIXELS];
-            for (tap, pixels) in pixels.iter().enumerate() {
-                let row = if call.is_turned { taps - 1 - tap } else { tap };
-                let weight = S::load_first(call.weights.add(row * channels + channel), rest);
-                for p in 0..PIXELS {
-                    let value = S::load_first(pixels[p].add(channel), rest);
-                    sums[p] = S::fma(value, weight, sums[p]);
-                }
-            }
-            for p in 0..PIXELS {
-                if p < count {
-                    S::store_first(to.add(p * channels + channel), sums[p], rest);
-                }
-            }
+        if !window::rows::<S>(call, output) {
+            scattered::rows::<S>(call, output);
         }
     }
 }

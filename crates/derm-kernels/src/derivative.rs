@@ -3,6 +3,7 @@
 use crate::Activation;
 use crate::activation::{erf, exp, sigmoid};
 use crate::isa::{Isa, dispatch};
+use crate::rows::Rows;
 use crate::simd::Simd;
 
 /// Multiplies every gradient by the derivative of `activation` at the value beside it. Where a
@@ -12,50 +13,51 @@ use crate::simd::Simd;
 /// If there are not as many values as gradients.
 pub fn differentiate(isa: Isa, activation: Activation, values: &[f32], gradients: &mut [f32]) {
     assert_eq!(values.len(), gradients.len());
-    let (values, gradients, count) = (values.as_ptr(), gradients.as_mut_ptr(), gradients.len());
+    let size = [1, gradients.len()];
+    let values = Rows { at: values.as_ptr(), stride: 0 };
+    let gradients = Rows { at: gradients.as_mut_ptr(), stride: 0 };
     // SAFETY: one row of as many elements as both have.
-    unsafe { differentiate_rows(isa, activation, values, gradients, 1, count, count) }
+    unsafe { differentiate_rows(isa, activation, values, gradients.read(), gradients, size) }
 }
 
 dispatch! {
-    /// Does it to `rows` rows of `width` gradients that start `stride` apart, as the values do.
+    /// Does it to rows of `width` gradients.
     ///
     /// # Safety
-    /// All of them must be valid.
+    /// All of them must be valid; `gradients` and `to` are the same or apart.
     pub(crate) unsafe fn differentiate_rows = rows_with(
         activation: Activation,
-        values: *const f32,
-        gradients: *mut f32,
-        rows: usize,
-        width: usize,
-        stride: usize,
+        values: Rows<*const f32>,
+        gradients: Rows<*const f32>,
+        to: Rows<*mut f32>,
+        size: [usize; 2],
     )
 }
 
 #[inline(always)]
 unsafe fn rows_with<S: Simd>(
     activation: Activation,
-    values: *const f32,
-    gradients: *mut f32,
-    rows: usize,
-    width: usize,
-    stride: usize,
+    values: Rows<*const f32>,
+    gradients: Rows<*const f32>,
+    to: Rows<*mut f32>,
+    [rows, width]: [usize; 2],
 ) {
     // A macro for the reason that is given in `activation.rs`.
     macro_rules! with {
         (|$x:ident, $g:ident| $result:expr) => {{
             for row in 0..rows {
-                let (values, gradients) = (values.add(row * stride), gradients.add(row * stride));
+                let (values, gradients) = (values.row(row), gradients.row(row));
+                let to = to.row(row);
                 let whole = width - width % S::LANES;
                 for i in (0..whole).step_by(S::LANES) {
                     let ($x, $g) = (S::load(values.add(i)), S::load(gradients.add(i)));
-                    S::store(gradients.add(i), $result);
+                    S::store(to.add(i), $result);
                 }
                 if whole < width {
                     let rest = width - whole;
                     let $x = S::load_first(values.add(whole), rest);
                     let $g = S::load_first(gradients.add(whole), rest);
-                    S::store_first(gradients.add(whole), $result, rest);
+                    S::store_first(to.add(whole), $result, rest);
                 }
             }
         }};

@@ -1,6 +1,6 @@
 //! Maximum and average over windows, channels-last.
 
-use crate::conv::Axis;
+use crate::Axis;
 use crate::isa::{Isa, dispatch};
 use crate::simd::Simd;
 

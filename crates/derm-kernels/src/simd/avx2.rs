@@ -30,7 +30,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn load_first(from: *const f32, count: usize) -> __m256 {
-        _mm256_maskload_ps(from, mask(count))
+        if count == Self::LANES { Self::load(from) } else { _mm256_maskload_ps(from, mask(count)) }
     }
     #[inline(always)]
     unsafe fn load_half(from: *const u16) -> __m256 {
@@ -42,7 +42,12 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_first(to: *mut f32, value: __m256, count: usize) {
-        _mm256_maskstore_ps(to, mask(count), value);
+        // Many machines store through a mask slowly.
+        if count == Self::LANES {
+            Self::store(to, value);
+        } else {
+            _mm256_maskstore_ps(to, mask(count), value);
+        }
     }
     #[inline(always)]
     unsafe fn add(a: __m256, b: __m256) -> __m256 {
@@ -85,9 +90,13 @@ impl Simd for Avx2 {
         _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)
     }
     #[inline(always)]
-    unsafe fn pow2(a: __m256) -> __m256 {
-        let biased = _mm256_add_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(127));
-        _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+    unsafe fn scale(a: __m256, n: __m256) -> __m256 {
+        let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+        _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased)))
+    }
+    #[inline(always)]
+    unsafe fn recip(a: __m256) -> __m256 {
+        _mm256_div_ps(_mm256_set1_ps(1.0), a)
     }
     #[inline(always)]
     unsafe fn copysign(a: __m256, sign: __m256) -> __m256 {

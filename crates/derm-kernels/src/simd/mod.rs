@@ -49,8 +49,10 @@ pub(crate) trait Simd: Copy {
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// To the nearest whole number.
     unsafe fn round(a: Self::V) -> Self::V;
-    /// 2^a for whole a in -126..=127.
-    unsafe fn pow2(a: Self::V) -> Self::V;
+    /// a * 2^n for whole n in -126..=127.
+    unsafe fn scale(a: Self::V, n: Self::V) -> Self::V;
+    /// 1 / a, off by a few units in the last place at most.
+    unsafe fn recip(a: Self::V) -> Self::V;
     /// |a| with the sign of `sign`.
     unsafe fn copysign(a: Self::V, sign: Self::V) -> Self::V;
     /// The sum of all values.

@@ -28,6 +28,9 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn load_first(from: *const f32, count: usize) -> V {
+        if count == Self::LANES {
+            return Self::load(from);
+        }
         let mut v = [0.0; 4];
         for (place, value) in v.iter_mut().enumerate().take(count) {
             *value = *from.add(place);
@@ -45,6 +48,9 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn store_first(to: *mut f32, value: V, count: usize) {
+        if count == Self::LANES {
+            return Self::store(to, value);
+        }
         for (place, value) in value.iter().enumerate().take(count) {
             *to.add(place) = *value;
         }
@@ -92,8 +98,12 @@ impl Simd for Portable {
         a.map(|a| (a + 12_582_912.0) - 12_582_912.0)
     }
     #[inline(always)]
-    unsafe fn pow2(a: V) -> V {
-        a.map(|a| f32::from_bits(((a as i32 + 127) as u32) << 23))
+    unsafe fn scale(a: V, n: V) -> V {
+        map(a, n, |a, n| a * f32::from_bits(((n as i32 + 127) as u32) << 23))
+    }
+    #[inline(always)]
+    unsafe fn recip(a: V) -> V {
+        a.map(|a| 1.0 / a)
     }
     #[inline(always)]
     unsafe fn copysign(a: V, sign: V) -> V {
