@@ -88,15 +88,15 @@ impl Kernel {
 
     fn units(&self, shape: &ConvShape) -> usize {
         match self {
-            Kernel::Dense(_) => PackedConv::units(shape),
+            Kernel::Dense(conv) => conv.units(shape),
             Kernel::Depthwise(_) => shape.rows.output,
         }
     }
 
     /// Scratch for one thread, in whole cache lines.
-    pub(crate) fn scratch(&self) -> usize {
+    pub(crate) fn scratch(&self, shape: &ConvShape) -> usize {
         match self {
-            Kernel::Dense(conv) => conv.scratch(),
+            Kernel::Dense(conv) => conv.scratch(shape),
             Kernel::Depthwise(conv) => conv.scratch(),
         }
         .next_multiple_of(16)
@@ -556,7 +556,7 @@ fn product(
         let right = &right[number * k * n..][..k * n];
         let weight = |o: usize, i: usize, _| right[if right_is_kn { i * n + o } else { o * k + i }];
         let packed = PackedConv::new(isa, Precision::F32, &shape, None, weight);
-        let mut scratch = vec![0.0; packed.scratch()];
+        let mut scratch = vec![0.0; packed.scratch(&shape)];
         packed.run(&shape, left, output, &[], &mut scratch);
     });
 }

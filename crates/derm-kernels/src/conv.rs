@@ -9,6 +9,7 @@ use crate::after::{After, Finish};
 use crate::isa::Isa;
 use crate::tile::{Call, run_panel};
 use crate::widen::widened;
+use crate::winograd::{Taps, Winograd, transform_weights};
 use crate::{ConvShape, Precision, Weights};
 use std::ops::Range;
 use std::sync::Arc;
@@ -51,7 +52,7 @@ pub(crate) struct Panel {
     /// Vectors a row.
     pub(crate) vectors: usize,
     /// First weight; they lie as [tap][input channel][vectors * lanes].
-    start: usize,
+    pub(crate) start: usize,
 }
 
 /// The panels of a convolution, and how many weights they hold.
@@ -162,7 +163,10 @@ impl PackedConv {
     }
 
     /// Float32 values of scratch that [`PackedConv::run`] wants.
-    pub fn scratch(&self) -> usize {
+    pub fn scratch(&self, shape: &ConvShape) -> usize {
+        if let Some(winograd) = Winograd::new(self, shape) {
+            return winograd.scratch(self, shape);
+        }
         let width = 2 * self.packing.isa.lanes();
         let block = match self.packing.weights {
             Weights::F32(_) if !self.is_turned => 0,
@@ -170,6 +174,49 @@ impl PackedConv {
         };
         // And a pixel of zeros for the padding.
         block + self.depth
+    }
+
+    pub(crate) fn isa(&self) -> Isa {
+        self.packing.isa
+    }
+
+    pub(crate) fn panels(&self) -> &[Panel] {
+        &self.panels
+    }
+
+    /// Whether it goes the other way than it was packed for.
+    pub(crate) fn is_turned(&self) -> bool {
+        self.is_turned
+    }
+
+    /// A value for each channel of the panel.
+    pub(crate) fn bias_of(&self, panel: &Panel) -> &[f32] {
+        &self.bias[panel.channel..panel.channel + panel.channels]
+    }
+
+    /// The points of the weights from input channels `chunk` to a panel, `apart` values from one
+    /// point to the next.
+    ///
+    /// # Safety
+    /// It must be packed for 3x3 taps and not turned, `points` must have room.
+    pub(crate) unsafe fn winograd_points(
+        &self,
+        panel: &Panel,
+        chunk: Range<usize>,
+        points: &mut [f32],
+        apart: usize,
+    ) {
+        let Packing { isa, weights, .. } = &*self.packing;
+        let width = panel.vectors * isa.lanes();
+        let first = panel.start + chunk.start * width;
+        let from = match weights {
+            Weights::F16(list) => list[first..].as_ptr().cast(),
+            Weights::F32(list) => list[first..].as_ptr().cast(),
+        };
+        let (tap, count, vectors) = (self.depth * width, chunk.len(), panel.vectors);
+        let taps = Taps { from, tap, count, vectors, apart };
+        // SAFETY: the caller's contract.
+        unsafe { transform_weights(*isa, weights, &taps, points.as_mut_ptr()) };
     }
 
     /// Rows of a panel (each one input channel at one tap) in a block.
@@ -212,13 +259,17 @@ impl PackedConv {
         scratch: &mut [f32],
     ) {
         assert_eq!(output.len(), shape.output_len());
-        let units = PackedConv::units(shape);
+        let units = self.units(shape);
         // SAFETY: the output is ours alone, and all of it.
         unsafe { self.run_part(shape, input, output.as_mut_ptr(), after, scratch, 0..units) }
     }
 
-    /// Into how many parts the work can be cut: output rows, or places where there is one row.
-    pub fn units(shape: &ConvShape) -> usize {
+    /// Into how many parts the work can be cut: stretches of output rows, or places where there is
+    /// one row.
+    pub fn units(&self, shape: &ConvShape) -> usize {
+        if let Some(winograd) = Winograd::new(self, shape) {
+            return winograd.units();
+        }
         let shape = shape.flattened();
         if shape.rows.output > 1 { shape.rows.output } else { shape.columns.output }
     }
@@ -244,8 +295,13 @@ impl PackedConv {
         assert_eq!(self.bias.len(), shape.outputs);
         assert_eq!((self.packing.taps, self.depth), (shape.taps(), shape.inputs / shape.groups));
         assert!(after.iter().all(|after| after.fits(shape.output_len())));
-        assert!(scratch.len() >= self.scratch());
-        assert!(part.end <= PackedConv::units(shape));
+        assert!(scratch.len() >= self.scratch(shape));
+        assert!(part.end <= self.units(shape));
+        if let Some(winograd) = Winograd::new(self, shape) {
+            // SAFETY: lengths were just checked; the rows are the caller's.
+            unsafe { winograd.run(self, shape, input, output, after, scratch, part) };
+            return;
+        }
         let shape = shape.flattened();
         let (rows, columns) = if shape.rows.output > 1 {
             (part, 0..shape.columns.output)
@@ -274,7 +330,7 @@ impl PackedConv {
                     input: input.as_ptr(),
                     zeros: zeros.as_ptr(),
                     weights: block.as_ptr(),
-                    bias: &self.bias[panel.channel..panel.channel + panel.channels],
+                    bias: self.bias_of(panel),
                     panel: *panel,
                     depth: self.depth,
                     first,

@@ -17,6 +17,7 @@ mod tile;
 mod transpose;
 mod weights;
 mod widen;
+mod winograd;
 
 pub use activation::{Activation, activate};
 pub use after::After;

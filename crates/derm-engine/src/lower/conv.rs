@@ -150,7 +150,7 @@ impl Lowering<'_> {
         input: usize,
         order: Vec<usize>,
     ) -> TractResult<()> {
-        let scratch = self.buffer(kernel.scratch() * self.workers);
+        let scratch = self.buffer(kernel.scratch(&shape) * self.workers);
         let action = Action::Conv { kernel, shape, input, then: Vec::new(), scratch };
         let (step, buffer) = self.push_new(action, shape.output_len());
         self.set(outlet, buffer, order, Some(step))
