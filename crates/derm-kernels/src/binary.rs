@@ -236,10 +236,8 @@ unsafe fn add_rows_with<S: Simd>(
             let (left, right, to) = (left.row(row), right.row(row), to.row(row));
             for i in (0..width).step_by(S::LANES) {
                 let count = S::LANES.min(width - i);
-                let sum = S::add(
-                    S::load_first(left.add(i), count),
-                    S::load_first(right.add(i), count),
-                );
+                let sum =
+                    S::add(S::load_first(left.add(i), count), S::load_first(right.add(i), count));
                 S::store_first(to.add(i), sum, count);
             }
         }

@@ -60,8 +60,8 @@ impl Winograd {
         // transformation costs what its code has, loads and stores included.
         let direct = 9 * shape.rows.output * shape.columns.output * depth * vectors;
         let products = POINTS * count * depth * vectors;
-        let transforms = 130 * depth * vectors
-            + count * (300 * depth.div_ceil(lanes) + 220 * vectors);
+        let transforms =
+            130 * depth * vectors + count * (300 * depth.div_ceil(lanes) + 220 * vectors);
         if 10 * (products + products / 8 + transforms) > 9 * direct {
             return None;
         }
@@ -149,8 +149,13 @@ impl Winograd {
         let finish = Finish::new(isa, after);
         for first in all.clone().step_by(self.strip) {
             let strip = first..(first + self.strip).min(all.end);
-            let taken =
-                Pixels { cut: self, shape, input: input.as_ptr(), zeros: zeros.as_ptr(), strip: strip.clone() };
+            let taken = Pixels {
+                cut: self,
+                shape,
+                input: input.as_ptr(),
+                zeros: zeros.as_ptr(),
+                strip: strip.clone(),
+            };
             // SAFETY: lengths are as asked for.
             unsafe { transform_pixels(isa, &taken, pixels.as_mut_ptr()) };
             let mut kept = 0;
@@ -416,9 +421,8 @@ unsafe fn sums_with<S: Simd>(made: &Sums<'_>, output: *mut f32) {
     for (number, tile) in made.strip.clone().enumerate() {
         let (top, left) = (tile / made.cut.tiles[1] * SIDE, tile % made.cut.tiles[1] * SIDE);
         let size = [SIDE.min(rows.output - top), SIDE.min(columns.output - left)];
-        let place_of = |row: usize| {
-            ((top + row) * columns.output + left) * outputs + made.panel.channel
-        };
+        let place_of =
+            |row: usize| ((top + row) * columns.output + left) * outputs + made.panel.channel;
         // Where a row of the tile goes first.
         let line_of = |row: usize| {
             if made.finish.is_short() {

@@ -1,6 +1,7 @@
 //! From an ONNX file to a typed, simplified graph whose ends are what the manifest says.
 
 use crate::file::ModelFile;
+use crate::simplify::simplify;
 use crate::skeleton::{Skeleton, skeleton};
 use crate::{Error, Manifest, ModelSource};
 use derm_engine::{Bytes, StoredWeights};
@@ -130,11 +131,11 @@ fn typed_model(
 
     let mut typed = model.into_typed().map_err(unreadable)?;
     check_output(&typed, manifest)?;
-    typed.declutter().map_err(unreadable)?;
+    simplify(&mut typed).map_err(unreadable)?;
     if computes_in_f16(&typed, &weights) {
         let to_f32 = FloatPrecisionTranslator::new(DatumType::F16, DatumType::F32);
         to_f32.transform(&mut typed).map_err(unreadable)?;
-        typed.declutter().map_err(unreadable)?;
+        simplify(&mut typed).map_err(unreadable)?;
     }
     Ok((typed, weights, names))
 }

@@ -6,6 +6,7 @@ mod graph;
 mod lazy;
 mod manifest;
 mod plan;
+mod simplify;
 mod skeleton;
 mod source;
 

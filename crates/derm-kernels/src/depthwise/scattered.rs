@@ -98,11 +98,8 @@ pub(super) unsafe fn store<S: Simd, const P: usize>(
     // SAFETY: the caller's contract; the buffer has room for `P` vectors, and is written before it
     // is read.
     unsafe {
-        let to = if call.finish.is_short() {
-            Rows { at: output.add(place), stride }
-        } else {
-            buffer
-        };
+        let to =
+            if call.finish.is_short() { Rows { at: output.add(place), stride } } else { buffer };
         for (p, sum) in sums.into_iter().enumerate() {
             if p < count {
                 let value = call.finish.in_registers::<S>(sum, place + p * stride, lanes);
