@@ -92,21 +92,15 @@ impl PackedConv {
     ) -> PackedConv {
         let (lanes, depth) = (isa.lanes(), shape.inputs / shape.groups);
         let (panels, length) = panels(isa, shape);
-        let panel_of: Vec<usize> = panels.iter().map(|panel| panel.start).chain([length]).collect();
-        let mut number = 0;
-        let weights = Weights::from_fn(precision, length, |i| {
-            while i >= panel_of[number + 1] {
-                number += 1;
-            }
-            let panel = panels[number];
-            let width = panel.vectors * lanes;
-            let (row, lane) = ((i - panel.start) / width, (i - panel.start) % width);
-            if lane >= panel.channels {
-                return 0.0;
-            }
-            value(panel.channel + lane, row % depth, row / depth)
-        });
         let taps = shape.taps();
+        let mut weights = Weights::with_capacity(precision, length);
+        for panel in &panels {
+            for (tap, input) in (0..taps).flat_map(|tap| (0..depth).map(move |i| (tap, i))) {
+                let channels = panel.channel..panel.channel + panel.channels;
+                weights.extend(channels.map(|output| value(output, input, tap)));
+                weights.extend((panel.channels..panel.vectors * lanes).map(|_| 0.0));
+            }
+        }
         let packing = Arc::new(Packing { isa, weights, panels: panels.clone(), taps, depth });
         PackedConv { packing, is_turned: false, bias: vec![0.0; shape.outputs], panels, depth }
             .with_bias(bias)

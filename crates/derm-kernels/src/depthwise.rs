@@ -40,8 +40,10 @@ impl Depthwise {
         assert!(Depthwise::fits(shape));
         let channels = shape.inputs;
         let taps = shape.rows.kernel * shape.columns.kernel;
-        let weights =
-            Weights::from_fn(precision, taps * channels, |i| value(i % channels, i / channels));
+        let mut weights = Weights::with_capacity(precision, taps * channels);
+        for tap in 0..taps {
+            weights.extend((0..channels).map(|channel| value(channel, tap)));
+        }
         let (weights, is_turned) = (Arc::new(weights), false);
         Depthwise { isa, weights, is_turned, bias: vec![0.0; channels] }.with_bias(bias)
     }

@@ -124,8 +124,12 @@ unsafe fn softmax_with<S: Simd>(values: *mut f32, rows: usize, width: usize) {
         // SAFETY: the caller has `rows` rows of `width` values.
         unsafe {
             let line = values.add(row * width);
-            let mut largest = f32::NEG_INFINITY;
-            for i in 0..width {
+            let mut most = S::splat(f32::NEG_INFINITY);
+            for i in (0..whole).step_by(S::LANES) {
+                most = S::max(most, S::load(line.add(i)));
+            }
+            let mut largest = S::largest(most);
+            for i in whole..width {
                 largest = largest.max(*line.add(i));
             }
             let mut sums = S::splat(0.0);

@@ -21,17 +21,19 @@ pub enum Weights {
 }
 
 impl Weights {
-    /// `length` weights; `value(i)` is number i.
-    pub fn from_fn(
-        precision: Precision,
-        length: usize,
-        mut value: impl FnMut(usize) -> f32,
-    ) -> Weights {
+    /// No weights, with room for `length`.
+    pub(crate) fn with_capacity(precision: Precision, length: usize) -> Weights {
         match precision {
-            Precision::F16 => {
-                Weights::F16((0..length).map(|i| f16::from_f32(value(i)).to_bits()).collect())
-            }
-            Precision::F32 => Weights::F32((0..length).map(value).collect()),
+            Precision::F16 => Weights::F16(Vec::with_capacity(length)),
+            Precision::F32 => Weights::F32(Vec::with_capacity(length)),
+        }
+    }
+
+    /// Puts more weights at the end.
+    pub(crate) fn extend(&mut self, values: impl Iterator<Item = f32>) {
+        match self {
+            Weights::F16(list) => list.extend(values.map(|value| f16::from_f32(value).to_bits())),
+            Weights::F32(list) => list.extend(values),
         }
     }
 
