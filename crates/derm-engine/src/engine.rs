@@ -222,9 +222,10 @@ impl Engine {
         assert_eq!(values.len(), self.arena_len, "an arena of another engine");
         let Phase { input, steps } = &self.phases[phase];
         fill(&mut values[input.clone()]);
+        let team = workers.begin();
         for step in &self.steps[steps.clone()] {
             let start = Instant::now();
-            step.run(*isa, workers, &self.ranges, values, sides)?;
+            step.run(*isa, &team, &self.ranges, values, sides)?;
             watch(step, start.elapsed());
         }
         Ok(())

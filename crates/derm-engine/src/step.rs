@@ -1,7 +1,7 @@
 //! What the engine does, one operation after the other.
 
 use crate::arena::open;
-use crate::workers::{Shared, Workers};
+use crate::workers::{SharedOutput, Team};
 use derm_kernels::{
     Activation, After, BinaryOp, BroadcastAxis, ConvShape, Depthwise, Isa, PackedConv, PoolShape,
     Pooling, Precision, Reduction,
@@ -315,7 +315,7 @@ impl Step {
     pub(crate) fn run(
         &self,
         isa: Isa,
-        workers: &Workers,
+        team: &Team<'_>,
         ranges: &[Range<usize>],
         arena: &mut [f32],
         side: &mut [Option<TValue>],
@@ -339,7 +339,7 @@ impl Step {
                         }
                     })
                     .collect();
-                convolve(workers, kernel, shape, reads[0], output, &after, scratch);
+                convolve(team, kernel, shape, reads[0], output, &after, scratch);
             }
             Action::Activate { activation, input } => {
                 let output = moved(arena, range(*input), to);
@@ -397,7 +397,7 @@ impl Step {
             Action::Fill { value } => arena[to].fill(*value),
             Action::Product { left, right, sides, right_is_kn, .. } => {
                 let ([output], reads) = open(arena, [to], &[range(*left), range(*right)]);
-                product(isa, workers, *sides, reads[0], (reads[1], *right_is_kn), output);
+                product(isa, team, *sides, reads[0], (reads[1], *right_is_kn), output);
             }
             Action::Foreign { op, operands, outputs } => {
                 let operands = operands
@@ -516,7 +516,7 @@ fn copy(
 }
 
 fn convolve(
-    workers: &Workers,
+    team: &Team<'_>,
     kernel: &Kernel,
     shape: &ConvShape,
     input: &[f32],
@@ -524,9 +524,8 @@ fn convolve(
     after: &[After<'_>],
     scratch: &mut [f32],
 ) {
-    let each = scratch.len() / workers.count();
-    let shared = Shared(output.as_mut_ptr());
-    workers.share(kernel.units(shape), scratch.chunks_mut(each.max(1)), |part, scratch| {
+    let shared = SharedOutput(output.as_mut_ptr());
+    team.share(kernel.units(shape), scratch, |part, scratch| {
         // SAFETY: `share` gives each unit to one worker, and the output is ours alone.
         unsafe {
             match kernel {
@@ -543,7 +542,7 @@ fn convolve(
 
 fn product(
     isa: Isa,
-    workers: &Workers,
+    team: &Team<'_>,
     [m, k, n]: [usize; 3],
     left: &[f32],
     (right, right_is_kn): (&[f32], bool),
@@ -551,7 +550,7 @@ fn product(
 ) {
     let shape = ConvShape::product(m, k, n);
     let blocks: Vec<&mut [f32]> = output.chunks_mut(m * n).collect();
-    workers.share_each(blocks, |number, output| {
+    team.share_each(blocks, |number, output| {
         let left = &left[number * m * k..][..m * k];
         let right = &right[number * k * n..][..k * n];
         let weight = |o: usize, i: usize, _| right[if right_is_kn { i * n + o } else { o * k + i }];

@@ -1,63 +1,73 @@
 //! Threads inside one inference.
+//!
+//! A step of a small network takes some ten microseconds, as long as it takes to wake a thread. So
+//! helpers wait for the next step awake, for a moment, and sleep between inferences.
 
+use std::cell::UnsafeCell;
 use std::ops::Range;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, TryLockError};
+use std::thread::JoinHandle;
 
-/// The caller's thread, or a pool of threads that several engines may share.
+/// How often a helper looks for work before it sleeps: some tens of microseconds.
+const LOOKS: usize = 2_000;
+
+/// The caller's thread, or that and helpers which several engines may share.
 #[derive(Debug, Clone)]
-pub struct Workers(Option<Arc<rayon::ThreadPool>>);
-
-/// A pointer that several workers write through, each in places of its own.
-pub(crate) struct Shared(pub(crate) *mut f32);
-
-// SAFETY: whoever hands it out answers for the places being apart.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    pub(crate) fn get(&self) -> *mut f32 {
-        self.0
-    }
-}
+pub struct Workers(Option<Arc<Pool>>);
 
 impl Workers {
     /// No thread but the caller's.
     pub const ONE: Workers = Workers(None);
 
-    /// A pool of `count` threads; none for one, or where threads cannot be made.
+    /// The caller's thread and `count - 1` helpers; none where threads cannot be made.
     pub fn new(count: usize) -> Workers {
         if count <= 1 {
             return Workers::ONE;
         }
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(count)
-            .thread_name(|number| format!("inference-{number}"))
-            .build();
-        Workers(pool.ok().map(Arc::new))
+        Workers(Pool::new(count - 1).ok().map(Arc::new))
     }
 
+    /// How many threads there are, the caller's among them.
     pub(crate) fn count(&self) -> usize {
-        self.0.as_ref().map_or(1, |pool| pool.current_num_threads())
+        self.0.as_ref().map_or(1, |pool| pool.helpers.len() + 1)
     }
 
-    /// Cuts `0..units` into one part for each worker; each gets a piece of `extra` of its own.
-    pub(crate) fn share<'a>(
+    /// An inference begins, and lasts as long as what is returned.
+    pub(crate) fn begin(&self) -> Team<'_> {
+        if let Some(pool) = &self.0 {
+            pool.inferences.fetch_add(1, Ordering::Relaxed);
+        }
+        Team { pool: self.0.as_deref() }
+    }
+}
+
+/// The threads of one inference: all there are while it is the only one, else its own. So as many
+/// inferences as there are cores leave each other alone.
+#[derive(Debug)]
+pub(crate) struct Team<'a> {
+    pool: Option<&'a Pool>,
+}
+
+impl Team<'_> {
+    /// Cuts `0..units` into one part for each thread; each gets a piece of `extra` of its own.
+    pub(crate) fn share(
         &self,
         units: usize,
-        mut extra: impl Iterator<Item = &'a mut [f32]>,
+        extra: &mut [f32],
         work: impl Fn(Range<usize>, &mut [f32]) + Sync,
     ) {
-        let Some(pool) = &self.0 else {
-            work(0..units, extra.next().unwrap_or_default());
-            return;
+        let helpers = self.pool.map_or(0, |pool| pool.helpers.len());
+        let each = extra.len() / (helpers + 1);
+        let pieces: Vec<Mutex<&mut [f32]>> = match each {
+            0 => (0..=helpers).map(|_| Mutex::default()).collect(),
+            _ => extra.chunks_mut(each).map(Mutex::new).collect(),
         };
-        let count = self.count().min(units);
-        let extra: Vec<_> = extra.take(count).collect();
-        pool.scope(|scope| {
-            for (number, extra) in extra.into_iter().enumerate() {
-                let part = units * number / count..units * (number + 1) / count;
-                let work = &work;
-                scope.spawn(move |_| work(part, extra));
-            }
+        self.on_all(|number, count| {
+            let part = units * number / count..units * (number + 1) / count;
+            let mut piece = pieces[number].lock().expect("a thread's own piece");
+            work(part, &mut piece);
         });
     }
 
@@ -67,16 +77,224 @@ impl Workers {
         pieces: Vec<&mut [f32]>,
         work: impl Fn(usize, &mut [f32]) + Sync,
     ) {
-        let pieces = pieces.into_iter().enumerate();
-        let Some(pool) = &self.0 else {
-            pieces.for_each(|(number, piece)| work(number, piece));
-            return;
-        };
-        pool.scope(|scope| {
-            for (number, piece) in pieces {
-                let work = &work;
-                scope.spawn(move |_| work(number, piece));
+        let pieces: Vec<Mutex<&mut [f32]>> = pieces.into_iter().map(Mutex::new).collect();
+        let next = AtomicUsize::new(0);
+        self.on_all(|_, _| {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(piece) = pieces.get(number) else { return };
+                work(number, &mut piece.lock().expect("each piece is taken once"));
             }
         });
+    }
+
+    /// Calls `work` with its number and how many there are, on each thread.
+    fn on_all(&self, work: impl Fn(usize, usize) + Sync) {
+        let alone = |pool: &&Pool| pool.inferences.load(Ordering::Relaxed) == 1;
+        if let Some(pool) = self.pool.filter(alone) {
+            let count = pool.helpers.len() + 1;
+            if pool.run(&|number| work(number, count)) {
+                return;
+            }
+        }
+        work(0, 1);
+    }
+}
+
+impl Drop for Team<'_> {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool {
+            pool.inferences.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Helpers that do one job at a time, all of them together.
+#[derive(Debug)]
+struct Pool {
+    shared: Arc<Shared>,
+    helpers: Vec<JoinHandle<()>>,
+    /// Inferences that are running.
+    inferences: AtomicUsize,
+    /// Held while there is a job.
+    turn: Mutex<()>,
+}
+
+type Job = dyn Fn(usize) + Sync;
+
+#[derive(Debug)]
+struct Shared {
+    /// Counts jobs; a helper that sees it change has one.
+    round: AtomicUsize,
+    /// Valid from the change of `round` until `left` is 0.
+    job: UnsafeCell<Option<*const Job>>,
+    /// Helpers that have not done it yet.
+    left: AtomicUsize,
+    panicked: AtomicBool,
+    stops: AtomicBool,
+}
+
+// SAFETY: `job` is written by the holder of `turn` only, while no helper has a job, and read after
+// `round` changed; the job itself is Sync.
+unsafe impl Sync for Shared {}
+// SAFETY: as above; nothing belongs to one thread.
+unsafe impl Send for Shared {}
+
+impl Pool {
+    fn new(helpers: usize) -> std::io::Result<Pool> {
+        let shared = Arc::new(Shared {
+            round: AtomicUsize::new(0),
+            job: UnsafeCell::new(None),
+            left: AtomicUsize::new(0),
+            panicked: AtomicBool::new(false),
+            stops: AtomicBool::new(false),
+        });
+        let (inferences, turn) = (AtomicUsize::new(0), Mutex::new(()));
+        let mut pool = Pool { shared, helpers: Vec::new(), inferences, turn };
+        for number in 1..=helpers {
+            let shared = Arc::clone(&pool.shared);
+            let helper = std::thread::Builder::new().name(format!("inference-{number}"));
+            pool.helpers.push(helper.spawn(move || shared.help(number))?);
+        }
+        Ok(pool)
+    }
+
+    /// Calls `job` on the caller's thread (number 0) and on every helper, and says so; or does not,
+    /// where they have another one.
+    ///
+    /// # Panics
+    /// If the job does.
+    fn run(&self, job: &(dyn Fn(usize) + Sync)) -> bool {
+        let _turn = match self.turn.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        // SAFETY: only the lifetime changes; `Done` is dropped before the job is, and waits until no
+        // helper has it any more.
+        let for_all = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &Job>(job) };
+        // SAFETY: we hold the turn, and no helper has a job.
+        unsafe { *self.shared.job.get() = Some(for_all) };
+        self.shared.left.store(self.helpers.len(), Ordering::Relaxed);
+        self.shared.round.fetch_add(1, Ordering::Release);
+        self.wake();
+        let done = Done(&self.shared);
+        job(0);
+        drop(done);
+        assert!(!self.shared.panicked.swap(false, Ordering::Relaxed), "a helper panicked");
+        true
+    }
+
+    fn wake(&self) {
+        self.helpers.iter().for_each(|helper| helper.thread().unpark());
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stops.store(true, Ordering::Relaxed);
+        self.shared.round.fetch_add(1, Ordering::Release);
+        self.wake();
+        for helper in self.helpers.drain(..) {
+            let _ = helper.join();
+        }
+    }
+}
+
+/// Waits for the helpers when it is dropped, even by a panic.
+struct Done<'a>(&'a Shared);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        let mut looks = 0;
+        while self.0.left.load(Ordering::Acquire) > 0 {
+            looks += 1;
+            if looks % LOOKS == 0 {
+                // The helper may be waiting for this very core.
+                std::thread::yield_now();
+            }
+            std::hint::spin_loop();
+        }
+    }
+}
+
+impl Shared {
+    /// A helper's life.
+    fn help(&self, number: usize) {
+        let mut round = 0;
+        loop {
+            let mut looks = 0;
+            while self.round.load(Ordering::Acquire) == round {
+                looks += 1;
+                if looks < LOOKS { std::hint::spin_loop() } else { std::thread::park() }
+            }
+            round = round.wrapping_add(1);
+            if self.stops.load(Ordering::Relaxed) {
+                return;
+            }
+            // SAFETY: the round has changed, and `left` counts this helper.
+            let job = unsafe { (*self.job.get()).map(|job| &*job) };
+            if let Some(job) = job
+                && catch_unwind(AssertUnwindSafe(|| job(number))).is_err()
+            {
+                self.panicked.store(true, Ordering::Relaxed);
+            }
+            self.left.fetch_sub(1, Ordering::Release);
+        }
+    }
+}
+
+/// A pointer that several workers write through, each in places of its own.
+pub(crate) struct SharedOutput(pub(crate) *mut f32);
+
+// SAFETY: whoever hands it out answers for the places being apart.
+unsafe impl Sync for SharedOutput {}
+
+impl SharedOutput {
+    pub(crate) fn get(&self) -> *mut f32 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_unit_is_done_once_however_often() {
+        let workers = Workers::new(3);
+        let team = workers.begin();
+        let counts: Vec<AtomicUsize> = (0..17).map(|_| AtomicUsize::new(0)).collect();
+        for _ in 0..500 {
+            team.share(counts.len(), &mut [0.0; 12], |part, scratch| {
+                assert_eq!(scratch.len(), 4);
+                part.for_each(|unit| _ = counts[unit].fetch_add(1, Ordering::Relaxed));
+            });
+        }
+        assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 500));
+    }
+
+    #[test]
+    fn a_second_inference_keeps_to_its_own_thread() {
+        let workers = Workers::new(2);
+        let (first, second) = (workers.begin(), workers.begin());
+        let threads = Mutex::new(Vec::new());
+        let note = |_, _: &mut [f32]| threads.lock().unwrap().push(std::thread::current().id());
+        first.share(8, &mut [], note);
+        assert_eq!(*threads.lock().unwrap(), [std::thread::current().id()]);
+        drop(second);
+        first.share(8, &mut [], note);
+        assert_eq!(threads.lock().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_panic_of_a_helper_is_the_callers_and_the_next_job_runs() {
+        let workers = Workers::new(2);
+        let team = workers.begin();
+        let fail = || team.share(2, &mut [], |part, _| assert_eq!(part.start, 0));
+        assert!(catch_unwind(AssertUnwindSafe(fail)).is_err());
+        let done = AtomicUsize::new(0);
+        team.share(2, &mut [], |part, _| _ = done.fetch_add(part.len(), Ordering::Relaxed));
+        assert_eq!(done.into_inner(), 2);
     }
 }

@@ -238,8 +238,7 @@ impl PackedConv {
         widened(self.packing.isa, &self.packing.weights, range, scratch)
     }
 
-    /// Convolves the rows `band` of the output (after [`ConvShape`]'s flattening: a part of
-    /// [`PackedConv::units`]).
+    /// Convolves.
     ///
     /// # Panics
     /// If a slice has not the length that `shape` and [`PackedConv::scratch`] ask for, or `shape`
@@ -258,14 +257,23 @@ impl PackedConv {
         unsafe { self.run_part(shape, input, output.as_mut_ptr(), after, scratch, 0..units) }
     }
 
-    /// Into how many parts the work can be cut: stretches of output rows, or places where there is
-    /// one row.
+    /// Into how many parts the work can be cut: rows of the output (or of tiles of it), places where
+    /// there is one row, or panels of output channels.
     pub fn units(&self, shape: &ConvShape) -> usize {
         if let Some(winograd) = Winograd::new(self, shape) {
-            return winograd.units();
+            return winograd.units(self);
+        }
+        if self.is_cut_by_panels(shape) {
+            return self.panels.len();
         }
         let shape = shape.flattened();
         if shape.rows.output > 1 { shape.rows.output } else { shape.columns.output }
+    }
+
+    /// Whether threads share the panels, so that each widens its own weights only, and not the rows:
+    /// where there are few places for a weight, and panels enough to be shared evenly.
+    fn is_cut_by_panels(&self, shape: &ConvShape) -> bool {
+        self.panels.len() >= 8 && shape.rows.output * shape.columns.output <= 1024
     }
 
     /// A part of [`PackedConv::run`].
@@ -296,15 +304,20 @@ impl PackedConv {
             unsafe { winograd.run(self, shape, input, output, after, scratch, part) };
             return;
         }
+        let is_cut_by_panels = self.is_cut_by_panels(shape);
         let shape = shape.flattened();
-        let (rows, columns) = if shape.rows.output > 1 {
-            (part, 0..shape.columns.output)
+        let (mut rows, mut columns) = (0..shape.rows.output, 0..shape.columns.output);
+        let mut panels = &self.panels[..];
+        if is_cut_by_panels {
+            panels = &panels[part];
+        } else if shape.rows.output > 1 {
+            rows = part;
         } else {
-            (0..shape.rows.output, part)
-        };
+            columns = part;
+        }
         let (zeros, scratch) = scratch.split_at_mut(self.depth);
         zeros.fill(0.0);
-        for panel in &self.panels {
+        for panel in panels {
             let isa = self.packing.isa;
             let width = panel.vectors * isa.lanes();
             let all = self.packing.taps * self.depth;

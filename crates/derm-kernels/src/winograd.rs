@@ -77,9 +77,14 @@ impl Winograd {
         })
     }
 
-    /// Into how many parts the work can be cut: rows of tiles.
-    pub(crate) fn units(&self) -> usize {
-        self.tiles[0]
+    /// Into how many parts the work can be cut: rows of tiles, or panels where weights are what takes
+    /// time to transform.
+    pub(crate) fn units(&self, conv: &PackedConv) -> usize {
+        if self.is_cut_by_panels(conv) { conv.panels().len() } else { self.tiles[0] }
+    }
+
+    fn is_cut_by_panels(&self, conv: &PackedConv) -> bool {
+        !self.keeps_weights && conv.panels().len() > 1
     }
 
     /// Float32 values of scratch.
@@ -122,11 +127,11 @@ impl Winograd {
         self.strip * width + APART
     }
 
-    /// Convolves the rows `part` of tiles.
+    /// Convolves the units `part`.
     ///
     /// # Safety
     /// Slices and output must have the lengths that `shape` and [`Winograd::scratch`] ask for, and
-    /// nobody else may touch those rows meanwhile.
+    /// nobody else may touch those units meanwhile.
     pub(crate) unsafe fn run(
         &self,
         conv: &PackedConv,
@@ -145,7 +150,13 @@ impl Winograd {
         zeros.fill(0.0);
         let isa = conv.isa();
         let [_, across] = self.tiles;
-        let all = part.start * across..part.end * across;
+        let (mut panels, mut rows) = (conv.panels(), 0..self.tiles[0]);
+        if self.is_cut_by_panels(conv) {
+            panels = &panels[part];
+        } else {
+            rows = part;
+        }
+        let all = rows.start * across..rows.end * across;
         let finish = Finish::new(isa, after);
         for first in all.clone().step_by(self.strip) {
             let strip = first..(first + self.strip).min(all.end);
@@ -159,7 +170,7 @@ impl Winograd {
             // SAFETY: lengths are as asked for.
             unsafe { transform_pixels(isa, &taken, pixels.as_mut_ptr()) };
             let mut kept = 0;
-            for panel in conv.panels() {
+            for panel in panels {
                 let width = panel.vectors * isa.lanes();
                 let points = if self.keeps_weights {
                     let length = self.weights_of(conv, panel);
