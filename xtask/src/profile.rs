@@ -85,7 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .collect();
     let mut kinds: BTreeMap<&str, (Duration, usize)> = BTreeMap::new();
     for step in &steps {
-        let sum = kinds.entry(step.kind.split(" at ").next().unwrap_or_default()).or_default();
+        let sum = kinds.entry(kind(step)).or_default();
         *sum = (sum.0 + step.time, sum.1 + step.flops);
     }
     let mut kinds: Vec<_> = kinds.into_iter().collect();
@@ -106,6 +106,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         row(step.time, step.flops, &format!("{}: {}", step.kind, step.name));
     }
     Ok(())
+}
+
+/// What a step does, wherever it is.
+fn kind(step: &StepTime) -> &str {
+    if step.kind.contains(", ") {
+        return "convolutions, a few rows at a time";
+    }
+    step.kind.split(" at ").next().unwrap_or_default()
 }
 
 fn ms(time: Duration) -> f64 {

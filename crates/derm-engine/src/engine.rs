@@ -1,6 +1,7 @@
 //! A graph as steps over one arena.
 
 use crate::arena::{Arena, Interval, plan};
+use crate::chain::chained;
 use crate::constant::StoredWeights;
 use crate::lower::{Lowering, Start};
 use crate::step::{Action, Kernel, Operand, Step};
@@ -98,7 +99,7 @@ impl Engine {
         kernels: &mut Kernels,
     ) -> TractResult<Engine> {
         let mut lowering = Lowering::new(model, weights, &settings, kernels);
-        let starts = lowering.run(input_order)?;
+        let mut starts = lowering.run(input_order)?;
         let outlets = model.output_outlets()?;
         let outputs: Vec<Value> = outlets
             .iter()
@@ -107,9 +108,10 @@ impl Engine {
             .context("an output")?;
         let sides = lowering.sides();
         let packed_bytes = lowering.packed_bytes;
-        let (steps, lengths) = (lowering.steps, lowering.buffers);
+        let (steps, mut lengths) = (lowering.steps, lowering.buffers);
 
         let kept: Vec<usize> = outputs.iter().map(|value| value.buffer).collect();
+        let steps = chained(steps, &mut lengths, &kept, &mut starts, settings.workers.count());
         let mut intervals = lives(&steps, &lengths, &starts, &kept);
         let owners = in_place(&steps, &mut intervals, &kept);
         let (placed, arena_len) = plan(&intervals);
@@ -257,8 +259,13 @@ fn weight_bytes(steps: &[Step]) -> usize {
         Operand::Constant(values) => 4 * values.len(),
         Operand::Buffer(_) => 0,
     };
+    let mut kernels = |kernels: &mut dyn Iterator<Item = &Kernel>| {
+        let new = kernels.filter(|kernel| seen.insert(kernel.identity()));
+        new.map(Kernel::bytes).sum()
+    };
     let mut bytes = |step: &Step| match &step.action {
-        Action::Conv { kernel, .. } if seen.insert(kernel.identity()) => kernel.bytes(),
+        Action::Conv { kernel, .. } => kernels(&mut std::iter::once(kernel)),
+        Action::Chain { chain, .. } => kernels(&mut chain.stages.iter().map(|stage| &stage.kernel)),
         Action::Binary { left, right, .. } => operand(left) + operand(right),
         Action::Copy { input, .. } => operand(input),
         Action::Foreign { operands, .. } => operands.iter().map(|operand| operand.bytes()).sum(),

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod arena;
+mod chain;
 mod constant;
 mod engine;
 mod lower;

@@ -1,10 +1,11 @@
 //! What the engine does, one operation after the other.
 
 use crate::arena::open;
+use crate::chain::Chain;
 use crate::workers::{SharedOutput, Team};
 use derm_kernels::{
     Activation, After, BinaryOp, BroadcastAxis, ConvShape, Depthwise, Isa, PackedConv, PoolShape,
-    Pooling, Precision, Reduction,
+    Pooling, Precision, Reduction, Ring,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,6 +32,14 @@ pub(crate) enum Then {
 }
 
 impl Then {
+    /// The function it is, of each value by itself.
+    pub(crate) fn function(&self) -> Option<Activation> {
+        match self {
+            Then::Activate(activation) => Some(*activation),
+            Then::Add(_) | Then::Differentiate(..) => None,
+        }
+    }
+
     /// The buffer it reads.
     fn buffer(&self) -> Option<Buffer> {
         match self {
@@ -86,11 +95,71 @@ impl Kernel {
         })
     }
 
-    fn units(&self, shape: &ConvShape) -> usize {
+    /// # Safety
+    /// As for [`PackedConv::run_part`].
+    pub(crate) unsafe fn run_part(
+        &self,
+        shape: &ConvShape,
+        input: &[f32],
+        output: *mut f32,
+        after: &[After<'_>],
+        scratch: &mut [f32],
+        part: Range<usize>,
+    ) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            match self {
+                Kernel::Dense(conv) => conv.run_part(shape, input, output, after, scratch, part),
+                Kernel::Depthwise(conv) => {
+                    conv.run_part(shape, input, output, after, scratch, part)
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`PackedConv::run_rows`].
+    pub(crate) unsafe fn run_rows(
+        &self,
+        shape: &ConvShape,
+        input: Ring<&[f32]>,
+        output: Ring<*mut f32>,
+        after: &[After<'_>],
+        scratch: &mut [f32],
+        rows: Range<usize>,
+    ) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            match self {
+                Kernel::Dense(conv) => conv.run_rows(shape, input, output, after, scratch, rows),
+                Kernel::Depthwise(conv) => {
+                    conv.run_rows(shape, input, output, after, scratch, rows)
+                }
+            }
+        }
+    }
+
+    pub(crate) fn units(&self, shape: &ConvShape) -> usize {
         match self {
             Kernel::Dense(conv) => conv.units(shape),
             Kernel::Depthwise(_) => shape.rows.output,
         }
+    }
+
+    /// What it does, in words, and floating-point operations.
+    fn work(&self, shape: &ConvShape) -> (String, usize) {
+        let ConvShape { rows, columns, inputs, outputs, groups } = shape;
+        let window = rows.kernel * columns.kernel;
+        let flops = 2 * shape.output_len() * window * (inputs / groups);
+        let name = match self {
+            Kernel::Depthwise(_) => "depthwise",
+            Kernel::Dense(_) if window == 1 => "product",
+            Kernel::Dense(_) if self.is_winograd(shape) => "Winograd",
+            Kernel::Dense(_) => "convolution",
+        };
+        let places = rows.output * columns.output;
+        let (r, c, stride) = (rows.kernel, columns.kernel, rows.stride);
+        (format!("{name} {r}x{c}/{stride} {inputs}>{outputs} at {places}"), flops)
     }
 
     /// Scratch for one thread, in whole cache lines.
@@ -100,6 +169,19 @@ impl Kernel {
             Kernel::Depthwise(conv) => conv.scratch(),
         }
         .next_multiple_of(16)
+    }
+
+    /// As [`Kernel::scratch`], for some rows at a time.
+    pub(crate) fn scratch_of_rows(&self) -> usize {
+        match self {
+            Kernel::Dense(conv) => conv.scratch_of_rows(),
+            Kernel::Depthwise(conv) => conv.scratch(),
+        }
+    }
+
+    /// Whether it wants its whole input.
+    pub(crate) fn is_winograd(&self, shape: &ConvShape) -> bool {
+        matches!(self, Kernel::Dense(conv) if conv.is_winograd(shape))
     }
 }
 
@@ -111,6 +193,12 @@ pub(crate) enum Action {
         shape: ConvShape,
         input: Buffer,
         then: Vec<Then>,
+        scratch: Buffer,
+    },
+    /// Convolutions, a few rows at a time.
+    Chain {
+        chain: Chain,
+        input: Buffer,
         scratch: Buffer,
     },
     /// In place where input and output are one buffer.
@@ -192,18 +280,11 @@ impl Action {
     /// What it does, in words, and the floating-point operations of a convolution or product.
     pub(crate) fn work(&self) -> (String, usize) {
         match self {
-            Action::Conv { kernel, shape, .. } => {
-                let ConvShape { rows, columns, inputs, outputs, groups } = shape;
-                let window = rows.kernel * columns.kernel;
-                let flops = 2 * shape.output_len() * window * (inputs / groups);
-                let name = match kernel {
-                    Kernel::Depthwise(_) => "depthwise",
-                    Kernel::Dense(_) if window == 1 => "product",
-                    Kernel::Dense(_) => "convolution",
-                };
-                let places = rows.output * columns.output;
-                let (r, c, stride) = (rows.kernel, columns.kernel, rows.stride);
-                (format!("{name} {r}x{c}/{stride} {inputs}>{outputs} at {places}"), flops)
+            Action::Conv { kernel, shape, .. } => kernel.work(shape),
+            Action::Chain { chain, .. } => {
+                let works = chain.stages.iter().map(|stage| stage.kernel.work(&stage.shape));
+                let (names, flops): (Vec<String>, Vec<usize>) = works.unzip();
+                (names.join(", "), flops.iter().sum())
             }
             Action::Product { count, sides: [m, k, n], .. } => {
                 (format!("product of values {m}x{k}x{n}"), 2 * count * m * k * n)
@@ -260,6 +341,10 @@ impl Step {
             Action::Conv { input, then, scratch, .. } => {
                 found.extend([*input, *scratch]);
                 found.extend(then.iter().filter_map(Then::buffer));
+            }
+            Action::Chain { chain, input, scratch } => {
+                found.extend([*input, *scratch]);
+                found.extend(chain.last().then.iter().filter_map(Then::buffer));
             }
             Action::Binary { left, right, .. } => {
                 operand(left);
@@ -324,22 +409,24 @@ impl Step {
         let to = range(self.output);
         match &self.action {
             Action::Conv { kernel, shape, input, then, scratch } => {
-                let mut reads = vec![range(*input)];
-                reads.extend(then.iter().filter_map(Then::buffer).map(range));
-                let ([output, scratch], reads) = open(arena, [to, range(*scratch)], &reads);
-                let mut others = reads[1..].iter();
-                let mut other = || *others.next().expect("one for each that reads");
-                let after: Vec<After<'_>> = then
-                    .iter()
-                    .map(|then| match then {
-                        Then::Activate(activation) => After::Activate(*activation),
-                        Then::Add(_) => After::Add(other()),
-                        Then::Differentiate(activation, _) => {
-                            After::Differentiate(*activation, other())
-                        }
-                    })
-                    .collect();
-                convolve(team, kernel, shape, reads[0], output, &after, scratch);
+                let buffers = [to, range(*input), range(*scratch)];
+                with_after(arena, buffers, then, range, |input, output, after, scratch| {
+                    team.share(kernel.units(shape), scratch, |part, scratch| {
+                        let output = output.get();
+                        // SAFETY: `share` gives each unit to one thread, and the output is ours alone.
+                        unsafe { kernel.run_part(shape, input, output, after, scratch, part) };
+                    });
+                });
+            }
+            Action::Chain { chain, input, scratch } => {
+                let buffers = [to, range(*input), range(*scratch)];
+                let then = &chain.last().then;
+                with_after(arena, buffers, then, range, |input, output, after, scratch| {
+                    team.share(chain.units(), scratch, |part, scratch| {
+                        // SAFETY: as above.
+                        unsafe { chain.run_part(input, output.get(), after, scratch, part) };
+                    });
+                });
             }
             Action::Activate { activation, input } => {
                 let output = moved(arena, range(*input), to);
@@ -515,29 +602,28 @@ fn copy(
     }
 }
 
-fn convolve(
-    team: &Team<'_>,
-    kernel: &Kernel,
-    shape: &ConvShape,
-    input: &[f32],
-    output: &mut [f32],
-    after: &[After<'_>],
-    scratch: &mut [f32],
+/// Opens the arena for a convolution's output, input and scratch, and what follows on its sums.
+fn with_after(
+    arena: &mut [f32],
+    [output, input, scratch]: [Range<usize>; 3],
+    then: &[Then],
+    range: impl Fn(Buffer) -> Range<usize>,
+    run: impl FnOnce(&[f32], &SharedOutput, &[After<'_>], &mut [f32]),
 ) {
-    let shared = SharedOutput(output.as_mut_ptr());
-    team.share(kernel.units(shape), scratch, |part, scratch| {
-        // SAFETY: `share` gives each unit to one worker, and the output is ours alone.
-        unsafe {
-            match kernel {
-                Kernel::Dense(conv) => {
-                    conv.run_part(shape, input, shared.get(), after, scratch, part)
-                }
-                Kernel::Depthwise(conv) => {
-                    conv.run_part(shape, input, shared.get(), after, scratch, part);
-                }
-            }
-        }
-    });
+    let mut reads = vec![input];
+    reads.extend(then.iter().filter_map(Then::buffer).map(range));
+    let ([output, scratch], reads) = open(arena, [output, scratch], &reads);
+    let mut others = reads[1..].iter();
+    let mut other = || *others.next().expect("one for each that reads");
+    let after: Vec<After<'_>> = then
+        .iter()
+        .map(|then| match then {
+            Then::Activate(activation) => After::Activate(*activation),
+            Then::Add(_) => After::Add(other()),
+            Then::Differentiate(activation, _) => After::Differentiate(*activation, other()),
+        })
+        .collect();
+    run(reads[0], &SharedOutput(output.as_mut_ptr()), &after, scratch);
 }
 
 fn product(

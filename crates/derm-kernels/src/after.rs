@@ -19,11 +19,11 @@ pub enum After<'a> {
 }
 
 impl After<'_> {
-    /// Whether what is added is as long as the output.
-    pub(crate) fn fits(&self, length: usize) -> bool {
+    /// Whether what is added is as long as the output; none where not all of that is in memory.
+    pub(crate) fn fits(&self, length: Option<usize>) -> bool {
         match self {
             After::Activate(_) => true,
-            After::Add(other) | After::Differentiate(_, other) => other.len() == length,
+            After::Add(other) | After::Differentiate(_, other) => Some(other.len()) == length,
         }
     }
 

@@ -10,7 +10,7 @@ use crate::isa::Isa;
 use crate::tile::{Call, run_panel};
 use crate::widen::widened;
 use crate::winograd::{Taps, Winograd, transform_weights};
-use crate::{ConvShape, Precision, Weights};
+use crate::{ConvShape, Precision, Ring, Weights};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -161,13 +161,7 @@ impl PackedConv {
         if let Some(winograd) = Winograd::new(self, shape) {
             return winograd.scratch(self, shape);
         }
-        let width = 2 * self.packing.isa.lanes();
-        let block = match self.packing.weights {
-            Weights::F32(_) if !self.is_turned => 0,
-            _ => self.block_rows(width) * width,
-        };
-        // And a pixel of zeros for the padding.
-        block + self.depth
+        self.scratch_of_rows()
     }
 
     pub(crate) fn isa(&self) -> Isa {
@@ -270,6 +264,11 @@ impl PackedConv {
         if shape.rows.output > 1 { shape.rows.output } else { shape.columns.output }
     }
 
+    /// Whether it is done by Winograd's method, which needs the whole input.
+    pub fn is_winograd(&self, shape: &ConvShape) -> bool {
+        Winograd::new(self, shape).is_some()
+    }
+
     /// Whether threads share the panels, so that each widens its own weights only, and not the rows:
     /// where there are few places for a weight, and panels enough to be shared evenly.
     fn is_cut_by_panels(&self, shape: &ConvShape) -> bool {
@@ -296,7 +295,7 @@ impl PackedConv {
         assert_eq!(input.len(), shape.input_len());
         assert_eq!(self.bias.len(), shape.outputs);
         assert_eq!((self.packing.taps, self.depth), (shape.taps(), shape.inputs / shape.groups));
-        assert!(after.iter().all(|after| after.fits(shape.output_len())));
+        assert!(after.iter().all(|after| after.fits(Some(shape.output_len()))));
         assert!(scratch.len() >= self.scratch(shape));
         assert!(part.end <= self.units(shape));
         if let Some(winograd) = Winograd::new(self, shape) {
@@ -315,6 +314,66 @@ impl PackedConv {
         } else {
             columns = part;
         }
+        let input = Ring { values: input, kept: shape.rows.input };
+        let output = Ring { values: output, kept: shape.rows.output };
+        // SAFETY: lengths were just checked; the units are the caller's.
+        unsafe { self.direct(&shape, input, output, after, scratch, panels, rows, columns) };
+    }
+
+    /// Float32 values of scratch that [`PackedConv::run_rows`] wants.
+    pub fn scratch_of_rows(&self) -> usize {
+        let width = 2 * self.packing.isa.lanes();
+        let block = match self.packing.weights {
+            Weights::F32(_) if !self.is_turned => 0,
+            _ => self.block_rows(width) * width,
+        };
+        // And a pixel of zeros for the padding.
+        block + self.depth
+    }
+
+    /// Convolves some rows of the output, where only some rows of input and output are in memory.
+    ///
+    /// # Safety
+    /// Of the input, the rows must be there that [`crate::Axis::needed`] names; the output must have
+    /// room for those it keeps, and nobody else may touch them meanwhile.
+    ///
+    /// # Panics
+    /// If a slice has not the length that `shape` and [`PackedConv::scratch_of_rows`] ask for,
+    /// something is to be added to an output that is not whole, or `shape` is not the one that was
+    /// packed for.
+    pub unsafe fn run_rows(
+        &self,
+        shape: &ConvShape,
+        input: Ring<&[f32]>,
+        output: Ring<*mut f32>,
+        after: &[After<'_>],
+        scratch: &mut [f32],
+        rows: Range<usize>,
+    ) {
+        shape.check_rings(&input, &output, after, &rows);
+        assert_eq!(self.bias.len(), shape.outputs);
+        assert_eq!((self.packing.taps, self.depth), (shape.taps(), shape.inputs / shape.groups));
+        assert!(scratch.len() >= self.scratch_of_rows());
+        let (panels, columns) = (&self.panels[..], 0..shape.columns.output);
+        // SAFETY: lengths were just checked; the rows are the caller's.
+        unsafe { self.direct(shape, input, output, after, scratch, panels, rows, columns) };
+    }
+
+    /// # Safety
+    /// Lengths must be as `shape` and [`PackedConv::scratch_of_rows`] ask for, the rows that are
+    /// needed must be there, and nobody else may touch what is written.
+    #[expect(clippy::too_many_arguments, reason = "what is cut into parts comes in parts")]
+    unsafe fn direct(
+        &self,
+        shape: &ConvShape,
+        input: Ring<&[f32]>,
+        output: Ring<*mut f32>,
+        after: &[After<'_>],
+        scratch: &mut [f32],
+        panels: &[Panel],
+        rows: Range<usize>,
+        columns: Range<usize>,
+    ) {
         let (zeros, scratch) = scratch.split_at_mut(self.depth);
         zeros.fill(0.0);
         for panel in panels {
@@ -333,8 +392,9 @@ impl PackedConv {
                 };
                 let block = self.block(panel, first, end, scratch);
                 let call = Call {
-                    shape: &shape,
-                    input: input.as_ptr(),
+                    shape,
+                    input: Ring { values: input.values.as_ptr(), kept: input.kept },
+                    kept: output.kept,
                     zeros: zeros.as_ptr(),
                     weights: block.as_ptr(),
                     bias: self.bias_of(panel),
@@ -346,8 +406,8 @@ impl PackedConv {
                     rows: rows.clone(),
                     columns: columns.clone(),
                 };
-                // SAFETY: lengths were checked above.
-                unsafe { run_panel(isa, &call, output) };
+                // SAFETY: the caller's contract.
+                unsafe { run_panel(isa, &call, output.values) };
                 first = end;
             }
         }

@@ -7,7 +7,7 @@ use crate::after::{After, Finish};
 use crate::isa::{Isa, dispatch};
 use crate::simd::Simd;
 use crate::widen::widened;
-use crate::{ConvShape, Precision, Weights};
+use crate::{ConvShape, Precision, Ring, Weights};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -107,12 +107,34 @@ impl Depthwise {
         scratch: &mut [f32],
         part: Range<usize>,
     ) {
-        assert!(Depthwise::fits(shape) && part.end <= shape.rows.output);
-        assert_eq!(input.len(), shape.input_len());
+        let input = Ring { values: input, kept: shape.rows.input };
+        let output = Ring { values: output, kept: shape.rows.output };
+        // SAFETY: the caller's contract.
+        unsafe { self.run_rows(shape, input, output, after, scratch, part) };
+    }
+
+    /// Convolves some rows of the output, where only some rows of input and output are in memory.
+    ///
+    /// # Safety
+    /// Of the input, the rows must be there that [`crate::Axis::needed`] names; the output must have
+    /// room for those it keeps, and nobody else may touch them meanwhile.
+    ///
+    /// # Panics
+    /// As [`Depthwise::run_part`], and if something is to be added to an output that is not whole.
+    pub unsafe fn run_rows(
+        &self,
+        shape: &ConvShape,
+        input: Ring<&[f32]>,
+        output: Ring<*mut f32>,
+        after: &[After<'_>],
+        scratch: &mut [f32],
+        rows: Range<usize>,
+    ) {
+        assert!(Depthwise::fits(shape));
+        shape.check_rings(&input, &output, after, &rows);
         let taps = shape.rows.kernel * shape.columns.kernel;
         assert_eq!(self.weights.len(), taps * shape.inputs);
         assert_eq!(self.bias.len(), shape.inputs);
-        assert!(after.iter().all(|after| after.fits(shape.output_len())));
         assert!(scratch.len() >= self.scratch());
         let (zeros, scratch) = scratch.split_at_mut(shape.inputs);
         zeros.fill(0.0);
@@ -125,23 +147,26 @@ impl Depthwise {
         };
         let call = Call {
             shape,
-            input: input.as_ptr(),
+            input: Ring { values: input.values.as_ptr(), kept: input.kept },
+            kept: output.kept,
             zeros: zeros.as_ptr(),
             weights: weights[first_tap..].as_ptr(),
             tap_step,
             bias: self.bias.as_ptr(),
             finish: Finish::new(self.isa, after),
-            rows: part,
+            rows,
         };
         // SAFETY: lengths were checked above; the rows are the caller's.
-        unsafe { run_rows(self.isa, &call, output) };
+        unsafe { run_rows(self.isa, &call, output.values) };
     }
 }
 
 /// Some rows of a depthwise convolution.
 struct Call<'a> {
     shape: &'a ConvShape,
-    input: *const f32,
+    input: Ring<*const f32>,
+    /// Rows of the output that are in memory.
+    kept: usize,
     /// As many zeros as there are channels.
     zeros: *const f32,
     /// The first tap's, and how far it is to the next tap's.

@@ -29,6 +29,6 @@ pub use isa::Isa;
 pub use peak::register_flops;
 pub use pool::{PoolShape, Pooling, pool, pool_gradient};
 pub use reduce::{Reduction, reduce, rms_norm, softmax};
-pub use shape::{Axis, ConvShape};
+pub use shape::{Axis, ConvShape, Ring};
 pub use transpose::transpose;
 pub use weights::{Precision, Weights};

@@ -1,5 +1,8 @@
 //! What convolutions and poolings read and write.
 
+use crate::After;
+use std::ops::Range;
+
 /// One spatial axis of a convolution or a pooling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Axis {
@@ -45,6 +48,15 @@ impl Axis {
             && self.input == self.output
     }
 
+    /// The input places that the output places `wanted` need, padding left out.
+    pub fn needed(self, wanted: &Range<usize>) -> Range<usize> {
+        let reach = (self.kernel - 1) * self.dilation;
+        let first = (wanted.start * self.stride).saturating_sub(self.before);
+        let end = (wanted.end * self.stride + reach + 1).saturating_sub(self.stride + self.before);
+        let end = end.div_ceil(self.spread).min(self.input);
+        (first / self.spread).min(end)..end
+    }
+
     /// The axis of the input's gradient: from the output's places to the input's, kernel places in
     /// the opposite order. None where the window reaches nothing but padding.
     pub(crate) fn turned(self) -> Option<Axis> {
@@ -69,6 +81,16 @@ impl Axis {
         let hits = place.is_multiple_of(self.spread) && place / self.spread < self.input;
         hits.then_some(place / self.spread)
     }
+}
+
+/// A value of which only some rows are in memory at a time: row `r` lies where row `r % kept` of
+/// them does.
+#[derive(Debug, Clone, Copy)]
+pub struct Ring<T> {
+    /// The rows in memory, or where they are to be.
+    pub values: T,
+    /// How many there are.
+    pub kept: usize,
 }
 
 /// What a convolution reads and writes.
@@ -113,6 +135,24 @@ impl ConvShape {
             outputs: self.inputs,
             groups: self.groups,
         })
+    }
+
+    /// Whether rings can be those of a convolution of these output rows.
+    ///
+    /// # Panics
+    /// If they cannot.
+    pub(crate) fn check_rings(
+        &self,
+        input: &Ring<&[f32]>,
+        output: &Ring<*mut f32>,
+        after: &[After<'_>],
+        rows: &Range<usize>,
+    ) {
+        assert!(rows.end <= self.rows.output && self.rows.needed(rows).len() <= input.kept);
+        assert_eq!(input.values.len(), input.kept * self.columns.input * self.inputs);
+        assert!(output.kept == self.rows.output || rows.len() <= output.kept);
+        let whole = output.kept == self.rows.output;
+        assert!(after.iter().all(|after| after.fits(whole.then(|| self.output_len()))));
     }
 
     pub(crate) fn taps(&self) -> usize {

@@ -1,11 +1,11 @@
 //! Sums of a few output pixels by a panel of output channels, in registers.
 
-use crate::ConvShape;
 use crate::after::Finish;
 use crate::conv::{MOST_LANES, Panel};
 use crate::isa::dispatch;
 use crate::rows::Rows;
 use crate::simd::Simd;
+use crate::{ConvShape, Ring};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -15,7 +15,9 @@ const MOST_ROWS: usize = 12;
 /// One block of one panel's weights over all tiles.
 pub(crate) struct Call<'a> {
     pub(crate) shape: &'a ConvShape,
-    pub(crate) input: *const f32,
+    pub(crate) input: Ring<*const f32>,
+    /// Rows of the output that are in memory.
+    pub(crate) kept: usize,
     /// As many zeros as the convolution is deep.
     pub(crate) zeros: *const f32,
     /// Rows `first..end` of the panel, each `vectors` vectors of float32.
@@ -131,7 +133,8 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
                 weights = weights.add(count * N * S::LANES);
                 continue;
             };
-            let line = call.input.add(input_row * columns.input * shape.inputs + group + channel);
+            let line = input_row % call.input.kept * columns.input * shape.inputs;
+            let line = call.input.values.add(line + group + channel);
             let mut pixels = [call.zeros; M];
             for_rows!(m in M {
                 if let Some(place) = columns.place(column + m, tap % columns.kernel) {
@@ -152,7 +155,7 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
                 weights = weights.add(N * S::LANES);
             }
         }
-        let place = (row * columns.output + column) * stride + call.panel.channel;
+        let place = (row % call.kept * columns.output + column) * stride + call.panel.channel;
         let mut buffer = MaybeUninit::<[f32; MOST_ROWS * MOST_LANES]>::uninit();
         let buffer = Rows { at: buffer.as_mut_ptr().cast::<f32>(), stride: N * S::LANES };
         let output_rows = Rows { at: output.add(place), stride };

@@ -12,7 +12,7 @@ use crate::isa::{Isa, dispatch};
 use crate::rows::Rows;
 use crate::simd::Simd;
 use crate::tile::{Call, run_panel};
-use crate::{ConvShape, Weights};
+use crate::{ConvShape, Ring, Weights};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -189,7 +189,11 @@ impl Winograd {
                     for point in 0..POINTS {
                         let call = Call {
                             shape: &ConvShape::product(strip.len(), shape.inputs, width),
-                            input: pixels[point * self.pixels_apart(shape)..].as_ptr(),
+                            input: Ring {
+                                values: pixels[point * self.pixels_apart(shape)..].as_ptr(),
+                                kept: 1,
+                            },
+                            kept: 1,
                             zeros: zeros.as_ptr(),
                             weights: points[point * self.weights_apart(width)..].as_ptr(),
                             bias: &zeros[..width],

@@ -24,7 +24,7 @@ pub(super) unsafe fn rows<S: Simd>(call: &Call<'_>, output: *mut f32) {
             // input's size.
             unsafe {
                 find(call, row, column, &mut pixels);
-                tile::<S>(call, &pixels, row * columns.output + column, count, output);
+                tile::<S>(call, &pixels, row % call.kept * columns.output + column, count, output);
             }
         }
     }
@@ -43,7 +43,8 @@ unsafe fn find(call: &Call<'_>, row: usize, column: usize, pixels: &mut [[*const
             *pixel = match (input_row, place) {
                 // SAFETY: `place` gives places inside the input.
                 (Some(row), Some(place)) => unsafe {
-                    call.input.add((row * columns.input + place) * channels)
+                    let row = row % call.input.kept;
+                    call.input.values.add((row * columns.input + place) * channels)
                 },
                 _ => call.zeros,
             };

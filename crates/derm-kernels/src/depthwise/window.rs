@@ -101,9 +101,10 @@ unsafe fn tile_of<S: Simd, const K: usize, const T: usize, const P: usize>(
                     weights[x] = S::load_first(call.tap(y * K + x).add(channel), lanes);
                 });
                 // May lie before the input where its columns are padding, and is not read there.
-                let line = ((top + y - rows.before) * columns.input + left) * channels + channel;
+                let line = (top + y - rows.before) % call.input.kept;
+                let line = (line * columns.input + left) * channels + channel;
                 let mut pixel =
-                    call.input.wrapping_add(line).wrapping_sub(columns.before * channels);
+                    call.input.values.wrapping_add(line).wrapping_sub(columns.before * channels);
                 unrolled!(x below (P - 1) * T + K, {
                     if window_columns.contains(&x) {
                         let value = S::load_first(pixel, lanes);
@@ -116,7 +117,7 @@ unsafe fn tile_of<S: Simd, const K: usize, const T: usize, const P: usize>(
                     pixel = pixel.wrapping_add(channels);
                 });
             }
-            let place = (row * columns.output + column) * channels + channel;
+            let place = (row % call.kept * columns.output + column) * channels + channel;
             store::<S, P>(call, sums, place, [P, lanes], output);
         }
     }
