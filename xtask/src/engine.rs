@@ -1,7 +1,7 @@
 //! `cargo xtask engine`: our side of `cargo xtask compare`, as a process of its own; the protocol is
 //! that of `xtask/peers/engine.py`.
 
-use derm_model::{Graph, Kernels, ModelSource, Plan, Settings, Workers};
+use derm_model::{Graph, Kernels, ModelSource, Plan, Settings, Workers, channels_last};
 use std::io::{Write, stdin, stdout};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -24,16 +24,20 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (values, _) = bytes.as_chunks::<4>();
     let values: Vec<f32> = values.iter().copied().map(f32::from_le_bytes).collect();
     let input = ndarray::Array4::from_shape_vec(graph.manifest().input.shape(), values)?;
+    // Rows, columns, channels: what preprocessing writes.
+    let mut picture = vec![0.0; input.len()];
+    channels_last(graph.manifest().input.layout, &input, &mut picture);
     drop(graph);
     derm::memory::release_freed();
+    let scores = || anyhow::Ok(plan.run(|to| to.copy_from_slice(&picture))?.output(0).to_owned());
     let mut out = stdout();
     write!(out, "ready")?;
-    plan.scores(&input)?.iter().try_for_each(|score| write!(out, " {score}"))?;
+    scores()?.iter().try_for_each(|score| write!(out, " {score}"))?;
     writeln!(out)?;
     for line in stdin().lines() {
         for _ in 0..line?.trim().parse::<usize>()? {
             let start = Instant::now();
-            plan.scores(&input)?;
+            scores()?;
             write!(out, "{} ", start.elapsed().as_secs_f64() * 1e3)?;
         }
         writeln!(out)?;
