@@ -1,24 +1,95 @@
 //! `cargo xtask compare`: ours beside what others would run, in turns, on the same files and pictures.
 
 mod engines;
+mod report;
+mod servers;
+mod start;
+
+use crate::peers::Peers;
+use report::{Bars, Table};
+use std::path::PathBuf;
 
 /// Times ours beside onnxruntime, OpenVINO, ncnn, MNN, RTen and tract, in turns
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
+    /// What is compared; all where nothing is named
+    #[arg(long, value_delimiter = ',')]
+    what: Vec<What>,
     /// Models of the zoo; all of the table where none is named
     #[arg(long, value_delimiter = ',')]
     models: Vec<String>,
-    /// Engines beside ours; all where none is named
+    /// Engines, or servers, beside ours; all where none is named
     #[arg(long, value_delimiter = ',')]
-    engines: Vec<String>,
+    peers: Vec<String>,
     /// Threads inside one inference
     #[arg(long, value_delimiter = ',', default_value = "1,2")]
     threads: Vec<usize>,
+    /// Clients of a server at once
+    #[arg(long, value_delimiter = ',', default_value = "1,4,16,64")]
+    clients: Vec<usize>,
     /// Turns of each
     #[arg(long, default_value_t = 15)]
     rounds: usize,
+    /// A Markdown file whose tables are replaced by these; plots go beside it
+    #[arg(long)]
+    write: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum What {
+    /// One inference
+    Engines,
+    /// From the start of a process to its first answer
+    Start,
+    /// Requests a second
+    Servers,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    engines::run(arguments)
+    let peers = Peers::install();
+    let wanted = |what| arguments.what.is_empty() || arguments.what.contains(&what);
+    let show = |table: Table, bars: Option<Bars>| -> anyhow::Result<()> {
+        println!("\n{}", table.text);
+        match &arguments.write {
+            None => Ok(()),
+            Some(file) => report::write(file, &table, bars.as_ref()),
+        }
+    };
+    if wanted(What::Engines) {
+        for &threads in &arguments.threads {
+            let (table, bars) = engines::run(&peers, arguments, threads)?;
+            show(table, Some(bars))?;
+        }
+    }
+    if wanted(What::Start) {
+        show(start::run(&peers, arguments)?, None)?;
+    }
+    if wanted(What::Servers) {
+        let (table, bars) = servers::run(&peers, arguments)?;
+        show(table, Some(bars))?;
+    }
+    Ok(())
+}
+
+/// Those that were named, or else all.
+fn named(list: &[String], all: &[&str]) -> Vec<String> {
+    match list {
+        [] => all.iter().map(|&name| name.to_owned()).collect(),
+        list => list.to_vec(),
+    }
+}
+
+/// The middle one.
+fn median(list: &[f64]) -> f64 {
+    let mut list = list.to_vec();
+    list.sort_by(f64::total_cmp);
+    list.get(list.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Ratios of what was measured in the same turns: median and quartiles.
+fn ratio(ours: &[f64], base: &[f64]) -> [f64; 3] {
+    let mut ratios: Vec<f64> = ours.iter().zip(base).map(|(ours, base)| ours / base).collect();
+    ratios.sort_by(f64::total_cmp);
+    let at = |share: usize| ratios.get((ratios.len().max(1) - 1) * share / 4).copied();
+    [2, 1, 3].map(|share| at(share).unwrap_or(f64::NAN))
 }

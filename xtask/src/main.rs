@@ -9,6 +9,7 @@ mod engine;
 mod evaluate;
 mod explain;
 mod explain_eval;
+mod instructions;
 mod memtest;
 mod peers;
 mod profile;
@@ -27,6 +28,7 @@ enum Command {
     Evaluate(evaluate::Arguments),
     Explain(explain::Arguments),
     ExplainEval(explain_eval::Arguments),
+    Instructions(instructions::Arguments),
     Memtest(memtest::Arguments),
     Profile(profile::Arguments),
     Quantize(quantize::Arguments),
@@ -40,6 +42,7 @@ fn main() -> anyhow::Result<()> {
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::ExplainEval(arguments) => explain_eval::run(&arguments),
+        Command::Instructions(arguments) => instructions::run(&arguments),
         Command::Memtest(arguments) => memtest::run(&arguments),
         Command::Profile(arguments) => profile::run(&arguments),
         Command::Quantize(arguments) => quantize::run(&arguments),

@@ -3,7 +3,7 @@
 mod crowd;
 mod map;
 mod peers;
-mod pictures;
+pub(crate) mod pictures;
 mod plot;
 mod report;
 mod soak;

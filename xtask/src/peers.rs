@@ -85,6 +85,18 @@ impl Peers {
         Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
     }
 
+    /// A program of crates.io, installed once.
+    pub(crate) fn tool(&self, name: &str, version: &str) -> anyhow::Result<PathBuf> {
+        let tools = self.folder("tools")?;
+        let program = tools.join("bin").join(name);
+        if !program.exists() {
+            let mut install = cargo();
+            install.args(["install", name, "--version", version, "--locked", "--quiet"]);
+            call(install.arg("--root").arg(&tools).arg("--target-dir").arg(tools.join("build")))?;
+        }
+        Ok(program)
+    }
+
     /// A program of `xtask/peers/rust`, built.
     pub(crate) fn rust(&self, program: &str) -> anyhow::Result<PathBuf> {
         let target = Path::new(ENVIRONMENT).join("rust");

@@ -108,6 +108,11 @@ impl Server {
         self.child.id()
     }
 
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The kernel's own figures for the process.
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
         usage_of(self.child.id()).context("the server is gone")

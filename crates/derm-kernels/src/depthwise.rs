@@ -90,6 +90,24 @@ impl Depthwise {
         self.weights.len() + self.bias.len()
     }
 
+    /// Convolves.
+    ///
+    /// # Panics
+    /// As [`Depthwise::run_part`].
+    pub fn run(
+        &self,
+        shape: &ConvShape,
+        input: &[f32],
+        output: &mut [f32],
+        after: &[After<'_>],
+        scratch: &mut [f32],
+    ) {
+        assert_eq!(output.len(), shape.output_len());
+        let all = 0..shape.rows.output;
+        // SAFETY: the output is ours alone, and all of it.
+        unsafe { self.run_part(shape, input, output.as_mut_ptr(), after, scratch, all) }
+    }
+
     /// Convolves the output rows `part`.
     ///
     /// # Safety

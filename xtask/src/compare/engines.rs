@@ -1,9 +1,11 @@
 //! Engines by themselves: the time of one inference, and the memory of a process that makes them.
 
-use super::Arguments;
+use super::report::{Bars, Table};
+use super::{Arguments, median, named, ratio};
 use crate::peers::{FOLDER, Peers};
 use anyhow::{Context, ensure};
 use derm::memory::{MIB, usage_of};
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -42,27 +44,49 @@ struct Measured {
     error: f64,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let peers = Peers::install();
-    let named = |list: &[String], all: &[&str]| match list {
-        [] => all.iter().map(|&name| name.to_owned()).collect(),
-        list => list.to_vec(),
-    };
-    let engines = named(&arguments.engines, &ENGINES);
-    for &threads in &arguments.threads {
-        println!(
-            "\n{threads} thread{}; ms: medians of {} turns; ratio: of the two in one turn, median and quartiles\n\n\
-             | model | engine | ms | to {BASE} | memory, MiB | scores off by |\n|---|---|---:|---:|---:|---:|",
-            if threads == 1 { "" } else { "s" },
-            arguments.rounds
-        );
-        for model in named(&arguments.models, &MODELS) {
-            let measured = measure(&peers, &model, &engines, threads, arguments.rounds)
-                .with_context(|| model.clone())?;
-            print(&model, &measured);
+pub(super) fn run(
+    peers: &Peers,
+    arguments: &Arguments,
+    threads: usize,
+) -> anyhow::Result<(Table, Bars)> {
+    let engines = named(&arguments.peers, &ENGINES);
+    let mut text = format!(
+        "One inference, {threads} thread{}, ms: medians of {} turns. To {BASE}: the ratio of two in \
+         one turn, median and quartiles.\n\n\
+         | model | engine | ms | to {BASE} | memory, MiB | scores off by |\n\
+         |---|---|---:|---:|---:|---:|\n",
+        if threads == 1 { "" } else { "s" },
+        arguments.rounds
+    );
+    let mut groups = Vec::new();
+    let series: Vec<String> = std::iter::once(OURS.to_owned()).chain(engines.clone()).collect();
+    for model in named(&arguments.models, &MODELS) {
+        let measured = measure(peers, &model, &engines, threads, arguments.rounds)
+            .with_context(|| model.clone())?;
+        let base = measured.iter().find(|one| one.engine == BASE);
+        let mut bars = vec![None; series.len()];
+        for one in &measured {
+            let [middle, low, high] =
+                base.map_or([f64::NAN; 3], |base| ratio(&one.turns, &base.turns));
+            let number = series.iter().position(|name| *name == one.engine);
+            number.into_iter().for_each(|number| bars[number] = Some(middle));
+            let (ms, memory) = (median(&one.turns), one.memory);
+            writeln!(
+                text,
+                "| {model} | {} | {ms:.2} | {middle:.2} ({low:.2}-{high:.2}) | {memory:.0} | {:.0e} |",
+                one.engine, one.error
+            )?;
         }
+        groups.push((model, bars));
     }
-    Ok(())
+    let bars = Bars {
+        title: format!("time of one inference over {BASE}'s, {threads} thread(s); lower is better"),
+        series,
+        groups,
+        line: Some(1.0),
+        top: 2.0,
+    };
+    Ok((Table { name: format!("engines-{threads}"), text }, bars))
 }
 
 fn measure(
@@ -138,30 +162,6 @@ fn command(peers: &Peers, engine: &str, model: &Path, threads: usize) -> anyhow:
     };
     command.args([Path::new(engine), model]).env("RTEN_NUM_THREADS", threads.to_string());
     Ok(command)
-}
-
-fn print(model: &str, measured: &[Measured]) {
-    let base = measured.iter().find(|one| one.engine == BASE);
-    for one in measured {
-        let ratio = base.map_or("-".to_owned(), |base| {
-            let mut ratios: Vec<f64> =
-                one.turns.iter().zip(&base.turns).map(|(ours, base)| ours / base).collect();
-            ratios.sort_by(f64::total_cmp);
-            let at = |share: usize| ratios[(ratios.len() - 1) * share / 4];
-            format!("{:.2} ({:.2}-{:.2})", at(2), at(1), at(3))
-        });
-        let (ms, memory) = (median(&one.turns), one.memory);
-        println!(
-            "| {model} | {} | {ms:.2} | {ratio} | {memory:.0} | {:.0e} |",
-            one.engine, one.error
-        );
-    }
-}
-
-fn median(list: &[f64]) -> f64 {
-    let mut list = list.to_vec();
-    list.sort_by(f64::total_cmp);
-    list.get(list.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// How far scores are from others, over the largest of those.

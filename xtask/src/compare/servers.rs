@@ -1,0 +1,218 @@
+//! Whole servers over HTTP: requests a second, waiting times and memory, by a load generator (`oha`).
+
+use super::report::{Bars, Table};
+use super::{Arguments, median, named, ratio};
+use crate::memtest::pictures::EXAMPLE;
+use crate::peers::{FOLDER, Peers};
+use crate::server::{Server, build};
+use anyhow::{Context, bail, ensure};
+use serde::Deserialize;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const OURS: &str = "derm";
+const BASE: &str = "FastAPI, onnxruntime";
+const RUST: &str = "actix-web, ort";
+const ORIGINAL: &str = "Django, TensorFlow";
+/// Every server that is known, ours first.
+const SERVERS: [&str; 4] = [OURS, BASE, RUST, ORIGINAL];
+/// The models whose servers are measured, and the only one that the original's stack brings.
+const MODELS: [&str; 2] = ["efficientnet-lite0", ORIGINALS];
+const ORIGINALS: &str = "efficientnetv2-s";
+/// Inferences at once: one a core.
+const CORES: &str = "2";
+/// How long the clients ask in one turn, seconds.
+const TURN: &str = "2s";
+
+/// The servers to be measured with a model: those named, as far as they can serve it.
+pub(super) fn servers(arguments: &Arguments, model: &str) -> Vec<String> {
+    let mut servers = named(&arguments.peers, &SERVERS);
+    servers.retain(|server| server != OURS && (server != ORIGINAL || model == ORIGINALS));
+    servers.insert(0, OURS.to_owned());
+    servers
+}
+
+pub(super) fn models(arguments: &Arguments) -> Vec<String> {
+    named(&arguments.models, &MODELS)
+}
+
+/// What starts a server with a model of the zoo: ours with float16 weights, the peers with float32.
+pub(super) fn command(peers: &Peers, server: &str, model: &str) -> anyhow::Result<Command> {
+    let entry = derm_zoo::entry(&format!("{model}.opset13")).context("no such model in the zoo")?;
+    let file = entry.make(&derm_zoo::folder())?.join("model.onnx");
+    let mut command = match server {
+        OURS => {
+            let mut command = Command::new(build()?);
+            // Others do not load their model afresh after some requests.
+            command.env("MAX_REQUESTS", "0").env("ENABLE_GRADCAM", "false");
+            command.env("MODEL_PATH", entry.make_f16(&derm_zoo::folder())?);
+            command.env("HOST", "127.0.0.1").env("RUST_LOG", "error");
+            command
+        }
+        BASE => {
+            let mut command = Command::new(peers.python()?);
+            command.arg(Path::new(FOLDER).join("fastapi_server.py")).env("ENGINE", "onnxruntime");
+            command
+        }
+        RUST => {
+            let mut command = Command::new(peers.rust("ort-server")?);
+            command.env("ORT_DYLIB_PATH", onnxruntime(peers)?);
+            command
+        }
+        ORIGINAL => {
+            let mut command = Command::new(peers.python()?);
+            let model = peers.folder("django")?.join("efficientnetv2-s.keras");
+            command.arg(Path::new(FOLDER).join("django_server.py")).env("MODEL", model);
+            return Ok(command);
+        }
+        other => bail!("no server {other:?}; there are {SERVERS:?}"),
+    };
+    command.env("SIDE", entry.side.to_string()).env("THREADS", CORES);
+    if server != OURS {
+        command.env("MODEL", file);
+    }
+    Ok(command)
+}
+
+/// The library in onnxruntime's Python package.
+fn onnxruntime(peers: &Peers) -> anyhow::Result<PathBuf> {
+    let folder = peers.module_file("onnxruntime")?.with_file_name("capi");
+    let files = std::fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
+    files
+        .filter_map(|file| Some(file.ok()?.path()))
+        .find(|path| path.to_string_lossy().contains("libonnxruntime.so"))
+        .context("onnxruntime's package has no library")
+}
+
+/// A turn of a server, as the load generator tells it.
+struct Turn {
+    requests_a_second: f64,
+    /// Milliseconds.
+    p50: f64,
+    p99: f64,
+}
+
+struct Measured {
+    name: String,
+    server: Server,
+    turns: Vec<Turn>,
+    /// Resident memory at most, MiB.
+    peak: f64,
+}
+
+pub(super) fn run(peers: &Peers, arguments: &Arguments) -> anyhow::Result<(Table, Bars)> {
+    let oha = peers.tool("oha", "1.16.0")?;
+    let picture = peers.folder("pictures")?.join("example.jpg");
+    std::fs::write(&picture, EXAMPLE)?;
+    let rounds = arguments.rounds.clamp(1, 5);
+    let mut text = format!(
+        "The same 800x600 JPEG from 1 to 64 clients at once, {CORES} cores (the clients' own load \
+         among it), one inference a core, medians of {rounds} turns of {TURN}. To {BASE}: the ratio of \
+         requests a second in one turn, median and quartiles.\n\n\
+         | model | clients | server | requests/s | to {BASE} | p50, ms | p99, ms | memory at most, MiB |\n\
+         |---|---:|---|---:|---:|---:|---:|---:|\n"
+    );
+    let mut groups = Vec::new();
+    let series = SERVERS.map(str::to_owned).to_vec();
+    for model in models(arguments) {
+        for &clients in &arguments.clients {
+            let measured = measure(peers, arguments, &model, clients, rounds, &oha, &picture)?;
+            let speed = |one: &Measured| -> Vec<f64> {
+                one.turns.iter().map(|turn| turn.requests_a_second).collect()
+            };
+            let base = measured.iter().find(|one| one.name == BASE).map(speed);
+            let mut bars = vec![None; series.len()];
+            for one in &measured {
+                let speeds = speed(one);
+                let [middle, low, high] =
+                    base.as_ref().map_or([f64::NAN; 3], |base| ratio(&speeds, base));
+                let number = series.iter().position(|name| *name == one.name);
+                number.into_iter().for_each(|number| bars[number] = Some(middle));
+                let of = |value: fn(&Turn) -> f64| {
+                    median(&one.turns.iter().map(value).collect::<Vec<f64>>())
+                };
+                writeln!(
+                    text,
+                    "| {model} | {clients} | {} | {:.0} | {middle:.2} ({low:.2}-{high:.2}) | {:.1} | {:.1} | {:.0} |",
+                    one.name,
+                    median(&speeds),
+                    of(|turn| turn.p50),
+                    of(|turn| turn.p99),
+                    one.peak
+                )?;
+            }
+            groups.push((format!("{model}, {clients}"), bars));
+        }
+    }
+    let title = format!("requests a second over those of {BASE}; higher is better");
+    let bars = Bars { title, series, groups, line: Some(1.0), top: 4.0 };
+    Ok((Table { name: "servers".to_owned(), text }, bars))
+}
+
+fn measure(
+    peers: &Peers,
+    arguments: &Arguments,
+    model: &str,
+    clients: usize,
+    rounds: usize,
+    oha: &Path,
+    picture: &Path,
+) -> anyhow::Result<Vec<Measured>> {
+    let mut measured = Vec::new();
+    for name in servers(arguments, model) {
+        let started = command(peers, &name, model).and_then(|command| {
+            let server = Server::start_command(command)?;
+            server.predict("", "image/jpeg", EXAMPLE)?;
+            Ok(server)
+        });
+        match started {
+            Ok(server) => measured.push(Measured { name, server, turns: Vec::new(), peak: 0.0 }),
+            Err(error) => println!("SKIPPED {name}: {error:#}"),
+        }
+    }
+    for _ in 0..rounds {
+        for one in &mut measured {
+            one.turns.push(turn(oha, &one.server, clients, picture)?);
+            one.peak = one.server.peak()?;
+        }
+    }
+    Ok(measured)
+}
+
+fn turn(oha: &Path, server: &Server, clients: usize, picture: &Path) -> anyhow::Result<Turn> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Report {
+        summary: Summary,
+        latency_percentiles: Percentiles,
+        status_code_distribution: std::collections::BTreeMap<String, usize>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Summary {
+        requests_per_sec: f64,
+    }
+    #[derive(Deserialize)]
+    struct Percentiles {
+        p50: f64,
+        p99: f64,
+    }
+    let url = format!("http://127.0.0.1:{}/predict/", server.port());
+    let output = Command::new(oha)
+        .args(["--no-tui", "--output-format", "json", "--wait-ongoing-requests-after-deadline"])
+        .args(["-z", TURN, "-c", &clients.to_string(), "-m", "POST", "-T", "image/jpeg", "-D"])
+        .arg(picture)
+        .arg(url)
+        .output()?;
+    let message = || String::from_utf8_lossy(&output.stderr).into_owned();
+    let report: Report = serde_json::from_slice(&output.stdout).with_context(message)?;
+    let statuses = &report.status_code_distribution;
+    ensure!(
+        statuses.keys().all(|status| status == "200"),
+        "not all answers are right: {statuses:?}"
+    );
+    let Percentiles { p50, p99 } = report.latency_percentiles;
+    let requests_a_second = report.summary.requests_per_sec;
+    Ok(Turn { requests_a_second, p50: p50 * 1e3, p99: p99 * 1e3 })
+}
