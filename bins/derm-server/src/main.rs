@@ -13,6 +13,7 @@ mod model;
 mod parameters;
 mod permits;
 mod routes;
+mod runners;
 mod state;
 mod upload;
 
@@ -111,7 +112,7 @@ fn check(config: &Config, classifier: &derm::Classifier) -> anyhow::Result<()> {
 async fn serve(config: Config, classifier: derm::Classifier) -> anyhow::Result<()> {
     let (host, port, workers) = (config.host.clone(), config.port, config.workers);
     let shutdown = config.timeout().as_secs();
-    let state = Data::new(State::new(config, classifier));
+    let state = Data::new(State::new(config, classifier)?);
     state::keep_house(&state);
     let app_state = state.clone();
     let server = HttpServer::new(move || {

@@ -12,10 +12,15 @@ use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+/// Why a request that waited is refused.
+pub(crate) const LATE: &str = "no place came free in time";
 /// Memory is counted in blocks, so that a semaphore's count suffices.
 const BLOCK: usize = 1024;
 /// Largest uploads that may be held at once, where the budget has room for them.
 const LARGEST_UPLOADS: usize = 4;
+/// Inferences that are granted for each one that runs: it, and the next, so that none of the threads
+/// has to wait for the event loop.
+const GRANTED: usize = 2;
 /// Requests that may wait at once, however small.
 const MAX_WAITING: usize = 512;
 /// Threads' stacks, connections, the allocator's gaps: what nobody asks for by name.
@@ -30,7 +35,6 @@ pub(crate) struct Permits {
     first: Arc<Mutex<()>>,
     largest_upload: usize,
     /// Counts of what there is.
-    all_inferences: usize,
     all_uploads: usize,
     all_memory: AtomicUsize,
     waiting: Arc<AtomicUsize>,
@@ -44,7 +48,8 @@ pub(crate) struct Permits {
 #[derive(Debug)]
 pub(crate) struct UploadPermit(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
-/// The right to run one inference and the memory for it, given back when dropped.
+/// The right to run one inference when a thread is free, and the memory for it; given back when
+/// dropped.
 #[derive(Debug)]
 pub(crate) struct InferencePermit {
     memory: OwnedSemaphorePermit,
@@ -76,7 +81,7 @@ pub(crate) struct Reserved {
 }
 
 impl Permits {
-    /// `inferences` at once; uploads of up to `largest_upload` bytes; `budget` bytes for the
+    /// Enough for `inferences` to run at once; uploads of up to `largest_upload` bytes; `budget` bytes for the
     /// whole process, which has `used` of them already.
     pub(crate) fn new(
         inferences: usize,
@@ -89,12 +94,11 @@ impl Permits {
         let all_uploads = uploads.div_ceil(BLOCK).min(Semaphore::MAX_PERMITS / 2);
         let memory = (free.saturating_sub(uploads) / BLOCK).clamp(1, u32::MAX as usize);
         Permits {
-            inferences: Arc::new(Semaphore::new(inferences)),
+            inferences: Arc::new(Semaphore::new(GRANTED * inferences)),
             uploads: Arc::new(Semaphore::new(all_uploads)),
             memory: Arc::new(Semaphore::new(memory)),
             first: Arc::default(),
             largest_upload,
-            all_inferences: inferences,
             all_uploads,
             all_memory: AtomicUsize::new(memory),
             waiting: Arc::new(AtomicUsize::new(0)),
@@ -171,7 +175,7 @@ impl Permits {
         drop(place);
         match permit {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(ApiError::Busy("no place came free in time")),
+            _ => Err(ApiError::Busy(LATE)),
         }
     }
 
@@ -183,11 +187,6 @@ impl Permits {
     /// Inferences that were ever granted.
     pub(crate) fn granted(&self) -> usize {
         self.granted.load(Relaxed)
-    }
-
-    /// Inferences that run now.
-    pub(crate) fn running(&self) -> usize {
-        self.all_inferences - self.inferences.available_permits()
     }
 
     /// How the budget is used.
@@ -246,15 +245,17 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn one_runs_and_the_next_waits_in_vain() {
+    async fn one_runs_the_next_is_ready_and_another_waits_in_vain() {
         let permits = Permits::new(1, 2048, 100 * MIB, 10 * MIB);
-        let held = permits.inference(small, deadline(Duration::from_secs(5))).await.unwrap();
-        assert_eq!(permits.running(), 1);
+        let mut held = Vec::new();
+        for _ in 0..GRANTED {
+            held.push(permits.inference(small, soon()).await.unwrap());
+        }
         let late = permits.inference(small, soon()).await;
         assert!(matches!(late, Err(ApiError::Busy(_))));
-        drop(held);
+        held.pop();
         assert!(permits.inference(small, soon()).await.is_ok());
-        assert_eq!((permits.waiting(), permits.running()), (0, 0));
+        assert_eq!(permits.waiting(), 0);
     }
 
     #[actix_web::test]

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::permits::Permits;
+use crate::runners::Runners;
 use actix_web::web::Data;
 use derm::Classifier;
 use std::sync::atomic::AtomicU64;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct State {
     pub(crate) classifier: Classifier,
     pub(crate) permits: Permits,
+    pub(crate) runners: Runners,
     pub(crate) config: Config,
     pub(crate) started: Instant,
     /// Predictions answered since the start.
@@ -18,11 +20,12 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(config: Config, classifier: Classifier) -> State {
+    pub(crate) fn new(config: Config, classifier: Classifier) -> std::io::Result<State> {
         // What only starting needed does not count as used.
         derm::memory::release_file_pages();
-        State {
+        Ok(State {
             classifier,
+            runners: Runners::new(config.threads.get())?,
             permits: Permits::new(
                 config.threads.get(),
                 config.max_upload_bytes,
@@ -32,7 +35,7 @@ impl State {
             config,
             started: Instant::now(),
             predictions: AtomicU64::new(0),
-        }
+        })
     }
 }
 
@@ -54,7 +57,7 @@ pub(crate) fn keep_house(state: &Data<State>) {
         loop {
             tick.tick().await;
             let used = state.permits.granted();
-            let busy = state.permits.running() + state.permits.waiting() > 0;
+            let busy = state.runners.running() + state.permits.waiting() > 0;
             let short = state.classifier.is_loaded() && is_short();
             if used != tidied {
                 // The heap's gaps go back under load, too; what the next prediction will use again

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 const OURS: &str = "derm";
 const BASE: &str = "FastAPI, onnxruntime";
@@ -171,6 +172,14 @@ fn measure(
             Err(error) => println!("SKIPPED {name}: {error:#}"),
         }
     }
+    if clients == 1
+        && let Some(ours) = measured.iter().find(|one| one.name == OURS)
+    {
+        println!(
+            "{model}: {:.2} ms of a request are outside the inference",
+            outside(&ours.server)?
+        );
+    }
     for _ in 0..rounds {
         for one in &mut measured {
             one.turns.push(turn(oha, &one.server, clients, picture)?);
@@ -178,6 +187,19 @@ fn measure(
         }
     }
     Ok(measured)
+}
+
+/// What a request to ours takes beside the inference, ms: receiving, decoding, resizing, answering.
+fn outside(server: &Server) -> anyhow::Result<f64> {
+    let once = |_| {
+        let start = Instant::now();
+        let answer = server.predict("", "image/jpeg", EXAMPLE)?;
+        let took = start.elapsed().as_secs_f64() * 1e3;
+        let answer: serde_json::Value = serde_json::from_slice(&answer)?;
+        Ok(took - answer["latency_ms"]["infer"].as_f64().context("no infer in latency_ms")?)
+    };
+    let times: Vec<f64> = (0..50).map(once).collect::<anyhow::Result<_>>()?;
+    Ok(median(&times))
 }
 
 fn turn(oha: &Path, server: &Server, clients: usize, picture: &Path) -> anyhow::Result<Turn> {

@@ -63,7 +63,7 @@ pub(crate) async fn memory(state: Data<State>) -> Json<Answer> {
         budget: budget(&state),
         model_loads: state.classifier.times_loaded(),
         predictions: state.predictions.load(Relaxed),
-        running: state.permits.running(),
+        running: state.runners.running(),
         waiting: state.permits.waiting(),
         uptime_seconds: state.started.elapsed().as_secs(),
     })

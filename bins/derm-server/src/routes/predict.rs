@@ -3,7 +3,7 @@
 use crate::answer::Answer;
 use crate::error::ApiError;
 use crate::html;
-use crate::permits::{Need, deadline};
+use crate::permits::{LATE, Need, deadline};
 use crate::state::State;
 use crate::upload::{self, Upload};
 use actix_web::http::header::{ACCEPT, ContentType};
@@ -11,6 +11,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use derm::Footprint;
 use std::sync::atomic::Ordering::Relaxed;
+use tokio::time::Instant;
 
 /// `POST /predict`, `/upload`, `/upload/file`.
 pub(crate) async fn predict(
@@ -63,16 +64,19 @@ async fn answer(
     let shared = state.clone();
     // The permit goes with the work: a client that leaves does not make room for another
     // inference while its own still runs.
-    let work = actix_web::rt::task::spawn_blocking(move || {
+    let work = state.runners.run(move || {
+        if Instant::now() > deadline {
+            return Err(ApiError::Busy(LATE));
+        }
         let report = shared.classifier.classify(&picture, &wanted, deadline.into_std());
         if let Some(footprint) = shared.classifier.footprint() {
             shared.permits.keep_for_weights(&mut permit, footprint.weights);
         }
         drop((picture, upload, permit));
-        report
+        Ok(report?)
     });
-    let report = work.await.map_err(|error| {
-        tracing::error!(%error, "inference panicked");
+    let report = work.await.ok_or_else(|| {
+        tracing::error!("inference panicked");
         ApiError::Internal
     })??;
     state.predictions.fetch_add(1, Relaxed);
