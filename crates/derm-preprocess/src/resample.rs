@@ -112,7 +112,7 @@ impl Passes {
         Down::memory(spec.filter, rows, between.source, outputs, values)
             + batch
             + area(batch_rows(stored.0) as u32, along.length)
-            + 2 * area(horizontal.length, vertical.length)
+            + area(horizontal.length, vertical.length)
     }
 
     /// Takes whole rows, from the top of the file.
@@ -137,9 +137,8 @@ impl Passes {
         }
         let result: &mut [u8] = &mut self.result;
         for rows in strip.chunks(batch_rows(self.width) * row) {
-            let target = self.across.resize(rows, self.width);
             let length = 3 * self.across.window.length as usize;
-            for row in target.buffer().chunks_exact(length) {
+            for row in self.across.resize(rows, self.width).chunks_exact(length) {
                 self.down.push(row, |place, line| {
                     result[place * length..][..length].copy_from_slice(line);
                 });
@@ -152,11 +151,11 @@ impl Passes {
         if self.places.is_empty() {
             return;
         }
-        let target = self.across.resize(&self.waiting, self.width);
         let length = 3 * self.across.window.length as usize;
+        let target = self.across.resize(&self.waiting, self.width);
         let width = self.result.width() as usize;
         let (pixels, _) = self.result.as_chunks_mut::<3>();
-        for (&column, line) in self.places.iter().zip(target.buffer().chunks_exact(length)) {
+        for (&column, line) in self.places.iter().zip(target.chunks_exact(length)) {
             for (row, pixel) in line.as_chunks::<3>().0.iter().enumerate() {
                 pixels[row * width + column] = *pixel;
             }
@@ -171,11 +170,22 @@ impl Passes {
         let view = if self.result.dimensions() == self.side {
             self.result
         } else {
-            let ((left, top), (width, height)) = (self.margins, self.side);
-            image::imageops::crop_imm(&self.result, left, top, width, height).to_image()
+            cut(self.result, self.margins, self.side)
         };
         Prepared { view, region: self.region, full_size: self.full_size }
     }
+}
+
+/// A part of a picture, in its own memory.
+fn cut(picture: RgbImage, (left, top): (u32, u32), (width, height): (u32, u32)) -> RgbImage {
+    let (from, to) = (3 * picture.width() as usize, 3 * width as usize);
+    let mut bytes = picture.into_raw();
+    for row in 0..height as usize {
+        let start = (top as usize + row) * from + 3 * left as usize;
+        bytes.copy_within(start..start + to, row * to);
+    }
+    bytes.truncate(to * height as usize);
+    RgbImage::from_raw(width, height, bytes).expect("as many bytes as pixels")
 }
 
 /// The pass along rows.
@@ -183,6 +193,8 @@ struct Across {
     resizer: Resizer,
     filter: FilterType,
     window: Window,
+    /// The rows that were resized last: their memory is used again.
+    target: Image<'static>,
 }
 
 impl Across {
@@ -191,11 +203,12 @@ impl Across {
             Filter::Bilinear => FilterType::Bilinear,
             Filter::Bicubic => FilterType::CatmullRom,
         };
-        Across { resizer: Resizer::new(), filter, window }
+        let target = Image::new(window.length, 1, PixelType::U8x3);
+        Across { resizer: Resizer::new(), filter, window, target }
     }
 
     /// Resizes whole rows of `width` pixels.
-    fn resize(&mut self, rows: &[u8], width: u32) -> Image<'static> {
+    fn resize(&mut self, rows: &[u8], width: u32) -> &[u8] {
         let count = (rows.len() / (3 * width as usize)) as u32;
         let (start, length) = self.window.source;
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(self.filter)).crop(
@@ -205,11 +218,13 @@ impl Across {
             f64::from(count),
         );
         let source = ImageRef::new(width, count, rows, PixelType::U8x3).expect("whole rows of RGB");
-        let mut target = Image::new(self.window.length, count, PixelType::U8x3);
+        if self.target.height() != count {
+            self.target = Image::new(self.window.length, count, PixelType::U8x3);
+        }
         self.resizer
-            .resize(&source, &mut target, &options)
+            .resize(&source, &mut self.target, &options)
             .expect("both are RGB and the window lies inside the rows");
-        target
+        self.target.buffer()
     }
 }
 
