@@ -4,6 +4,7 @@
 //! a window sum to one.
 
 use crate::Filter;
+use multiversion::multiversion;
 
 /// The rows that one output is made of.
 #[derive(Debug, Clone)]
@@ -134,15 +135,12 @@ impl Down {
             let place = self.row - window.first;
             if let Some(&weight) = window.weights.get(place) {
                 if place == 0 {
-                    sums.iter_mut().zip(row).for_each(|(sum, &v)| *sum = weight * f32::from(v));
-                } else {
-                    sums.iter_mut().zip(row).for_each(|(sum, &v)| *sum += weight * f32::from(v));
+                    sums.fill(0.0);
                 }
+                add(sums, row, weight);
             }
             if place + 1 == window.weights.len() {
-                // The cast holds what is outside.
-                let rounded = |(to, sum): (&mut u8, &f32)| *to = (sum + 0.5) as u8;
-                self.finished.iter_mut().zip(sums.iter()).for_each(rounded);
+                round(sums, &mut self.finished);
                 finish(window.output, &self.finished);
             }
             number += 1;
@@ -152,5 +150,20 @@ impl Down {
             self.open += 1;
         }
         self.row += 1;
+    }
+}
+
+/// Adds a row, times its weight.
+#[multiversion(targets("x86_64+avx+avx2+fma"))]
+fn add(sums: &mut [f32], row: &[u8], weight: f32) {
+    sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += weight * f32::from(value));
+}
+
+/// To the nearest of 0..=255.
+#[multiversion(targets("x86_64+avx+avx2+fma"))]
+fn round(sums: &[f32], to: &mut [u8]) {
+    for (to, &sum) in to.iter_mut().zip(sums) {
+        // Held before the cast: saturating casts are not made by vectors.
+        *to = (sum + 0.5).clamp(0.0, 255.0) as i32 as u8;
     }
 }

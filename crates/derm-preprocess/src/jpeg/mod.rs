@@ -1,5 +1,6 @@
 //! JPEG: baseline files a few rows at a time, the others (progressive, CMYK, ...) as a whole.
 
+mod colour;
 mod dct;
 mod entropy;
 mod header;

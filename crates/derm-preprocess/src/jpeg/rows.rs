@@ -1,5 +1,6 @@
 //! A baseline JPEG, a few rows at a time: three bands of samples are all that is held.
 
+use super::colour::to_rgb;
 use super::dct::{inverse, scaled};
 use super::entropy::Bits;
 use super::header::{Colour, Component, Header};
@@ -269,41 +270,5 @@ fn double_row(mixed: &[u16], times_four: bool, line: &mut [u8]) {
     }
     if count > 1 {
         pairs[count - 1] = blend(mixed[count - 2], mixed[count - 1], mixed[count.min(last)]);
-    }
-}
-
-/// JFIF's colours (ITU-T T.871), in 16-bit fixed point.
-#[multiversion(targets("x86_64+avx+avx2+fma"))]
-fn to_rgb(y: &[u8], cb: &[u8], cr: &[u8], to: &mut [u8]) {
-    const HALF: i32 = 1 << 15;
-    /// Pixels at once: so many that the loop needs no rest.
-    const MANY: usize = 32;
-    #[inline(always)]
-    fn convert(y: &[u8; MANY], cb: &[u8; MANY], cr: &[u8; MANY]) -> [[u8; MANY]; 3] {
-        let mut rgb = [[0; MANY]; 3];
-        let held = |value: i32| ((value + HALF) >> 16).clamp(0, 255) as u8;
-        for i in 0..MANY {
-            let y = i32::from(y[i]) << 16;
-            let (cb, cr) = (i32::from(cb[i]) - 128, i32::from(cr[i]) - 128);
-            rgb[0][i] = held(y + 91_881 * cr);
-            rgb[1][i] = held(y - 22_554 * cb - 46_802 * cr);
-            rgb[2][i] = held(y + 116_130 * cb);
-        }
-        rgb
-    }
-    let pieces = y.chunks(MANY).zip(cb.chunks(MANY)).zip(cr.chunks(MANY));
-    for (to, ((y, cb), cr)) in to.chunks_mut(3 * MANY).zip(pieces) {
-        let padded = |samples: &[u8]| {
-            samples.try_into().unwrap_or_else(|_| {
-                let mut whole = [0; MANY];
-                whole[..samples.len()].copy_from_slice(samples);
-                whole
-            })
-        };
-        let [red, green, blue] = convert(&padded(y), &padded(cb), &padded(cr));
-        for (((to, r), g), b) in to.as_chunks_mut::<3>().0.iter_mut().zip(red).zip(green).zip(blue)
-        {
-            *to = [r, g, b];
-        }
     }
 }
