@@ -253,7 +253,6 @@ fn stages(run: &[Step]) -> Option<Vec<Stage>> {
         return None;
     }
     // A product's places are in one row; they are the rows and columns of its neighbours.
-    let spatial = |axes: [usize; 2], length: usize| axes[0] > 1 && axes[0] * axes[1] == length;
     let mut shapes: Vec<ConvShape> = parts.iter().map(|parts| *parts.shape).collect();
     for number in (0..shapes.len() - 1).rev() {
         let next = shapes[number + 1];
@@ -264,9 +263,8 @@ fn stages(run: &[Step]) -> Option<Vec<Stage>> {
         shapes[number] = with_axes(shapes[number], [before.rows.output, before.columns.output]);
     }
     let fit = shapes.windows(2).all(|pair| {
-        let axes = [pair[0].rows.output, pair[0].columns.output];
-        axes == [pair[1].rows.input, pair[1].columns.input]
-            && spatial(axes, pair[0].rows.output * pair[0].columns.output)
+        let made = [pair[0].rows.output, pair[0].columns.output];
+        made == [pair[1].rows.input, pair[1].columns.input] && made[0] > 1
     });
     let stages = parts.into_iter().zip(shapes).map(|(parts, shape)| {
         let Parts { kernel, then, .. } = parts;
@@ -297,7 +295,7 @@ struct Parts<'a> {
 impl Parts<'_> {
     fn of(step: &Step) -> Option<Parts<'_>> {
         match &step.action {
-            Action::Conv { kernel, shape, input, then, .. } if !kernel.is_winograd(shape) => {
+            Action::Conv { kernel, shape, input, then, .. } if kernel.runs_by_rows(shape) => {
                 Some(Parts { kernel, shape, then, input: *input })
             }
             _ => None,

@@ -154,7 +154,7 @@ impl Kernel {
         let name = match self {
             Kernel::Depthwise(_) => "depthwise",
             Kernel::Dense(_) if window == 1 => "product",
-            Kernel::Dense(_) if self.is_winograd(shape) => "Winograd",
+            Kernel::Dense(conv) if conv.is_winograd(shape) => "Winograd",
             Kernel::Dense(_) => "convolution",
         };
         let places = rows.output * columns.output;
@@ -179,9 +179,12 @@ impl Kernel {
         }
     }
 
-    /// Whether it wants its whole input.
-    pub(crate) fn is_winograd(&self, shape: &ConvShape) -> bool {
-        matches!(self, Kernel::Dense(conv) if conv.is_winograd(shape))
+    /// Whether some rows at a time cost about what all together do.
+    pub(crate) fn runs_by_rows(&self, shape: &ConvShape) -> bool {
+        match self {
+            Kernel::Dense(conv) => !conv.is_winograd(shape) && !conv.is_turned(),
+            Kernel::Depthwise(_) => true,
+        }
     }
 }
 

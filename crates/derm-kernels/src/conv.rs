@@ -172,8 +172,8 @@ impl PackedConv {
         &self.panels
     }
 
-    /// Whether it goes the other way than it was packed for.
-    pub(crate) fn is_turned(&self) -> bool {
+    /// Whether it goes the other way than it was packed for, weights turned while it runs.
+    pub fn is_turned(&self) -> bool {
         self.is_turned
     }
 
@@ -264,7 +264,7 @@ impl PackedConv {
         if shape.rows.output > 1 { shape.rows.output } else { shape.columns.output }
     }
 
-    /// Whether it is done by Winograd's method, which needs the whole input.
+    /// Whether it is done by Winograd's method, weights transformed while it runs.
     pub fn is_winograd(&self, shape: &ConvShape) -> bool {
         Winograd::new(self, shape).is_some()
     }
