@@ -108,7 +108,7 @@ impl<'a> Finish<'a> {
     ///
     /// # Safety
     /// The rows must lie inside the output.
-    pub(crate) unsafe fn from_buffer(
+    pub(crate) unsafe fn buffered(
         &self,
         buffer: Rows<*mut f32>,
         output: *mut f32,

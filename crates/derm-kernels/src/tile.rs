@@ -175,7 +175,7 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
         }
         if !call.finish.is_short() {
             let size = [M, call.panel.channels];
-            call.finish.from_buffer(buffer, output, (place, stride), size);
+            call.finish.buffered(buffer, output, (place, stride), size);
         }
     }
 }

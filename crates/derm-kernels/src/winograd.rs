@@ -6,6 +6,8 @@
 //! packed weights while the convolution runs and are never kept: of weights and pixels, the
 //! smaller is transformed once and the other one piece by piece.
 
+#![expect(clippy::needless_range_loop, reason = "squares of vectors are walked along and across")]
+
 use crate::after::{After, Finish};
 use crate::conv::{MOST_LANES, PackedConv, Panel};
 use crate::isa::{Isa, dispatch};
@@ -132,6 +134,7 @@ impl Winograd {
     /// # Safety
     /// Slices and output must have the lengths that `shape` and [`Winograd::scratch`] ask for, and
     /// nobody else may touch those units meanwhile.
+    #[expect(clippy::too_many_arguments, reason = "those of `PackedConv::run_part`, and that")]
     pub(crate) unsafe fn run(
         &self,
         conv: &PackedConv,
@@ -485,7 +488,7 @@ unsafe fn sums_with<S: Simd>(made: &Sums<'_>, output: *mut f32) {
                 let place = (place_of(y), outputs);
                 let size = [size[1], made.panel.channels];
                 // SAFETY: the rows lie inside the output.
-                unsafe { made.finish.from_buffer(line_of(y), output, place, size) };
+                unsafe { made.finish.buffered(line_of(y), output, place, size) };
             }
         }
     }

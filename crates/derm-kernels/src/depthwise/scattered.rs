@@ -53,7 +53,6 @@ unsafe fn find(call: &Call<'_>, row: usize, column: usize, pixels: &mut [[*const
 }
 
 /// All channels of up to `PIXELS` neighbouring output pixels, the first of them number `pixel`.
-#[expect(clippy::needless_range_loop, reason = "several lists are walked at once")]
 #[inline(always)]
 unsafe fn tile<S: Simd>(
     call: &Call<'_>,
@@ -108,7 +107,7 @@ pub(super) unsafe fn store<S: Simd, const P: usize>(
             }
         }
         if !call.finish.is_short() {
-            call.finish.from_buffer(buffer, output, (place, stride), [count, lanes]);
+            call.finish.buffered(buffer, output, (place, stride), [count, lanes]);
         }
     }
 }

@@ -113,7 +113,8 @@ mod avx2 {
     #[cfg(test)]
     mod tests {
         #[test]
-        fn as_without() {
+        #[expect(clippy::print_stdout, reason = "says that it was skipped")]
+        fn as_the_definition() {
             if !is_x86_feature_detected!("avx2") {
                 println!("SKIPPED: no AVX2");
                 return;
