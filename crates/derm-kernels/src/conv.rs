@@ -9,7 +9,7 @@ use crate::after::{After, Finish};
 use crate::isa::Isa;
 use crate::tile::{Call, run_panel};
 use crate::widen::widened;
-use crate::winograd::{Taps, Winograd, transform_weights};
+use crate::winograd::{Source, Taps, Winograd, transform_weights};
 use crate::{ConvShape, Precision, Ring, Weights};
 use std::ops::Range;
 use std::sync::Arc;
@@ -183,28 +183,40 @@ impl PackedConv {
     }
 
     /// The points of the weights from input channels `chunk` to a panel, `apart` values from one
-    /// point to the next.
+    /// point to the next. Turned weights go to `taps` first.
     ///
     /// # Safety
-    /// It must be packed for 3x3 taps and not turned, `points` must have room.
+    /// It must have 3x3 taps; `points`, and `taps` if it is turned, must have room.
     pub(crate) unsafe fn winograd_points(
         &self,
         panel: &Panel,
         chunk: Range<usize>,
+        taps: &mut [f32],
         points: &mut [f32],
         apart: usize,
     ) {
         let Packing { isa, weights, .. } = &*self.packing;
         let width = panel.vectors * isa.lanes();
+        let (count, vectors) = (chunk.len(), panel.vectors);
         let first = panel.start + chunk.start * width;
-        let from = match weights {
-            Weights::F16(list) => list[first..].as_ptr().cast(),
-            Weights::F32(list) => list[first..].as_ptr().cast(),
+        let (from, tap) = if self.is_turned {
+            for (tap, to) in
+                taps.chunks_exact_mut(count * width).take(self.packing.taps).enumerate()
+            {
+                let rows = tap * self.depth + chunk.start..tap * self.depth + chunk.end;
+                self.packing.turn(panel, self.depth, rows, to);
+            }
+            (Source::F32(taps.as_ptr()), count * width)
+        } else {
+            let from = match weights {
+                Weights::F16(list) => Source::F16(list[first..].as_ptr()),
+                Weights::F32(list) => Source::F32(list[first..].as_ptr()),
+            };
+            (from, self.depth * width)
         };
-        let (tap, count, vectors) = (self.depth * width, chunk.len(), panel.vectors);
         let taps = Taps { from, tap, count, vectors, apart };
         // SAFETY: the caller's contract.
-        unsafe { transform_weights(*isa, weights, &taps, points.as_mut_ptr()) };
+        unsafe { transform_weights(*isa, &taps, points.as_mut_ptr()) };
     }
 
     /// Rows of a panel (each one input channel at one tap) in a block.

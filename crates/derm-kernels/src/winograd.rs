@@ -14,7 +14,7 @@ use crate::isa::{Isa, dispatch};
 use crate::rows::Rows;
 use crate::simd::Simd;
 use crate::tile::{Call, run_panel};
-use crate::{ConvShape, Ring, Weights};
+use crate::{ConvShape, Ring};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -24,6 +24,8 @@ const SIDE: usize = 4;
 const REACH: usize = 6;
 /// Points of a tile.
 const POINTS: usize = REACH * REACH;
+/// Places of the kernel.
+const TAPS: usize = 9;
 /// Values between the lists of two points, beyond what they hold: lists that begin a multiple of
 /// 4 KiB apart would share their places in the cache.
 const APART: usize = 16;
@@ -52,7 +54,7 @@ impl Winograd {
         let fits = |axis: &crate::Axis| {
             (axis.kernel, axis.stride, axis.dilation, axis.spread) == (3, 1, 1, 1)
         };
-        if shape.groups != 1 || conv.is_turned() || !axes.iter().all(fits) {
+        if shape.groups != 1 || !axes.iter().all(fits) {
             return None;
         }
         let tiles = axes.map(|axis| axis.output.div_ceil(SIDE));
@@ -91,8 +93,8 @@ impl Winograd {
 
     /// Float32 values of scratch.
     pub(crate) fn scratch(&self, conv: &PackedConv, shape: &ConvShape) -> usize {
-        let Lengths { zeros, weights, pixels, sums } = self.lengths(conv, shape);
-        zeros + weights + pixels + sums
+        let Lengths { zeros, taps, weights, pixels, sums } = self.lengths(conv, shape);
+        zeros + taps + weights + pixels + sums
     }
 
     fn lengths(&self, conv: &PackedConv, shape: &ConvShape) -> Lengths {
@@ -104,6 +106,7 @@ impl Winograd {
         };
         Lengths {
             zeros: shape.inputs.max(MOST_LANES),
+            taps: if conv.is_turned() { TAPS * self.chunk * 2 * conv.isa().lanes() } else { 0 },
             weights,
             pixels: POINTS * self.pixels_apart(shape),
             sums: POINTS * self.sums_apart(2 * conv.isa().lanes()),
@@ -147,6 +150,7 @@ impl Winograd {
     ) {
         let lengths = self.lengths(conv, shape);
         let (zeros, scratch) = scratch.split_at_mut(lengths.zeros);
+        let (taps, scratch) = scratch.split_at_mut(lengths.taps);
         let (weights, scratch) = scratch.split_at_mut(lengths.weights);
         let (pixels, scratch) = scratch.split_at_mut(lengths.pixels);
         let sums = &mut scratch[..lengths.sums];
@@ -187,7 +191,7 @@ impl Winograd {
                     if !self.keeps_weights || first == all.start {
                         let apart = self.weights_apart(width);
                         // SAFETY: the packed weights have nine taps, as the shape has.
-                        unsafe { conv.winograd_points(panel, chunk.clone(), points, apart) };
+                        unsafe { conv.winograd_points(panel, chunk.clone(), taps, points, apart) };
                     }
                     for point in 0..POINTS {
                         let call = Call {
@@ -232,6 +236,8 @@ impl Winograd {
 /// Float32 values of each part of the scratch.
 struct Lengths {
     zeros: usize,
+    /// Of weights that have to be turned first.
+    taps: usize,
     weights: usize,
     pixels: usize,
     sums: usize,
@@ -318,10 +324,16 @@ unsafe fn pixel_line<S: Simd>(d: [S::V; 6]) -> [S::V; 6] {
     }
 }
 
+/// Weights as float16 bits or float32.
+pub(crate) enum Source {
+    F16(*const u16),
+    F32(*const f32),
+}
+
 /// Where nine taps of a panel's weights lie, and where their points go.
 pub(crate) struct Taps {
-    /// The first input channel's, as float16 bits or float32.
-    pub(crate) from: *const u8,
+    /// The first input channel's.
+    pub(crate) from: Source,
     /// Values from one tap to the next.
     pub(crate) tap: usize,
     /// Input channels.
@@ -335,63 +347,61 @@ pub(crate) struct Taps {
 /// Transforms weights to `[point][input channel][output channel]`.
 ///
 /// # Safety
-/// `taps` must lie inside `weights`, and `to` must have room for the points.
-pub(crate) unsafe fn transform_weights(isa: Isa, weights: &Weights, taps: &Taps, to: *mut f32) {
+/// `taps` must be valid, and `to` must have room for the points.
+pub(crate) unsafe fn transform_weights(isa: Isa, taps: &Taps, to: *mut f32) {
     // SAFETY: the caller's contract.
     unsafe {
-        match weights {
-            Weights::F16(_) => half_weights(isa, taps, to),
-            Weights::F32(_) => full_weights(isa, taps, to),
+        match taps.from {
+            Source::F16(from) => half_weights(isa, taps, from, to),
+            Source::F32(from) => full_weights(isa, taps, from, to),
         }
     }
 }
 
-dispatch! {
-    unsafe fn half_weights = half_with(taps: &Taps, to: *mut f32)
-}
-dispatch! {
-    unsafe fn full_weights = full_with(taps: &Taps, to: *mut f32)
-}
-
-#[inline(always)]
-unsafe fn half_with<S: Simd>(taps: &Taps, to: *mut f32) {
-    // SAFETY: the caller's contract.
-    unsafe { weights_with::<S, true>(taps, to) }
-}
-
-#[inline(always)]
-unsafe fn full_with<S: Simd>(taps: &Taps, to: *mut f32) {
-    // SAFETY: the caller's contract.
-    unsafe { weights_with::<S, false>(taps, to) }
-}
-
-#[inline(always)]
-unsafe fn weights_with<S: Simd, const HALF: bool>(taps: &Taps, to: *mut f32) {
-    for vector in 0..taps.count * taps.vectors {
-        let place = vector * S::LANES;
-        // SAFETY: the caller's contract.
-        unsafe {
-            let mut half = [[S::splat(0.0); REACH]; 3];
-            for x in 0..3 {
-                let mut line = [S::splat(0.0); 3];
-                for (y, value) in line.iter_mut().enumerate() {
-                    let at = (y * 3 + x) * taps.tap + place;
-                    *value = if HALF {
-                        S::load_half(taps.from.cast::<u16>().add(at))
-                    } else {
-                        S::load(taps.from.cast::<f32>().add(at))
-                    };
+/// The transformation, whatever loads a vector of weights.
+macro_rules! weights_with {
+    ($simd:ident, $taps:ident, $to:ident, |$at:ident| $load:expr) => {
+        for vector in 0..$taps.count * $taps.vectors {
+            let place = vector * $simd::LANES;
+            // SAFETY: the caller's contract.
+            unsafe {
+                let mut half = [[$simd::splat(0.0); REACH]; 3];
+                for x in 0..3 {
+                    let mut line = [$simd::splat(0.0); 3];
+                    for (y, value) in line.iter_mut().enumerate() {
+                        let $at = (y * 3 + x) * $taps.tap + place;
+                        *value = $load;
+                    }
+                    half[x] = weight_line::<$simd>(line);
                 }
-                half[x] = weight_line::<S>(line);
-            }
-            for y in 0..REACH {
-                let line = weight_line::<S>([half[0][y], half[1][y], half[2][y]]);
-                for x in 0..REACH {
-                    S::store(to.add((y * REACH + x) * taps.apart + place), line[x]);
+                for y in 0..REACH {
+                    let line = weight_line::<$simd>([half[0][y], half[1][y], half[2][y]]);
+                    for x in 0..REACH {
+                        $simd::store($to.add((y * REACH + x) * $taps.apart + place), line[x]);
+                    }
                 }
             }
         }
-    }
+    };
+}
+
+dispatch! {
+    unsafe fn half_weights = half_with(taps: &Taps, from: *const u16, to: *mut f32)
+}
+dispatch! {
+    unsafe fn full_weights = full_with(taps: &Taps, from: *const f32, to: *mut f32)
+}
+
+#[inline(always)]
+unsafe fn half_with<S: Simd>(taps: &Taps, from: *const u16, to: *mut f32) {
+    // SAFETY: the caller's contract.
+    weights_with!(S, taps, to, |at| S::load_half(from.add(at)));
+}
+
+#[inline(always)]
+unsafe fn full_with<S: Simd>(taps: &Taps, from: *const f32, to: *mut f32) {
+    // SAFETY: the caller's contract.
+    weights_with!(S, taps, to, |at| S::load(from.add(at)));
 }
 
 /// G of the paper's section 4.3 by a column of three.

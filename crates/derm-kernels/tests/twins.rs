@@ -478,6 +478,31 @@ proptest! {
     }
 
     /// So deep that a block ends within a tap.
+    /// The input's gradient of a convolution that is done by points is done by points, too.
+    #[test]
+    fn input_gradient_by_winograd(
+        side in 12usize..30, before in 0usize..3, inputs in 12usize..80, outputs in 12usize..80,
+        seed in any::<u32>(), half in any::<bool>(),
+    ) {
+        let axis = Axis {
+            input: side, output: side + 2 * before - 2, kernel: 3, stride: 1, dilation: 1, before, spread: 1,
+        };
+        let shape = ConvShape { rows: axis, columns: axis, inputs, outputs, groups: 1 };
+        let turned = shape.turned().unwrap();
+        let gradient = numbers(turned.input_len(), seed);
+        let weights = numbers(outputs * inputs * 9, seed ^ 1);
+        let weight = |o: usize, i: usize, tap: usize| weights[(o * inputs + i) * 9 + tap];
+        let plain = plain_conv(&turned, &gradient, &vec![0.0; inputs], |i, o, tap| weight(o, i, 8 - tap));
+        let precision = if half { Precision::F16 } else { Precision::F32 };
+        for isa in Isa::available() {
+            let packed = PackedConv::new(isa, precision, &shape, None, weight).turned(&shape).unwrap();
+            let mut output = vec![f32::NAN; turned.output_len()];
+            let mut scratch = vec![f32::NAN; packed.scratch(&turned)];
+            packed.run(&turned, &gradient, &mut output, &[], &mut scratch);
+            close(&output, &plain, 1e-3)?;
+        }
+    }
+
     #[test]
     fn input_gradient_of_a_deep_product(
         rows in 1usize..20, depth in 1usize..60, outputs in 900usize..2500, seed in any::<u32>(),
