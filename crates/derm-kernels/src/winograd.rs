@@ -34,6 +34,10 @@ const STRIP: usize = 128 * 1024;
 /// Float32 values of weights that are at work with them.
 const CHUNK: usize = 96 * 1024;
 
+/// Float32 values of weights or pixels, whichever are kept, at most, beyond as many as the convolution
+/// reads and writes: no scratch outgrows what it serves.
+const KEPT: usize = 512 * 1024;
+
 /// How a convolution is cut.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Winograd {
@@ -71,6 +75,10 @@ impl Winograd {
         }
         let width = 2 * lanes;
         let keeps_weights = vectors * lanes <= count;
+        let kept = POINTS * depth * count.min(vectors * lanes);
+        if kept > KEPT + shape.input_len() + shape.output_len() {
+            return None;
+        }
         Some(if keeps_weights {
             let most = STRIP / (POINTS * (depth + width));
             let strip = (most / 12 * 12).max(12).min(count);
