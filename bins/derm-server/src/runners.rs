@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
@@ -19,18 +20,18 @@ pub(crate) struct Runners(Arc<Shared>);
 struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
+    running: AtomicUsize,
 }
 
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
-    running: usize,
     ends: bool,
 }
 
 impl std::fmt::Debug for Queue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} running, {} queued", self.running, self.jobs.len())
+        write!(f, "{} queued", self.jobs.len())
     }
 }
 
@@ -56,10 +57,16 @@ impl Runners {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
         let (sender, receiver) = oneshot::channel();
+        let shared = Arc::clone(&self.0);
         let job = move || {
-            if !sender.is_closed() {
-                let _ = sender.send(work());
+            if sender.is_closed() {
+                return;
             }
+            // Who has the answer must not find it still running.
+            let running = Running::new(&shared);
+            let result = work();
+            drop(running);
+            let _ = sender.send(result);
         };
         self.0.queue().jobs.push_back(Box::new(job));
         self.0.changed.notify_one();
@@ -68,7 +75,23 @@ impl Runners {
 
     /// How many are at work.
     pub(crate) fn running(&self) -> usize {
-        self.0.queue().running
+        self.0.running.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts a job while it is at work, also when it panics.
+struct Running<'a>(&'a AtomicUsize);
+
+impl Running<'_> {
+    fn new(shared: &Shared) -> Running<'_> {
+        shared.running.fetch_add(1, Ordering::Relaxed);
+        Running(&shared.running)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -92,12 +115,10 @@ impl Shared {
                 queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            queue.running += 1;
             drop(queue);
             // Its sender is dropped with it, which is how the one who waits is told.
             let _ = catch_unwind(AssertUnwindSafe(job));
             queue = self.queue();
-            queue.running -= 1;
         }
     }
 }
