@@ -9,7 +9,7 @@ use crate::peers::Peers;
 use report::{Bars, Table};
 use std::path::PathBuf;
 
-/// Times ours beside onnxruntime, OpenVINO, ncnn, MNN, RTen and tract, in turns
+/// Times ours beside other engines and servers, in turns
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// What is compared; all where nothing is named

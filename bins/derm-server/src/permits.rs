@@ -81,8 +81,8 @@ pub(crate) struct Reserved {
 }
 
 impl Permits {
-    /// Enough for `inferences` to run at once; uploads of up to `largest_upload` bytes; `budget` bytes for the
-    /// whole process, which has `used` of them already.
+    /// Enough for `inferences` to run at once; uploads of up to `largest_upload` bytes; `budget`
+    /// bytes for the whole process, which has `used` of them already.
     pub(crate) fn new(
         inferences: usize,
         largest_upload: usize,

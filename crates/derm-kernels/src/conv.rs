@@ -305,8 +305,7 @@ impl PackedConv {
         part: Range<usize>,
     ) {
         assert_eq!(input.len(), shape.input_len());
-        assert_eq!(self.bias.len(), shape.outputs);
-        assert_eq!((self.packing.taps, self.depth), (shape.taps(), shape.inputs / shape.groups));
+        self.check(shape);
         assert!(after.iter().all(|after| after.fits(Some(shape.output_len()))));
         assert!(scratch.len() >= self.scratch(shape));
         assert!(part.end <= self.units(shape));
@@ -363,12 +362,18 @@ impl PackedConv {
         rows: Range<usize>,
     ) {
         shape.check_rings(&input, &output, after, &rows);
-        assert_eq!(self.bias.len(), shape.outputs);
-        assert_eq!((self.packing.taps, self.depth), (shape.taps(), shape.inputs / shape.groups));
+        self.check(shape);
         assert!(scratch.len() >= self.scratch_of_rows());
         let (panels, columns) = (&self.panels[..], 0..shape.columns.output);
         // SAFETY: lengths were just checked; the rows are the caller's.
         unsafe { self.direct(shape, input, output, after, scratch, panels, rows, columns) };
+    }
+
+    /// # Panics
+    /// If `shape` is not the one that was packed for.
+    fn check(&self, shape: &ConvShape) {
+        assert_eq!(self.bias.len(), shape.outputs);
+        assert_eq!((self.packing.taps, self.depth), (shape.taps(), shape.inputs / shape.groups));
     }
 
     /// # Safety

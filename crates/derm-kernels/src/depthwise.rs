@@ -4,12 +4,18 @@ mod scattered;
 mod window;
 
 use crate::after::{After, Finish};
+use crate::conv::MOST_LANES;
 use crate::isa::{Isa, dispatch};
+use crate::rows::Rows;
 use crate::simd::Simd;
 use crate::widen::widened;
 use crate::{ConvShape, Precision, Ring, Weights};
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// Output pixels whose sums are held in registers at once, at most.
+const MOST_PIXELS: usize = 7;
 
 /// The weights of a depthwise convolution, `[tap][channel]`. Clones, and the convolution that goes
 /// the other way ([`Depthwise::turned`]), share them.
@@ -217,6 +223,38 @@ unsafe fn rows_with<S: Simd>(call: &Call<'_>, output: *mut f32) {
     unsafe {
         if !window::rows::<S>(call, output) {
             scattered::rows::<S>(call, output);
+        }
+    }
+}
+
+/// Does what follows on the sums of neighbouring pixels, the first at `place` of the output.
+///
+/// # Safety
+/// `size` (pixels, channels) of them must lie inside the output.
+#[inline(always)]
+unsafe fn store<S: Simd, const P: usize>(
+    call: &Call<'_>,
+    sums: [S::V; P],
+    place: usize,
+    [count, lanes]: [usize; 2],
+    output: *mut f32,
+) {
+    let stride = call.shape.outputs;
+    let mut buffer = MaybeUninit::<[f32; MOST_PIXELS * MOST_LANES]>::uninit();
+    let buffer = Rows { at: buffer.as_mut_ptr().cast::<f32>(), stride: S::LANES };
+    // SAFETY: the caller's contract; the buffer has room for `P` vectors, and is written before it
+    // is read.
+    unsafe {
+        let to =
+            if call.finish.is_short() { Rows { at: output.add(place), stride } } else { buffer };
+        for (p, sum) in sums.into_iter().enumerate() {
+            if p < count {
+                let value = call.finish.in_registers::<S>(sum, place + p * stride, lanes);
+                S::store_first(to.row(p), value, lanes);
+            }
+        }
+        if !call.finish.is_short() {
+            call.finish.buffered(buffer, output, (place, stride), [count, lanes]);
         }
     }
 }

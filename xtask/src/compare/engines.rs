@@ -83,7 +83,6 @@ pub(super) fn run(
         title: format!("time of one inference over {BASE}'s, {threads} thread(s); lower is better"),
         series,
         groups,
-        line: Some(1.0),
         top: 2.0,
     };
     Ok((Table { name: format!("engines-{threads}"), text }, bars))
@@ -103,13 +102,10 @@ fn measure(
     let bytes: Vec<u8> = input.iter().flat_map(|value| value.to_le_bytes()).collect();
     std::fs::write(&picture, bytes)?;
 
-    let mut processes = Vec::new();
-    let ours = [(OURS, entry.make_f16(&derm_zoo::folder())?)];
-    for (name, folder) in ours {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("engine").arg(folder).arg(&picture).arg(threads.to_string());
-        processes.push(Process::start(name, command)?);
-    }
+    let mut ours = Command::new(std::env::current_exe()?);
+    ours.arg("engine").arg(entry.make_f16(&derm_zoo::folder())?).arg(&picture);
+    ours.arg(threads.to_string());
+    let mut processes = vec![Process::start(OURS, ours)?];
     for engine in engines {
         // tract runs on one thread.
         if engine == "tract" && threads > 1 {

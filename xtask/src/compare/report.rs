@@ -10,19 +10,18 @@ pub(super) struct Table {
     pub(super) text: String,
 }
 
-/// Groups of bars, one of each series.
+/// Groups of bars, one of each series: ratios, with a line across at 1.
 pub(super) struct Bars {
     pub(super) title: String,
     pub(super) series: Vec<String>,
     /// What a group is of, and a value for each series, where there is one.
     pub(super) groups: Vec<(String, Vec<Option<f64>>)>,
-    /// Where a line is drawn across.
-    pub(super) line: Option<f64>,
-    /// Values beyond this are cut off, and said.
+    /// Bars are cut off here; their tooltips have the value.
     pub(super) top: f64,
 }
 
-/// Puts the table between its marks, `<!-- NAME -->` and `<!-- end NAME -->`, and draws `NAME.svg`.
+/// Puts the table between its marks, `<!-- NAME -->` and `<!-- end NAME -->`, and draws
+/// `performance-NAME.svg`.
 pub(super) fn write(file: &Path, table: &Table, bars: Option<&Bars>) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
     let Table { name, text: rows } = table;
@@ -101,13 +100,11 @@ fn svg(bars: &Bars) -> Result<String, std::fmt::Error> {
         let (x, low) = (left + (group - GAP) / 2.0, TOP + HEIGHT + 12.0);
         writeln!(out, "<text transform=\"translate({x:.1} {low:.1}) rotate(35)\">{name}</text>")?;
     }
-    if let Some(line) = bars.line {
-        writeln!(
-            out,
-            "<path d=\"M{LEFT} {0:.1}H{width:.0}\" stroke=\"#000\" stroke-dasharray=\"4 3\"/>",
-            y(line)
-        )?;
-    }
+    writeln!(
+        out,
+        "<path d=\"M{LEFT} {:.1}H{width:.0}\" stroke=\"#000\" stroke-dasharray=\"4 3\"/>",
+        y(1.0)
+    )?;
     out.push_str("</svg>\n");
     Ok(out)
 }

@@ -147,7 +147,7 @@ pub(super) fn run(peers: &Peers, arguments: &Arguments) -> anyhow::Result<(Table
         }
     }
     let title = format!("requests a second over those of {BASE}; higher is better");
-    let bars = Bars { title, series, groups, line: Some(1.0), top: 4.0 };
+    let bars = Bars { title, series, groups, top: 4.0 };
     Ok((Table { name: "servers".to_owned(), text }, bars))
 }
 

@@ -17,11 +17,18 @@ pub(super) fn run(peers: &Peers, arguments: &Arguments) -> anyhow::Result<Table>
          | model | server | to the first connection, ms | to the first answer, ms |\n|---|---|---:|---:|\n"
     );
     for model in models(arguments) {
-        let names = servers(arguments, &model);
+        let mut names = servers(arguments, &model);
+        names.retain(|name| match command(peers, name, &model) {
+            Ok(_) => true,
+            Err(error) => {
+                println!("SKIPPED {name}: {error:#}");
+                false
+            }
+        });
         let mut times = vec![(Vec::new(), Vec::new()); names.len()];
         for _ in 0..rounds {
             for (name, (connected, answered)) in names.iter().zip(&mut times) {
-                let Ok(command) = command(peers, name, &model) else { continue };
+                let command = command(peers, name, &model)?;
                 let start = Instant::now();
                 let server = Server::start_command(command)?;
                 server.predict("", "image/jpeg", EXAMPLE)?;

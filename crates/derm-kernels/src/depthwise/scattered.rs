@@ -1,10 +1,7 @@
 //! Any kernel, stride, dilation and spread: each tap's pixels are looked up.
 
-use super::Call;
-use crate::conv::MOST_LANES;
-use crate::rows::Rows;
+use super::{Call, store};
 use crate::simd::Simd;
-use std::mem::MaybeUninit;
 
 /// Output pixels whose sums are held in registers at once.
 const PIXELS: usize = 6;
@@ -76,38 +73,6 @@ unsafe fn tile<S: Simd>(
             }
             let place = pixel * channels + channel;
             store::<S, PIXELS>(call, sums, place, [count, lanes], output);
-        }
-    }
-}
-
-/// Does what follows on the sums of neighbouring pixels, the first at `place` of the output.
-///
-/// # Safety
-/// `size` (pixels, channels) of them must lie inside the output.
-#[inline(always)]
-pub(super) unsafe fn store<S: Simd, const P: usize>(
-    call: &Call<'_>,
-    sums: [S::V; P],
-    place: usize,
-    [count, lanes]: [usize; 2],
-    output: *mut f32,
-) {
-    let stride = call.shape.outputs;
-    let mut buffer = MaybeUninit::<[f32; super::window::MOST_PIXELS * MOST_LANES]>::uninit();
-    let buffer = Rows { at: buffer.as_mut_ptr().cast::<f32>(), stride: S::LANES };
-    // SAFETY: the caller's contract; the buffer has room for `P` vectors, and is written before it
-    // is read.
-    unsafe {
-        let to =
-            if call.finish.is_short() { Rows { at: output.add(place), stride } } else { buffer };
-        for (p, sum) in sums.into_iter().enumerate() {
-            if p < count {
-                let value = call.finish.in_registers::<S>(sum, place + p * stride, lanes);
-                S::store_first(to.row(p), value, lanes);
-            }
-        }
-        if !call.finish.is_short() {
-            call.finish.buffered(buffer, output, (place, stride), [count, lanes]);
         }
     }
 }

@@ -1,12 +1,9 @@
 //! Square kernels of 3, 5 and 7 places, stride 1 or 2: what classifiers have. The sums of up to
 //! seven neighbouring pixels are in registers, so that each input pixel is loaded once for all of them.
 
-use super::Call;
-use super::scattered::store;
+use super::{Call, MOST_PIXELS, store};
 use crate::simd::Simd;
 
-/// Pixels of a tile, at most.
-pub(super) const MOST_PIXELS: usize = 7;
 /// Pixels of a tile, at least: narrower outputs are left to the general way.
 const LEAST_PIXELS: usize = 4;
 
