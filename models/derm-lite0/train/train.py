@@ -148,6 +148,13 @@ def follow(average, model, step):
             a.copy_(m)
 
 
+def draw(labels):
+    """(chance of each picture [n], log of the classes' share in what is drawn so [classes])."""
+    root = torch.bincount(labels).float().sqrt()
+    weight = (1 / root)[labels].double().numpy()
+    return weight / weight.sum(), torch.log(root / root.sum())
+
+
 def groups(model):
     """Weights decay; biases and what normalises do not."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
@@ -178,14 +185,13 @@ def fit(run, part, held, targets, out):
             thing.load_state_dict(saved[name])
         first = saved["epoch"] + 1
 
-    drawn = torch.bincount(part.labels).float().sqrt()
-    log_prior = torch.log(drawn / drawn.sum()).to(device())
-    weight = (1 / drawn)[part.labels].double().numpy()
+    chance, log_prior = draw(part.labels)
+    log_prior = log_prior.to(device())
     for epoch in range(first, run.epochs):
         began, total = time.time(), 0.0
         random = np.random.default_rng((run.seed, epoch))
         torch.manual_seed(hash((run.seed, epoch)))
-        chosen = random.choice(len(weight), (per_epoch, BATCH), p=weight / weight.sum())
+        chosen = random.choice(len(chance), (per_epoch, BATCH), p=chance)
         views = augment.batches(part.pictures, part.sharp, chosen, run.size(epoch), run.zoom, (run.seed, epoch))
         model.train()
         for step, pixels in enumerate(views):
@@ -236,8 +242,8 @@ def measure_norms(model, part):
         layer.reset_running_stats()
     model.drop_connect(0.0)
     model.train()
-    weight = (1 / torch.bincount(part.labels).float().sqrt())[part.labels].double().numpy()
-    chosen = np.random.default_rng(0).choice(len(weight), (NORM_BATCHES, BATCH), p=weight / weight.sum())
+    chance, _ = draw(part.labels)
+    chosen = np.random.default_rng(0).choice(len(chance), (NORM_BATCHES, BATCH), p=chance)
     for step, pixels in enumerate(augment.batches(part.pictures, part.sharp, chosen, data.SIZE, (0.8, 1.1), (5, 5))):
         for layer in norms:
             layer.momentum = 1 / (step + 1)
@@ -246,10 +252,11 @@ def measure_norms(model, part):
     return model.eval()
 
 
-def taught(teachers, part, held, log_prior):
+def taught(teachers, part, held):
     """The mean of the teachers' probabilities [n, classes] of the training pictures, at the prior of the draw."""
     of = lambda pictures: torch.stack([outputs_of(t, t, pictures, run.used_at, flips=True) for run, t in teachers])
     print(json.dumps({"run": "teachers"} | scores(of(held.pictures).softmax(2).mean(0).log(), held.labels)), flush=True)
+    _, log_prior = draw(part.labels)
     return (of(part.pictures) + log_prior).softmax(2).mean(0)
 
 
@@ -283,12 +290,11 @@ def train(arguments):
     """The student, and the training pictures."""
     part, held = load(arguments.data, "train"), load(arguments.data, "validation")
     labels = F.one_hot(part.labels, len(data.CLASSES)).float()
-    drawn = torch.bincount(part.labels).float().sqrt()
     soft = arguments.out / "taught.pt"
     if not soft.exists():
         smooth = (1 - SMOOTHING) * labels + SMOOTHING / len(data.CLASSES)
         teachers = [(run, fit(run, part, held, smooth, arguments.out)) for run in TEACHERS]
-        torch.save(taught(teachers, part, held, torch.log(drawn / drawn.sum())), soft)
+        torch.save(taught(teachers, part, held), soft)
     targets = TAUGHT * torch.load(soft, weights_only=True) + (1 - TAUGHT) * labels
     student = fit(STUDENT, part, held, targets, arguments.out)
     # Its training is done: this loads it.
@@ -306,8 +312,8 @@ def main():
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     model, pictures = train(arguments)
-    model = model.cpu()
-    served = network.Served(model, **strangeness(model, pictures)).eval()
+    strange = strangeness(model, pictures)
+    served = network.Served(model.cpu(), **strange).eval()
     path = arguments.out / "model-f32.onnx"
     torch.onnx.export(
         served,
