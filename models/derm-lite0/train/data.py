@@ -13,6 +13,7 @@ import tarfile
 
 from PIL import Image
 
+FOLDS = 4
 CLASSES = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
 SIZE = 224
 
@@ -24,6 +25,11 @@ def part_of(lesion_id):
     """
     percent = int.from_bytes(hashlib.sha256(lesion_id.encode()).digest()[:4], "big") % 100
     return "train" if percent < 70 else "validation" if percent < 80 else "test"
+
+
+def fold_of(lesion_id):
+    """0 to FOLDS - 1, decided by the lesion's id as well, by other bits than its part."""
+    return int.from_bytes(hashlib.sha256(lesion_id.encode()).digest()[4:8], "big") % FOLDS
 
 
 def read_labels(folder):
