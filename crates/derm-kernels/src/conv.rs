@@ -333,10 +333,11 @@ impl PackedConv {
 
     /// Float32 values of scratch that [`PackedConv::run_rows`] wants.
     pub fn scratch_of_rows(&self) -> usize {
-        let width = 2 * self.packing.isa.lanes();
+        // A narrow panel's block has more rows, and since they are whole taps, may be the larger one.
+        let widths = self.panels.iter().map(|panel| panel.vectors * self.packing.isa.lanes());
         let block = match self.packing.weights {
             Weights::F32(_) if !self.is_turned => 0,
-            _ => self.block_rows(width) * width,
+            _ => widths.map(|width| self.block_rows(width) * width).max().unwrap_or(0),
         };
         // And a pixel of zeros for the padding.
         block + self.depth

@@ -418,6 +418,28 @@ fn float16_weights_take_half() {
     assert_eq!(2 * bytes(Precision::F16), bytes(Precision::F32));
 }
 
+/// As deep as three taps of a panel of one vector fit a block, but only one of a panel of two: the
+/// narrow panel's block is the larger one.
+#[test]
+fn a_deep_convolution_with_few_outputs() {
+    for isa in Isa::available() {
+        let depth = 32 * 1024 / isa.lanes() / 3;
+        let rows =
+            Axis { input: 1, output: 1, kernel: 1, stride: 1, dilation: 1, before: 0, spread: 1 };
+        let columns = Axis { input: 5, output: 3, kernel: 3, ..rows };
+        let shape = ConvShape { rows, columns, inputs: depth, outputs: 3, groups: 1 };
+        let input = numbers(shape.input_len(), 1);
+        let weights = numbers(3 * depth * 3, 2);
+        let weight = |o: usize, i: usize, tap: usize| weights[(o * depth + i) * 3 + tap];
+        let plain = plain_conv(&shape, &input, &[0.0; 3], weight);
+        let packed = PackedConv::new(isa, Precision::F16, &shape, None, weight);
+        let mut output = vec![f32::NAN; shape.output_len()];
+        let mut scratch = vec![f32::NAN; packed.scratch(&shape)];
+        packed.run(&shape, &input, &mut output, &[], &mut scratch);
+        close(&output, &plain, 1e-3).unwrap();
+    }
+}
+
 /// dy/dx as a function of x.
 type Derivative = fn(f64) -> f64;
 
