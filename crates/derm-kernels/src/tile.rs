@@ -8,6 +8,7 @@ use crate::simd::Simd;
 use crate::{ConvShape, Ring};
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::sync::atomic::{Ordering, compiler_fence};
 
 /// Rows of a tile, at most.
 const MOST_ROWS: usize = 12;
@@ -86,22 +87,24 @@ unsafe fn tile_of_size<S: Simd>(
     unsafe { sizes!(1 2 3 4 5 6 7 8 9 10 11 12) }
 }
 
-/// Runs a block once for each row of a tile, written out, so that the sums stay in registers: a
-/// loop that the compiler leaves rolled would put them in memory.
-macro_rules! for_rows {
-    ($row:ident in $count:ident $body:block) => {
-        for_rows!(@ $row $count $body 0 1 2 3 4 5 6 7 8 9 10 11)
+/// Runs a block once for each row of a tile, or each vector of a row, written out, so that the sums stay in
+/// registers: a loop, even one that the compiler unrolls in the end, would have each sum written to memory too.
+macro_rules! each {
+    ($one:ident of rows $count:ident $body:block) => {
+        each!(@ $one $count $body 0 1 2 3 4 5 6 7 8 9 10 11)
     };
-    (@ $row:ident $count:ident $body:block $($number:literal)*) => {
+    ($one:ident of vectors $count:ident $body:block) => {
+        each!(@ $one $count $body 0 1)
+    };
+    (@ $one:ident $count:ident $body:block $($number:literal)*) => {
         $(if $number < $count {
-            let $row: usize = $number;
+            let $one: usize = $number;
             $body
         })*
     };
 }
 
 /// `M` neighbouring pixels of one output row by `N` vectors of channels.
-#[expect(clippy::needless_range_loop, reason = "several lists are walked at once")]
 #[inline(always)]
 unsafe fn tile<S: Simd, const M: usize, const N: usize>(
     call: &Call<'_>,
@@ -136,21 +139,24 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
             let line = input_row % call.input.kept * columns.input * shape.inputs;
             let line = call.input.values.add(line + group + channel);
             let mut pixels = [call.zeros; M];
-            for_rows!(m in M {
+            each!(m of rows M {
                 if let Some(place) = columns.place(column + m, tap % columns.kernel) {
                     pixels[m] = line.add(place * shape.inputs);
                 }
             });
             for k in 0..count {
                 let mut w = [S::splat(0.0); N];
-                for (n, w) in w.iter_mut().enumerate() {
-                    *w = S::load(weights.add(n * S::LANES));
-                }
-                for_rows!(m in M {
+                each!(n of vectors N {
+                    w[n] = S::load(weights.add(n * S::LANES));
+                });
+                each!(m of rows M {
+                    // Keeps the compiler from loading all rows' values first: with six of them beside the sums,
+                    // AVX2's sixteen registers would not do.
+                    compiler_fence(Ordering::SeqCst);
                     let value = S::splat(*pixels[m].add(k));
-                    for n in 0..N {
+                    each!(n of vectors N {
                         sums[m][n] = S::fma(value, w[n], sums[m][n]);
-                    }
+                    });
                 });
                 weights = weights.add(N * S::LANES);
             }
@@ -160,11 +166,11 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
         let buffer = Rows { at: buffer.as_mut_ptr().cast::<f32>(), stride: N * S::LANES };
         let output_rows = Rows { at: output.add(place), stride };
         let to = if call.finish.is_short() { output_rows } else { buffer };
-        for n in 0..N {
+        each!(n of vectors N {
             let lane = n * S::LANES;
             let lanes = S::LANES.min(call.panel.channels - lane);
             let bias = S::load_first(call.bias.as_ptr().add(lane), lanes);
-            for_rows!(m in M {
+            each!(m of rows M {
                 let before =
                     if call.first == 0 { bias } else { S::load_first(output_rows.row(m).add(lane), lanes) };
                 let sum = S::add(sums[m][n], before);
@@ -172,7 +178,7 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
                 let value = call.finish.in_registers::<S>(sum, place, lanes);
                 S::store_first(to.row(m).add(lane), value, lanes);
             });
-        }
+        });
         if !call.finish.is_short() {
             let size = [M, call.panel.channels];
             call.finish.buffered(buffer, output, (place, stride), size);
