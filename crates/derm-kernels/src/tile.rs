@@ -37,6 +37,14 @@ pub(crate) struct Call<'a> {
     pub(crate) columns: Range<usize>,
 }
 
+/// Where in the kernel a row of the panel belongs.
+#[derive(Clone, Copy)]
+struct Tap {
+    row: usize,
+    column: usize,
+    channel: usize,
+}
+
 dispatch! {
     /// # Safety
     /// What `call` points to must be as long as its shape says, and the output, too.
@@ -45,6 +53,10 @@ dispatch! {
 
 #[inline(always)]
 unsafe fn panel_with<S: Simd>(call: &Call<'_>, output: *mut f32) {
+    // Divided once here and not in each tile, of which the shortest take no longer than a division.
+    let (tap, channel) = (call.first / call.depth, call.first % call.depth);
+    let kernel = call.shape.columns.kernel;
+    let first = Tap { row: tap / kernel, column: tap % kernel, channel };
     // Tiles as equal as can be: 75 columns are 7 tiles of 11 or 10, not 6 of 12 and one of 3.
     let count = call.columns.len();
     let tiles = count.div_ceil(S::ROWS);
@@ -53,7 +65,7 @@ unsafe fn panel_with<S: Simd>(call: &Call<'_>, output: *mut f32) {
         for tile in 0..tiles {
             let size = (count * (tile + 1)).div_ceil(tiles) - (count * tile).div_ceil(tiles);
             // SAFETY: the tile lies inside the output, as rows and columns do.
-            unsafe { tile_of_size::<S>(call, row, column, output, size) };
+            unsafe { tile_of_size::<S>(call, first, row, column, output, size) };
             column += size;
         }
     }
@@ -63,6 +75,7 @@ unsafe fn panel_with<S: Simd>(call: &Call<'_>, output: *mut f32) {
 #[inline(always)]
 unsafe fn tile_of_size<S: Simd>(
     call: &Call<'_>,
+    first: Tap,
     row: usize,
     column: usize,
     output: *mut f32,
@@ -73,10 +86,10 @@ unsafe fn tile_of_size<S: Simd>(
             match (size, call.panel.vectors) {
                 $(
                     ($size, 1) if $size <= S::ROWS => {
-                        tile::<S, $size, 1>(call, row, column, output);
+                        tile::<S, $size, 1>(call, first, row, column, output);
                     }
                     ($size, _) if $size <= S::ROWS => {
-                        tile::<S, $size, 2>(call, row, column, output);
+                        tile::<S, $size, 2>(call, first, row, column, output);
                     }
                 )*
                 _ => unreachable!("tiles have at most ROWS rows"),
@@ -108,6 +121,7 @@ macro_rules! each {
 #[inline(always)]
 unsafe fn tile<S: Simd, const M: usize, const N: usize>(
     call: &Call<'_>,
+    first: Tap,
     row: usize,
     column: usize,
     output: *mut f32,
@@ -121,26 +135,31 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
         && columns.spread == 1
         && columns.place(column, 0).is_some()
         && columns.place(column + M - 1, columns.kernel - 1).is_some();
-    let run = if together { columns.kernel * call.depth } else { call.depth };
     // SAFETY: pixels are checked against the input's size, channels are those of the panel; lanes
     // beyond the panel's channels are neither loaded nor stored.
     unsafe {
         let mut sums = [[S::splat(0.0); N]; M];
         let mut weights = call.weights;
-        let mut at = call.first;
-        while at < call.end {
-            let (tap, channel) = (at / call.depth, at % call.depth);
-            let count = (run - at % run).min(call.end - at);
-            at += count;
-            let Some(input_row) = rows.place(row, tap / columns.kernel) else {
+        let mut left = call.end - call.first;
+        let mut next = first;
+        while left > 0 {
+            let tap = next;
+            let taps = if together { columns.kernel - tap.column } else { 1 };
+            let count = (taps * call.depth - tap.channel).min(left);
+            left -= count;
+            next = match tap.column + taps {
+                end if end < columns.kernel => Tap { column: end, channel: 0, ..tap },
+                _ => Tap { row: tap.row + 1, column: 0, channel: 0 },
+            };
+            let Some(input_row) = rows.place(row, tap.row) else {
                 weights = weights.add(count * N * S::LANES);
                 continue;
             };
             let line = input_row % call.input.kept * columns.input * shape.inputs;
-            let line = call.input.values.add(line + group + channel);
+            let line = call.input.values.add(line + group + tap.channel);
             let mut pixels = [call.zeros; M];
             each!(m of rows M {
-                if let Some(place) = columns.place(column + m, tap % columns.kernel) {
+                if let Some(place) = columns.place(column + m, tap.column) {
                     pixels[m] = line.add(place * shape.inputs);
                 }
             });
