@@ -152,9 +152,9 @@ fn gradient_error(explainer: &Explainer, input: &Array4<f32>, golden: &Value) ->
 /// Back through the whole network, with values kept and computed again as memory allows.
 ///
 /// Where a unit is nearly zero, rounding decides on which side of its bend it is, differently with each
-/// instruction set: PyTorch in float32 is as far from the float64 reference. So the picture may be made brighter or
-/// darker by a few roundings until the units are on the reference's side: DenseNet-121 is off by 1e-3, 2e-6
-/// or 2e-3 between two neighbours. A wrong gradient is wrong for all of them.
+/// instruction set; on some networks PyTorch in float32 is as far from the float64 reference. So the picture may
+/// be made brighter or darker by a few roundings until the units are on the reference's side: DenseNet-121
+/// is off by 1e-3, 2e-6 or 2e-3 between two neighbours. A wrong gradient is wrong for all of them.
 #[test]
 fn the_gradient_of_the_input() {
     let mut failures = Vec::new();
