@@ -15,6 +15,7 @@ mod shape;
 mod simd;
 mod tile;
 mod transpose;
+mod unrolled;
 mod weights;
 mod widen;
 mod winograd;

@@ -5,6 +5,7 @@ use crate::conv::{MOST_LANES, Panel};
 use crate::isa::dispatch;
 use crate::rows::Rows;
 use crate::simd::Simd;
+use crate::unrolled::unrolled;
 use crate::{ConvShape, Ring};
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -100,23 +101,6 @@ unsafe fn tile_of_size<S: Simd>(
     unsafe { sizes!(1 2 3 4 5 6 7 8 9 10 11 12) }
 }
 
-/// Runs a block once for each row of a tile, or each vector of a row, written out, so that the sums stay in
-/// registers: a loop, even one that the compiler unrolls in the end, would have each sum written to memory too.
-macro_rules! each {
-    ($one:ident of rows $count:ident $body:block) => {
-        each!(@ $one $count $body 0 1 2 3 4 5 6 7 8 9 10 11)
-    };
-    ($one:ident of vectors $count:ident $body:block) => {
-        each!(@ $one $count $body 0 1)
-    };
-    (@ $one:ident $count:ident $body:block $($number:literal)*) => {
-        $(if $number < $count {
-            let $one: usize = $number;
-            $body
-        })*
-    };
-}
-
 /// `M` neighbouring pixels of one output row by `N` vectors of channels.
 #[inline(always)]
 unsafe fn tile<S: Simd, const M: usize, const N: usize>(
@@ -158,22 +142,22 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
             let line = input_row % call.input.kept * columns.input * shape.inputs;
             let line = call.input.values.add(line + group + tap.channel);
             let mut pixels = [call.zeros; M];
-            each!(m of rows M {
+            unrolled!(m below M, {
                 if let Some(place) = columns.place(column + m, tap.column) {
                     pixels[m] = line.add(place * shape.inputs);
                 }
             });
             for k in 0..count {
                 let mut w = [S::splat(0.0); N];
-                each!(n of vectors N {
+                unrolled!(n below N, {
                     w[n] = S::load(weights.add(n * S::LANES));
                 });
-                each!(m of rows M {
+                unrolled!(m below M, {
                     // Keeps the compiler from loading all rows' values first: with six of them beside the sums,
                     // AVX2's sixteen registers would not do.
                     compiler_fence(Ordering::SeqCst);
                     let value = S::splat(*pixels[m].add(k));
-                    each!(n of vectors N {
+                    unrolled!(n below N, {
                         sums[m][n] = S::fma(value, w[n], sums[m][n]);
                     });
                 });
@@ -185,11 +169,11 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
         let buffer = Rows { at: buffer.as_mut_ptr().cast::<f32>(), stride: N * S::LANES };
         let output_rows = Rows { at: output.add(place), stride };
         let to = if call.finish.is_short() { output_rows } else { buffer };
-        each!(n of vectors N {
+        unrolled!(n below N, {
             let lane = n * S::LANES;
             let lanes = S::LANES.min(call.panel.channels - lane);
             let bias = S::load_first(call.bias.as_ptr().add(lane), lanes);
-            each!(m of rows M {
+            unrolled!(m below M, {
                 let before =
                     if call.first == 0 { bias } else { S::load_first(output_rows.row(m).add(lane), lanes) };
                 let sum = S::add(sums[m][n], before);

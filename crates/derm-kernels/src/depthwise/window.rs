@@ -3,6 +3,7 @@
 
 use super::{Call, MOST_PIXELS, store};
 use crate::simd::Simd;
+use crate::unrolled::unrolled;
 
 /// Pixels of a tile, at least: narrower outputs are left to the general way.
 const LEAST_PIXELS: usize = 4;
@@ -54,19 +55,6 @@ unsafe fn rows_of<S: Simd, const K: usize, const T: usize, const P: usize>(
             unsafe { tile_of::<S, K, T, P>(call, row, column, output) };
         }
     }
-}
-
-/// Runs a block for each number below a bound that is known when compiling, written out.
-macro_rules! unrolled {
-    ($number:ident below $bound:expr, $body:block) => {
-        unrolled!(@ $number $bound, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18)
-    };
-    (@ $number:ident $bound:expr, $body:block, $($literal:literal)*) => {
-        $(if $literal < $bound {
-            let $number: usize = $literal;
-            $body
-        })*
-    };
 }
 
 /// `P` neighbouring pixels of one output row, all channels.
