@@ -55,6 +55,13 @@ pub(crate) struct Panel {
     pub(crate) start: usize,
 }
 
+impl Panel {
+    /// Values of a row; those beyond the panel's channels are zeros.
+    pub(crate) fn width(&self, isa: Isa) -> usize {
+        self.vectors * isa.lanes()
+    }
+}
+
 /// The panels of a convolution, and how many weights they hold.
 fn panels(isa: Isa, shape: &ConvShape) -> (Vec<Panel>, usize) {
     let (groups, lanes, taps) = (shape.groups, isa.lanes(), shape.taps());
@@ -90,7 +97,7 @@ impl PackedConv {
         bias: Option<&[f32]>,
         value: impl Fn(usize, usize, usize) -> f32,
     ) -> PackedConv {
-        let (lanes, depth) = (isa.lanes(), shape.inputs / shape.groups);
+        let depth = shape.inputs / shape.groups;
         let (panels, length) = panels(isa, shape);
         let taps = shape.taps();
         let mut weights = Weights::with_capacity(precision, length);
@@ -98,7 +105,7 @@ impl PackedConv {
             for (tap, input) in (0..taps).flat_map(|tap| (0..depth).map(move |i| (tap, i))) {
                 let channels = panel.channel..panel.channel + panel.channels;
                 weights.extend(channels.map(|output| value(output, input, tap)));
-                weights.extend((panel.channels..panel.vectors * lanes).map(|_| 0.0));
+                weights.extend((panel.channels..panel.width(isa)).map(|_| 0.0));
             }
         }
         let packing = Arc::new(Packing { isa, weights, panels: panels.clone(), taps, depth });
@@ -196,7 +203,7 @@ impl PackedConv {
         apart: usize,
     ) {
         let Packing { isa, weights, .. } = &*self.packing;
-        let width = panel.vectors * isa.lanes();
+        let width = panel.width(*isa);
         let (count, vectors) = (chunk.len(), panel.vectors);
         let first = panel.start + chunk.start * width;
         let (from, tap) = if self.is_turned {
@@ -234,7 +241,7 @@ impl PackedConv {
         end: usize,
         scratch: &'a mut [f32],
     ) -> &'a [f32] {
-        let width = panel.vectors * self.packing.isa.lanes();
+        let width = panel.width(self.packing.isa);
         if self.is_turned {
             let block = &mut scratch[..(end - first) * width];
             self.packing.turn(panel, self.depth, first..end, block);
@@ -334,7 +341,7 @@ impl PackedConv {
     /// Float32 values of scratch that [`PackedConv::run_rows`] wants.
     pub fn scratch_of_rows(&self) -> usize {
         // A narrow panel's block has more rows, and since they are whole taps, may be the larger one.
-        let widths = self.panels.iter().map(|panel| panel.vectors * self.packing.isa.lanes());
+        let widths = self.panels.iter().map(|panel| panel.width(self.packing.isa));
         let block = match self.packing.weights {
             Weights::F32(_) if !self.is_turned => 0,
             _ => widths.map(|width| self.block_rows(width) * width).max().unwrap_or(0),
@@ -396,7 +403,7 @@ impl PackedConv {
         zeros.fill(0.0);
         for panel in panels {
             let isa = self.packing.isa;
-            let width = panel.vectors * isa.lanes();
+            let width = panel.width(isa);
             let all = self.packing.taps * self.depth;
             let step = self.block_rows(width);
             let mut first = 0;
@@ -436,13 +443,12 @@ impl Packing {
     /// Rows `rows` of a panel of the turned convolution: row `tap * depth + output channel`, of as
     /// many input channels (as the forward convolution counts them) as the panel is wide.
     fn turn(&self, panel: &Panel, depth: usize, rows: Range<usize>, block: &mut [f32]) {
-        let lanes = self.isa.lanes();
-        let width = panel.vectors * lanes;
+        let width = panel.width(self.isa);
         let first_input = panel.channel - panel.group * self.depth;
         let forward = self.panels.iter().filter(|forward| forward.group == panel.group);
         let mut buffer = [0.0; MOST_LANES * MOST_LANES];
         for forward in forward {
-            let forward_width = forward.vectors * lanes;
+            let forward_width = forward.width(self.isa);
             let first_output = forward.channel - panel.group * depth;
             for tap in rows.start / depth..rows.end.div_ceil(depth) {
                 let row = tap * depth + first_output;

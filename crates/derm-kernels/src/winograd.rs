@@ -123,7 +123,7 @@ impl Winograd {
 
     /// Values that a chunk of a panel's weights becomes.
     fn weights_of(&self, conv: &PackedConv, panel: &Panel) -> usize {
-        POINTS * self.weights_apart(panel.vectors * conv.isa().lanes())
+        POINTS * self.weights_apart(panel.width(conv.isa()))
     }
 
     /// How far apart the points' lists are: of weights, `width` values an input channel; of
@@ -186,7 +186,7 @@ impl Winograd {
             unsafe { transform_pixels(isa, &taken, pixels.as_mut_ptr()) };
             let mut kept = 0;
             for panel in panels {
-                let width = panel.vectors * isa.lanes();
+                let width = panel.width(isa);
                 let points = if self.keeps_weights {
                     let length = self.weights_of(conv, panel);
                     kept += length;
