@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub struct Server {
@@ -19,9 +20,22 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+/// A port that nothing listens on, and that no other call in this process gives. It lies below those that Linux gives
+/// to outgoing connections (from 32768 on), one of which could otherwise take it before the server does.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 16_384 + (std::process::id() % 8_192) as u16;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 impl Server {
     pub fn start(environment: &[(&str, &str)]) -> Server {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let child = command(environment)
             .env("HOST", "127.0.0.1")
             .env("PORT", port.to_string())
