@@ -1,7 +1,6 @@
 // What PyTorch is slow at when it trains a mobile network on a CPU, for values of [n, height, width, channels] in
-// bfloat16: depthwise convolutions with their gradients, and batch normalisation with ReLU6 in as few passes over
-// memory as there can be. `fast.py` builds, binds and checks it. Channels come in
-// whole vectors of 8.
+// bfloat16 or float32: depthwise convolutions with their gradients, and batch normalisation with ReLU6 in as few
+// passes over memory as there can be. `fast.py` builds, binds and checks it. Channels come in whole vectors of 8.
 
 #include <omp.h>
 
@@ -31,6 +30,9 @@ inline void store(bf16* p, vec v) {
     *reinterpret_cast<half*>(p) = __builtin_convertvector(b, half);
 }
 
+inline vec load(const float* p) { return *reinterpret_cast<const vec*>(p); }
+inline void store(float* p, vec v) { *reinterpret_cast<vec*>(p) = v; }
+
 inline vec& at(float* p) { return *reinterpret_cast<vec*>(p); }
 inline const vec& at(const float* p) { return *reinterpret_cast<const vec*>(p); }
 
@@ -39,7 +41,8 @@ struct Padded {
     int width;
     std::vector<float> values;
 
-    void fill(const bf16* x, int h, int w, int c, int before, int after) {
+    template <typename E>
+    void fill(const E* x, int h, int w, int c, int before, int after) {
         width = w + before + after;
         values.assign(size_t(h + before + after) * width * V, 0.0f);
         for (int y = 0; y < h; y++)
@@ -57,8 +60,8 @@ struct Depthwise {
     int after() const { return k - s - before(); }
 };
 
-template <int K, int S>
-void forward(const Depthwise& d, const bf16* x, const float* weight, bf16* y) {
+template <int K, int S, typename E>
+void forward(const Depthwise& d, const E* x, const float* weight, E* y) {
     const int oh = d.out_h(), ow = d.out_w(), chunks = d.c / V;
 #pragma omp parallel
     {
@@ -69,23 +72,20 @@ void forward(const Depthwise& d, const bf16* x, const float* weight, bf16* y) {
             padded.fill(x + size_t(picture) * d.h * d.w * d.c + channel, d.h, d.w, d.c, d.before(), d.after());
             vec taps[K * K];
             for (int t = 0; t < K * K; t++) taps[t] = at(weight + t * d.c + channel);
-            bf16* out = y + size_t(picture) * oh * ow * d.c + channel;
+            E* out = y + size_t(picture) * oh * ow * d.c + channel;
             constexpr int B = 4;
             for (int row = 0; row < oh; row++)
                 for (int left = 0; left < ow; left += B) {
                     vec sum[B] = {};
                     const int count = std::min(B, ow - left);
-                    if (count == B) {
+                    auto add = [&](int pixels) {
                         for (int ky = 0; ky < K; ky++)
                             for (int kx = 0; kx < K; kx++)
-                                for (int b = 0; b < B; b++)
+                                for (int b = 0; b < pixels; b++)
                                     sum[b] += taps[ky * K + kx] * at(padded.pixel(row * S + ky, (left + b) * S + kx));
-                    } else {
-                        for (int b = 0; b < count; b++)
-                            for (int ky = 0; ky < K; ky++)
-                                for (int kx = 0; kx < K; kx++)
-                                    sum[b] += taps[ky * K + kx] * at(padded.pixel(row * S + ky, (left + b) * S + kx));
-                    }
+                    };
+                    // A number that the compiler knows keeps the sums in registers.
+                    count == B ? add(B) : add(count);
                     for (int b = 0; b < count; b++) store(out + (size_t(row) * ow + left + b) * d.c, sum[b]);
                 }
         }
@@ -93,8 +93,8 @@ void forward(const Depthwise& d, const bf16* x, const float* weight, bf16* y) {
 }
 
 // The gradient to the input, at the places whose row and column leave (PY, PX) when divided by the stride.
-template <int K, int S, int PY, int PX>
-void scatter(const Depthwise& d, Padded& padded, const vec* taps, bf16* out) {
+template <int K, int S, int PY, int PX, typename E>
+void scatter(const Depthwise& d, Padded& padded, const vec* taps, E* out) {
     // An input row y was read by tap ky of output row (y + before - ky) / S; so ky runs over one class modulo S.
     const int fy = (PY + d.before()) % S, fx = (PX + d.before()) % S;
     constexpr int T = (K + S - 1) / S;
@@ -112,8 +112,8 @@ void scatter(const Depthwise& d, Padded& padded, const vec* taps, bf16* out) {
         }
 }
 
-template <int K, int S>
-void backward(const Depthwise& d, const bf16* x, const float* weight, const bf16* gy, bf16* gx, float* gw) {
+template <int K, int S, typename E>
+void backward(const Depthwise& d, const E* x, const float* weight, const E* gy, E* gx, float* gw) {
     const int oh = d.out_h(), ow = d.out_w(), chunks = d.c / V;
     std::vector<float> partial(size_t(omp_get_max_threads()) * K * K * d.c, 0.0f);
 #pragma omp parallel
@@ -123,7 +123,7 @@ void backward(const Depthwise& d, const bf16* x, const float* weight, const bf16
 #pragma omp for
         for (int job = 0; job < d.n * chunks; job++) {
             const int picture = job / chunks, channel = job % chunks * V;
-            const bf16* g = gy + size_t(picture) * oh * ow * d.c + channel;
+            const E* g = gy + size_t(picture) * oh * ow * d.c + channel;
             padded.fill(x + size_t(picture) * d.h * d.w * d.c + channel, d.h, d.w, d.c, d.before(), d.after());
             vec sums[K * K] = {};
             for (int row = 0; row < oh; row++)
@@ -139,7 +139,7 @@ void backward(const Depthwise& d, const bf16* x, const float* weight, const bf16
                 taps[t] = at(weight + t * d.c + channel);
             }
             padded.fill(g, oh, ow, d.c, K - 1, K - 1);
-            bf16* out = gx + size_t(picture) * d.h * d.w * d.c + channel;
+            E* out = gx + size_t(picture) * d.h * d.w * d.c + channel;
             scatter<K, S, 0, 0>(d, padded, taps, out);
             if (S == 2) {
                 scatter<K, S, 0, 1 % S>(d, padded, taps, out);
@@ -182,31 +182,26 @@ inline vec clamp6(vec v) {
     return v < 6 ? v : vec{} + 6;
 }
 
-}  // namespace
-
-extern "C" {
-
-// weight, gw: [k, k, c] float32.
-void depthwise_forward(int n, int h, int w, int c, int k, int s, const bf16* x, const float* weight, bf16* y) {
-    const Depthwise d{n, h, w, c, k, s};
-    if (k == 3 && s == 1) forward<3, 1>(d, x, weight, y);
-    if (k == 3 && s == 2) forward<3, 2>(d, x, weight, y);
-    if (k == 5 && s == 1) forward<5, 1>(d, x, weight, y);
-    if (k == 5 && s == 2) forward<5, 2>(d, x, weight, y);
+template <typename E>
+void depthwise_forward(const Depthwise& d, const E* x, const float* weight, E* y) {
+    if (d.k == 3 && d.s == 1) forward<3, 1>(d, x, weight, y);
+    if (d.k == 3 && d.s == 2) forward<3, 2>(d, x, weight, y);
+    if (d.k == 5 && d.s == 1) forward<5, 1>(d, x, weight, y);
+    if (d.k == 5 && d.s == 2) forward<5, 2>(d, x, weight, y);
 }
 
-void depthwise_backward(int n, int h, int w, int c, int k, int s, const bf16* x, const float* weight, const bf16* gy,
-                        bf16* gx, float* gw) {
-    const Depthwise d{n, h, w, c, k, s};
-    if (k == 3 && s == 1) backward<3, 1>(d, x, weight, gy, gx, gw);
-    if (k == 3 && s == 2) backward<3, 2>(d, x, weight, gy, gx, gw);
-    if (k == 5 && s == 1) backward<5, 1>(d, x, weight, gy, gx, gw);
-    if (k == 5 && s == 2) backward<5, 2>(d, x, weight, gy, gx, gw);
+template <typename E>
+void depthwise_backward(const Depthwise& d, const E* x, const float* weight, const E* gy, E* gx, float* gw) {
+    if (d.k == 3 && d.s == 1) backward<3, 1>(d, x, weight, gy, gx, gw);
+    if (d.k == 3 && d.s == 2) backward<3, 2>(d, x, weight, gy, gx, gw);
+    if (d.k == 5 && d.s == 1) backward<5, 1>(d, x, weight, gy, gx, gw);
+    if (d.k == 5 && d.s == 2) backward<5, 2>(d, x, weight, gy, gx, gw);
 }
 
 // y = clamp((x - mean) * rstd * gamma + beta); mean and variance of this batch come back in float32.
-void norm_forward(int64_t rows, int c, const bf16* x, const float* gamma, const float* beta, float eps, int relu6,
-                  bf16* y, float* mean, float* variance) {
+template <typename E>
+void norm_forward(int64_t rows, int c, const E* x, const float* gamma, const float* beta, float eps, int relu6,
+                  E* y, float* mean, float* variance) {
     std::vector<double> first(c), second(c);
     sums(rows, c, first.data(), second.data(), [&](int64_t r, float* a, float* b) {
         for (int i = 0; i < c; i += V) {
@@ -231,8 +226,9 @@ void norm_forward(int64_t rows, int c, const bf16* x, const float* gamma, const 
         }
 }
 
-void norm_backward(int64_t rows, int c, const bf16* x, const bf16* gy, const float* gamma, const float* beta, float eps,
-                   int relu6, const float* mean, const float* variance, bf16* gx, float* ggamma, float* gbeta) {
+template <typename E>
+void norm_backward(int64_t rows, int c, const E* x, const E* gy, const float* gamma, const float* beta, float eps,
+                   int relu6, const float* mean, const float* variance, E* gx, float* ggamma, float* gbeta) {
     std::vector<float> rstd(c), scale(c), shift(c);
     for (int i = 0; i < c; i++) {
         rstd[i] = 1 / std::sqrt(variance[i] + eps);
@@ -272,4 +268,29 @@ void norm_backward(int64_t rows, int c, const bf16* x, const bf16* gy, const flo
             store(gx + r * c + i, at(&scale[i]) * g + at(&slope[i]) * v + at(&constant[i]));
         }
 }
+
+}  // namespace
+
+// weight, gw: [k, k, c] float32.
+#define EXPORT(NAME, E)                                                                                              \
+    void depthwise_forward_##NAME(int n, int h, int w, int c, int k, int s, const E* x, const float* weight, E* y) { \
+        depthwise_forward(Depthwise{n, h, w, c, k, s}, x, weight, y);                                                \
+    }                                                                                                                \
+    void depthwise_backward_##NAME(int n, int h, int w, int c, int k, int s, const E* x, const float* weight,        \
+                                   const E* gy, E* gx, float* gw) {                                                  \
+        depthwise_backward(Depthwise{n, h, w, c, k, s}, x, weight, gy, gx, gw);                                      \
+    }                                                                                                                \
+    void norm_forward_##NAME(int64_t rows, int c, const E* x, const float* gamma, const float* beta, float eps,      \
+                             int relu6, E* y, float* mean, float* variance) {                                        \
+        norm_forward(rows, c, x, gamma, beta, eps, relu6, y, mean, variance);                                        \
+    }                                                                                                                \
+    void norm_backward_##NAME(int64_t rows, int c, const E* x, const E* gy, const float* gamma, const float* beta,   \
+                              float eps, int relu6, const float* mean, const float* variance, E* gx, float* ggamma,  \
+                              float* gbeta) {                                                                        \
+        norm_backward(rows, c, x, gy, gamma, beta, eps, relu6, mean, variance, gx, ggamma, gbeta);                   \
+    }
+
+extern "C" {
+EXPORT(bfloat16, bf16)
+EXPORT(float32, float)
 }

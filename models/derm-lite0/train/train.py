@@ -6,8 +6,8 @@
     cargo xtask evaluate --data PICTURES --labels HAM10000_metadata.csv --split models/derm-lite0/train/split.csv \\
         --part validation --calibrate --sensitivity mel=0.9    # numbers for ../model.toml
 
-Two cores with AVX-512 take less than two hours, with AVX2 alone five (by the speed of its first epochs). A GPU is used where
-there is one (this version was not run on one). What it consists of, and why:
+Two cores with AVX-512 take less than two hours, with AVX2 alone somewhat more than three (by the time of epochs at each
+side). A GPU is used where there is one (this version was not run on one). What it consists of, and why:
 
 - ImageNet start; AdamW under one cosine with a warm-up; a moving average of the weights is what is validated
   and used.
@@ -194,6 +194,11 @@ def fit(run, part, held, out, start=None, teachers=None):
         optimiser, lambda s: (s + 1) / warm if s < warm else 0.505 + 0.495 * math.cos(math.pi * (s - warm) / (steps - warm))
     )
     parts = {"model": model, "average": average, "optimiser": optimiser, "schedule": schedule}
+    for teacher in teachers or []:
+        # It normalises by the batch's own statistics, as the student does, and keeps none of them.
+        teacher.train()
+        for layer in norms(teacher):
+            layer.momentum = 0.0
     first = 0
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device(), weights_only=True)
@@ -278,11 +283,7 @@ def measure_norms(model, part):
 
 @torch.no_grad()
 def opinion(teacher, x, log_prior):
-    """A teacher's probabilities of a batch, at the prior of the draw, normalised by the batch's own statistics as the
-    student is."""
-    teacher.train()
-    for layer in norms(teacher):
-        layer.momentum = 0.0
+    """A teacher's probabilities of a batch, at the prior of the draw."""
     with reduced():
         features = teacher.features(x)
     return (teacher.head(features.float()) + log_prior).softmax(1)
@@ -337,6 +338,7 @@ def main():
     parser.add_argument("--out", required=True, type=pathlib.Path)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
+    fast.keep_memory()
 
     model, pictures = train(arguments)
     strange = strangeness(model, pictures)
