@@ -64,8 +64,9 @@ def element():
     return torch.bfloat16 if bfloat16() else torch.float32
 
 
-def call(function, values, *arguments):
-    """The function for the type of these values. Tensors go as pointers, integers as they are, floats as float32."""
+def call(function, *arguments):
+    """The function for the type of the first tensor. Tensors go as pointers, integers as they are, floats as float32."""
+    values = next(a for a in arguments if isinstance(a, torch.Tensor))
     out = []
     for a in arguments:
         if isinstance(a, torch.Tensor):
@@ -89,14 +90,14 @@ class Depthwise(torch.autograd.Function):
         y = x.new_empty(n, h // stride, w // stride, c)
         ctx.shape = (n, h, w, c, weight.shape[2], stride)
         ctx.save_for_backward(x, taps)
-        call("depthwise_forward", x, *ctx.shape, x, taps, y)
+        call("depthwise_forward", *ctx.shape, x, taps, y)
         return y
 
     @staticmethod
     def backward(ctx, gy):
         x, taps = ctx.saved_tensors
         gx, gw = torch.empty_like(x), torch.empty_like(taps)
-        call("depthwise_backward", x, *ctx.shape, x, taps, gy.contiguous(), gx, gw)
+        call("depthwise_backward", *ctx.shape, x, taps, gy.contiguous(), gx, gw)
         return gx, gw.permute(3, 2, 0, 1), None
 
 
@@ -114,7 +115,7 @@ class Norm(torch.autograd.Function):
         ctx.sizes = (ctypes.c_int64(x.numel() // c), c)
         ctx.how = (eps, int(relu6))
         ctx.save_for_backward(x, gamma, beta, mean, variance)
-        call("norm_forward", x, *ctx.sizes, x, gamma.detach(), beta.detach(), *ctx.how, y, mean, variance)
+        call("norm_forward", *ctx.sizes, x, gamma.detach(), beta.detach(), *ctx.how, y, mean, variance)
         ctx.mark_non_differentiable(mean, variance)
         return y, mean, variance
 
@@ -123,7 +124,7 @@ class Norm(torch.autograd.Function):
         x, gamma, beta, mean, variance = ctx.saved_tensors
         gy = gy.contiguous()
         gx, ggamma, gbeta = torch.empty_like(x), torch.empty_like(gamma), torch.empty_like(beta)
-        call("norm_backward", x, *ctx.sizes, x, gy, gamma, beta, *ctx.how, mean, variance, gx, ggamma, gbeta)
+        call("norm_backward", *ctx.sizes, x, gy, gamma, beta, *ctx.how, mean, variance, gx, ggamma, gbeta)
         return gx, ggamma, gbeta, None, None
 
 
