@@ -1,17 +1,21 @@
 #![doc = include_str!("../README.md")]
 
 mod arena;
-mod chain;
-mod constant;
+mod compile;
 mod engine;
+mod error;
+pub mod graph_ops;
 mod lower;
-pub mod ops;
-mod step;
-mod value;
-mod workers;
+mod options;
+mod passes;
+mod program;
+mod threads;
+mod weights;
 
-pub use arena::Arena;
-pub use constant::{Bytes, Stored, StoredWeights};
 pub use derm_kernels::{Isa, Precision};
-pub use engine::{Engine, Kernels, Settings, StepTime};
-pub use workers::Workers;
+pub use engine::{Engine, StepTime};
+pub use error::RunError;
+pub use options::{Options, Passes};
+pub use program::Arena;
+pub use threads::ThreadPool;
+pub use weights::{Bytes, Constants, PackedWeightCache, Stored, StoredWeights};

@@ -3,7 +3,7 @@
 use half::f16;
 
 /// How weights are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// IEEE half precision: two bytes a weight, widened when used.
     F16,

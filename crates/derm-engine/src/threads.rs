@@ -1,7 +1,7 @@
-//! Threads inside one inference.
+//! Intra-operator threads: the helpers of one inference.
 //!
 //! A step of a small network takes some ten microseconds, as long as it takes to wake a thread. So
-//! helpers wait for the next step awake, for a moment, and sleep between inferences.
+//! helpers spin for a moment before they sleep, and sleep between inferences.
 
 use std::cell::UnsafeCell;
 use std::ops::Range;
@@ -10,23 +10,23 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::JoinHandle;
 
-/// How often a helper looks for work before it sleeps: some tens of microseconds.
-const LOOKS: usize = 2_000;
+/// How often a helper polls for a job before it sleeps: some tens of microseconds.
+const POLLS: usize = 2_000;
 
 /// The caller's thread, or that and helpers which several engines may share.
 #[derive(Debug, Clone)]
-pub struct Workers(Option<Arc<Pool>>);
+pub struct ThreadPool(Option<Arc<Pool>>);
 
-impl Workers {
+impl ThreadPool {
     /// No thread but the caller's.
-    pub const ONE: Workers = Workers(None);
+    pub const SINGLE: ThreadPool = ThreadPool(None);
 
     /// The caller's thread and `count - 1` helpers; none where threads cannot be made.
-    pub fn new(count: usize) -> Workers {
+    pub fn new(count: usize) -> ThreadPool {
         if count <= 1 {
-            return Workers::ONE;
+            return ThreadPool::SINGLE;
         }
-        Workers(Pool::new(count - 1).ok().map(Arc::new))
+        ThreadPool(Pool::new(count - 1).ok().map(Arc::new))
     }
 
     /// How many threads there are, the caller's among them.
@@ -206,10 +206,10 @@ struct Done<'a>(&'a Shared);
 
 impl Drop for Done<'_> {
     fn drop(&mut self) {
-        let mut looks = 0;
+        let mut polls = 0;
         while self.0.left.load(Ordering::Acquire) > 0 {
-            looks += 1;
-            if looks % LOOKS == 0 {
+            polls += 1;
+            if polls % POLLS == 0 {
                 // The helper may be waiting for this very core.
                 std::thread::yield_now();
             }
@@ -223,10 +223,10 @@ impl Shared {
     fn help(&self, number: usize) {
         let mut round = 0;
         loop {
-            let mut looks = 0;
+            let mut polls = 0;
             while self.round.load(Ordering::Acquire) == round {
-                looks += 1;
-                if looks < LOOKS { std::hint::spin_loop() } else { std::thread::park() }
+                polls += 1;
+                if polls < POLLS { std::hint::spin_loop() } else { std::thread::park() }
             }
             round = round.wrapping_add(1);
             if self.stops.load(Ordering::Relaxed) {
@@ -262,8 +262,8 @@ mod tests {
 
     #[test]
     fn every_unit_is_done_once_however_often() {
-        let workers = Workers::new(3);
-        let team = workers.begin();
+        let threads = ThreadPool::new(3);
+        let team = threads.begin();
         let counts: Vec<AtomicUsize> = (0..17).map(|_| AtomicUsize::new(0)).collect();
         for _ in 0..500 {
             team.share(counts.len(), &mut [0.0; 12], |part, scratch| {
@@ -276,8 +276,8 @@ mod tests {
 
     #[test]
     fn a_second_inference_keeps_to_its_own_thread() {
-        let workers = Workers::new(2);
-        let (first, second) = (workers.begin(), workers.begin());
+        let threads = ThreadPool::new(2);
+        let (first, second) = (threads.begin(), threads.begin());
         let threads = Mutex::new(Vec::new());
         let note = |_, _: &mut [f32]| threads.lock().unwrap().push(std::thread::current().id());
         first.share(8, &mut [], note);
@@ -289,8 +289,8 @@ mod tests {
 
     #[test]
     fn a_panic_of_a_helper_is_the_callers_and_the_next_job_runs() {
-        let workers = Workers::new(2);
-        let team = workers.begin();
+        let threads = ThreadPool::new(2);
+        let team = threads.begin();
         let fail = || team.share(2, &mut [], |part, _| assert_eq!(part.start, 0));
         assert!(catch_unwind(AssertUnwindSafe(fail)).is_err());
         let done = AtomicUsize::new(0);

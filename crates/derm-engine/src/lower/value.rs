@@ -1,16 +1,15 @@
-//! A value of the graph: the axes that the graph speaks of, and the order in which they lie.
+//! A value of the graph: the graph's axes, and the order in which they lie in memory.
 
-/// Where a value is and how its axes lie in memory.
+use crate::program::BufferId;
+
+/// Where a value is, and how its axes lie in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Value {
-    /// Number of its buffer.
-    pub(crate) buffer: usize,
-    /// The axes of the graph.
+    pub(crate) buffer: BufferId,
+    /// The shape that the graph knows.
     pub(crate) shape: Vec<usize>,
-    /// The same axes from the slowest to the fastest in memory.
+    /// The graph's axes from the slowest to the fastest in memory.
     pub(crate) order: Vec<usize>,
-    /// The step that writes it and that may do more to it, since nobody else reads the buffer.
-    pub(crate) open: Option<usize>,
 }
 
 impl Value {
@@ -19,12 +18,12 @@ impl Value {
         self.shape.iter().product()
     }
 
-    /// Lengths of the axes as they lie.
+    /// The shape as it lies in memory.
     pub(crate) fn physical(&self) -> Vec<usize> {
-        self.order.iter().map(|&axis| self.shape[axis]).collect()
+        physical(&self.shape, &self.order)
     }
 
-    /// Axes longer than one, as they lie.
+    /// Axes longer than one, as they lie in memory.
     pub(crate) fn significant(&self) -> Vec<usize> {
         self.order.iter().copied().filter(|&axis| self.shape[axis] > 1).collect()
     }
@@ -36,8 +35,13 @@ impl Value {
     }
 }
 
-/// The axes in the graph's own order.
-pub(crate) fn plain(rank: usize) -> Vec<usize> {
+/// A shape with its axes in this order.
+pub(crate) fn physical(shape: &[usize], order: &[usize]) -> Vec<usize> {
+    order.iter().map(|&axis| shape[axis]).collect()
+}
+
+/// The graph's own order of axes.
+pub(crate) fn graph_order(rank: usize) -> Vec<usize> {
     (0..rank).collect()
 }
 

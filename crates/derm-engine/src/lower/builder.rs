@@ -1,0 +1,216 @@
+//! The builder: what lowering a node may ask of the graph and add to the program.
+
+use super::value::{Value, graph_order};
+use crate::Options;
+use crate::program::{BufferId, Conv, Copy, OpaqueId, Op, Program, Step, Transpose};
+use crate::weights::{
+    Constants, ConvWeights, PackedWeightCache, PackedWeightKey, Strided, StoredWeights, layout_hash,
+};
+use derm_kernels::{ConvShape, Isa, Precision};
+use std::collections::HashMap;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::{TractErrorContext, ensure};
+
+/// A program that is being written.
+pub(crate) struct Builder<'a> {
+    pub(super) model: &'a TypedModel,
+    pub(super) constants: Constants<'a>,
+    weights: &'a StoredWeights,
+    precision: Option<Precision>,
+    isa: Isa,
+    cache: &'a mut PackedWeightCache,
+    pub(super) program: Program,
+    /// Bytes of the weights that were packed here and not found in the cache.
+    pub(super) packed_bytes: usize,
+    values: HashMap<OutletId, Value>,
+    /// Values that are not float32.
+    pub(super) opaque: HashMap<OutletId, OpaqueId>,
+    /// What was packed, by the weights' outlet: gradients read the same.
+    packed: HashMap<OutletId, Packed>,
+    /// The name of the node that is being lowered.
+    pub(super) name: String,
+}
+
+/// Weights that were packed, and how: the offsets of the taps or groups, the outputs and the inputs.
+#[derive(Debug, Clone)]
+pub(super) struct Packed {
+    pub(super) weights: ConvWeights,
+    pub(super) shape: ConvShape,
+    pub(super) offsets: [Vec<usize>; 3],
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(
+        model: &'a TypedModel,
+        weights: &'a StoredWeights,
+        options: &Options,
+        cache: &'a mut PackedWeightCache,
+    ) -> TractResult<Builder<'a>> {
+        Ok(Builder {
+            model,
+            constants: Constants::of(model, weights)?,
+            weights,
+            precision: options.precision,
+            isa: options.isa,
+            cache,
+            program: Program::default(),
+            packed_bytes: 0,
+            values: HashMap::new(),
+            opaque: HashMap::new(),
+            packed: HashMap::new(),
+            name: String::new(),
+        })
+    }
+
+    /// Begins a phase with the input at `outlet`, whose axes lie in `order`.
+    pub(super) fn begin_phase(&mut self, outlet: OutletId, order: Vec<usize>) -> TractResult<()> {
+        let shape = self.shape(outlet)?;
+        let buffer = self.program.add_buffer(shape.iter().product());
+        self.program.inputs.push(buffer);
+        self.values.insert(outlet, Value { buffer, shape, order });
+        Ok(())
+    }
+
+    /// The shape of a value.
+    pub(super) fn shape(&self, outlet: OutletId) -> TractResult<Vec<usize>> {
+        let fact = self.model.outlet_fact(outlet)?;
+        let shape = fact.shape.as_concrete();
+        Ok(shape.with_context(|| format!("a size is not fixed: {fact:?}"))?.to_vec())
+    }
+
+    pub(super) fn is_float(&self, outlet: OutletId) -> TractResult<bool> {
+        Ok(self.model.outlet_fact(outlet)?.datum_type == DatumType::F32)
+    }
+
+    pub(super) fn is_constant(&self, outlet: OutletId) -> bool {
+        self.constants.contains(outlet)
+    }
+
+    pub(super) fn constant(&self, outlet: OutletId) -> TractResult<Strided<'a>> {
+        self.constants.view(outlet)
+    }
+
+    /// A value; a constant becomes one that each run copies from where it is kept.
+    pub(super) fn value(&mut self, outlet: OutletId) -> TractResult<Value> {
+        if let Some(value) = self.values.get(&outlet) {
+            return Ok(value.clone());
+        }
+        ensure!(self.is_constant(outlet), "{outlet:?} is not lowered");
+        let view = self.constant(outlet)?;
+        let (shape, order) = (view.shape.clone(), graph_order(view.shape.len()));
+        let length = view.len();
+        let buffer = self.push_new(Copy::of_constant(view.values(&order)), length);
+        let value = Value { buffer, shape, order };
+        self.values.insert(outlet, value.clone());
+        Ok(value)
+    }
+
+    /// Writes a step with an output of its own.
+    pub(super) fn push_new(&mut self, op: impl Into<Op>, length: usize) -> BufferId {
+        let output = self.program.add_buffer(length);
+        self.push(op, output);
+        output
+    }
+
+    /// Writes a step.
+    pub(super) fn push(&mut self, op: impl Into<Op>, output: BufferId) {
+        let phase = self.program.inputs.len() - 1;
+        let step = Step { name: self.name.clone(), op: op.into(), output, phase };
+        self.program.steps.push(step);
+    }
+
+    /// Says that the value at `outlet` is in `buffer`, with its axes in this order.
+    pub(super) fn set(
+        &mut self,
+        outlet: OutletId,
+        buffer: BufferId,
+        order: Vec<usize>,
+    ) -> TractResult<()> {
+        let shape = self.shape(outlet)?;
+        debug_assert_eq!(shape.len(), order.len());
+        self.values.insert(outlet, Value { buffer, shape, order });
+        Ok(())
+    }
+
+    /// The same value with its axes in this order.
+    pub(super) fn in_order(&mut self, value: Value, order: Vec<usize>) -> Value {
+        let reordered = Value { order, ..value.clone() };
+        if reordered.significant() == value.significant() {
+            return reordered;
+        }
+        let order: Vec<usize> = reordered
+            .order
+            .iter()
+            .map(|axis| value.order.iter().position(|a| a == axis).expect("the same axes"))
+            .collect();
+        let (shape, length) = (value.physical(), value.len());
+        let buffer = self.push_new(Transpose { shape, order, input: value.buffer }, length);
+        Value { buffer, ..reordered }
+    }
+
+    /// The same value with these axes at the end, in this order.
+    pub(super) fn with_last(&mut self, value: Value, axes: &[usize]) -> Value {
+        let others = value.order.iter().copied().filter(|axis| !axes.contains(axis));
+        let order = others.chain(axes.iter().copied()).collect();
+        self.in_order(value, order)
+    }
+
+    /// The same value with its axes in the graph's order.
+    pub(super) fn in_graph_order(&mut self, value: Value) -> Value {
+        let order = graph_order(value.shape.len());
+        self.in_order(value, order)
+    }
+
+    /// A convolution whose output is `outlet`.
+    pub(super) fn convolve(
+        &mut self,
+        outlet: OutletId,
+        weights: ConvWeights,
+        shape: ConvShape,
+        input: BufferId,
+        order: Vec<usize>,
+    ) -> TractResult<()> {
+        let conv = Conv { weights, shape, input, epilogue: Vec::new() };
+        let buffer = self.push_new(conv, shape.output_len());
+        self.set(outlet, buffer, order)
+    }
+
+    /// The weights at `outlet`, of which this is the view, packed by `pack` unless an engine of this
+    /// model has packed them.
+    pub(super) fn pack(
+        &mut self,
+        outlet: OutletId,
+        view: &Strided<'_>,
+        shape: &ConvShape,
+        offsets: [Vec<usize>; 3],
+        pack: impl FnOnce(Isa, Precision, &[Vec<usize>; 3]) -> ConvWeights,
+    ) -> ConvWeights {
+        let stored = || self.constants.precision(outlet);
+        let precision = self.precision.unwrap_or_else(stored);
+        let key = self.constants.origin(outlet).map(|origin| PackedWeightKey {
+            origin,
+            precision,
+            channels: [shape.inputs, shape.outputs, shape.groups],
+            window: [shape.rows.kernel, shape.columns.kernel],
+            layout: layout_hash(&offsets),
+        });
+        let known = key.as_ref().and_then(|key| self.cache.get(key)).cloned();
+        let weights = known.unwrap_or_else(|| {
+            let weights = pack(self.isa, precision, &offsets);
+            self.packed_bytes += weights.resident().bytes;
+            self.weights.release(view);
+            if let Some(key) = key {
+                self.cache.insert(key, weights.clone());
+            }
+            weights
+        });
+        let packed = Packed { weights: weights.clone(), shape: *shape, offsets };
+        self.packed.insert(outlet, packed);
+        weights
+    }
+
+    /// The weights at `outlet`, if they were packed.
+    pub(super) fn packed(&self, outlet: OutletId) -> Option<&Packed> {
+        self.packed.get(&outlet)
+    }
+}

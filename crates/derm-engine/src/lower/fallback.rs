@@ -1,0 +1,39 @@
+//! Fallback: operators that the engine leaves to tract.
+
+use super::builder::Builder;
+use super::value::graph_order;
+use crate::program::{Fallback, FallbackOperand, FallbackOutput};
+use tract_onnx::prelude::*;
+
+pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<()> {
+    let mut operands = Vec::new();
+    for &input in &node.inputs {
+        operands.push(if builder.is_constant(input) {
+            FallbackOperand::Constant(builder.constants.tensor(input)?)
+        } else if let Some(&id) = builder.opaque.get(&input) {
+            FallbackOperand::Opaque(id)
+        } else {
+            let value = builder.value(input)?;
+            let value = builder.in_graph_order(value);
+            FallbackOperand::Buffer(value.buffer, value.shape)
+        });
+    }
+    let mut outputs = Vec::new();
+    for slot in 0..node.outputs.len() {
+        let outlet = OutletId::new(node.id, slot);
+        outputs.push(if builder.is_float(outlet)? {
+            let shape = builder.shape(outlet)?;
+            let buffer = builder.program.add_buffer(shape.iter().product());
+            builder.set(outlet, buffer, graph_order(shape.len()))?;
+            FallbackOutput::Buffer(buffer)
+        } else {
+            let id = builder.program.add_opaque();
+            builder.opaque.insert(outlet, id);
+            FallbackOutput::Opaque(id)
+        });
+    }
+    let first = outputs.iter().find_map(FallbackOutput::buffer);
+    let output = first.unwrap_or_else(|| builder.program.add_buffer(0));
+    builder.push(Fallback { op: node.op.clone(), operands, outputs }, output);
+    Ok(())
+}

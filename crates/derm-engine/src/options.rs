@@ -1,0 +1,53 @@
+//! How an engine is compiled.
+
+use crate::ThreadPool;
+use derm_kernels::{Isa, Precision};
+
+/// How an engine is compiled.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How weights are kept; `None`: as they are in the file.
+    pub precision: Option<Precision>,
+    /// The instruction set.
+    pub isa: Isa,
+    /// The threads inside one inference.
+    pub threads: ThreadPool,
+    /// Which passes rewrite the program. All of them but in a test of the passes.
+    pub passes: Passes,
+}
+
+impl Default for Options {
+    /// Weights as in the file, this machine's best instruction set, one thread, every pass.
+    fn default() -> Self {
+        Options {
+            precision: None,
+            isa: Isa::best(),
+            threads: ThreadPool::SINGLE,
+            passes: Passes::default(),
+        }
+    }
+}
+
+/// The passes that rewrite a program. Each changes time and memory, never a result beyond rounding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passes {
+    /// Epilogue fusion: folds biases, activations, additions and derivatives into the convolution
+    /// that computes their operand.
+    pub epilogue: bool,
+    /// Convolution chaining: runs convolutions a few rows at a time where what lies between them
+    /// would outgrow the cache.
+    pub conv_chain: bool,
+    /// In-place reuse: lets an output take the memory of an operand that dies with the step.
+    pub in_place: bool,
+}
+
+impl Passes {
+    /// No pass at all.
+    pub const NONE: Passes = Passes { epilogue: false, conv_chain: false, in_place: false };
+}
+
+impl Default for Passes {
+    fn default() -> Self {
+        Passes { epilogue: true, conv_chain: true, in_place: true }
+    }
+}

@@ -1,0 +1,187 @@
+//! Epilogue fusion: folds the operations that follow a convolution into it, where they are done to
+//! the sums while these are in registers or in the nearest cache.
+//!
+//! A step is folded into the step that writes its operand if nobody else reads that operand, and if
+//! whatever else it reads is defined before that step.
+
+use crate::program::{
+    Binary, BufferId, Conv, DefUse, Derivative, EpilogueOp, Op, Operand, Program, Step, Unary,
+};
+use derm_kernels::{Activation, BinaryOp, BroadcastAxis};
+
+/// Folds what can be folded.
+pub(crate) fn fold(program: &mut Program) {
+    let mut def_use = DefUse::of(program);
+    let mut steps: Vec<Option<Step>> =
+        std::mem::take(&mut program.steps).into_iter().map(Some).collect();
+    for index in 0..steps.len() {
+        let Some(step) = steps[index].take() else { continue };
+        let writer = match &step.op {
+            Op::Unary(unary) => fold_unary(unary, &mut steps, &def_use),
+            Op::Derivative(derivative) => fold_derivative(derivative, &mut steps, &def_use),
+            Op::Binary(binary) => fold_addition(binary, &mut steps, &def_use),
+            _ => None,
+        };
+        let writer = writer.and_then(|writer| Some((writer, steps[writer].as_mut()?)));
+        match writer {
+            Some((number, writer)) => {
+                writer.output = step.output;
+                def_use.redefine(step.output, number);
+            }
+            None => steps[index] = Some(step),
+        }
+    }
+    program.steps = steps.into_iter().flatten().collect();
+}
+
+/// The operation of the step that alone writes `buffer`, if nobody else reads that; and its index.
+fn private_writer<'a>(
+    buffer: BufferId,
+    steps: &'a mut [Option<Step>],
+    def_use: &DefUse,
+) -> Option<(usize, &'a mut Op)> {
+    let writer = def_use.private_writer(buffer)?;
+    Some((writer, &mut steps[writer].as_mut()?.op))
+}
+
+fn fold_unary(unary: &Unary, steps: &mut [Option<Step>], def_use: &DefUse) -> Option<usize> {
+    let (writer, op) = private_writer(unary.input, steps, def_use)?;
+    match op {
+        Op::Conv(conv) => {
+            let joined = match conv.epilogue.last() {
+                Some(EpilogueOp::Unary(before)) => joined_clamps(*before, unary.activation),
+                _ => None,
+            };
+            match (joined, conv.epilogue.last_mut()) {
+                (Some(joined), Some(last)) => *last = EpilogueOp::Unary(joined),
+                _ => conv.epilogue.push(EpilogueOp::Unary(unary.activation)),
+            }
+        }
+        Op::Unary(before) => before.activation = joined_clamps(before.activation, unary.activation)?,
+        _ => return None,
+    }
+    Some(writer)
+}
+
+/// Two clamps one after the other as one.
+fn joined_clamps(first: Activation, second: Activation) -> Option<Activation> {
+    match (first, second) {
+        (Activation::Clamp(a, b), Activation::Clamp(c, d)) => {
+            Some(Activation::Clamp(a.max(c).min(d), b.max(c).min(d)))
+        }
+        _ => None,
+    }
+}
+
+fn fold_derivative(
+    derivative: &Derivative,
+    steps: &mut [Option<Step>],
+    def_use: &DefUse,
+) -> Option<usize> {
+    let Derivative { activation, values, gradients } = *derivative;
+    let writer = def_use.private_writer(gradients)?;
+    if !def_use.is_defined_before(values, writer) {
+        return None;
+    }
+    match &mut steps[writer].as_mut()?.op {
+        Op::Conv(conv) => {
+            let joined = match conv.epilogue.last() {
+                Some(EpilogueOp::Derivative(before, of)) if *of == values => {
+                    joined_windows(*before, activation)
+                }
+                _ => None,
+            };
+            match (joined, conv.epilogue.last_mut()) {
+                (Some(joined), Some(last)) => *last = EpilogueOp::Derivative(joined, values),
+                _ => conv.epilogue.push(EpilogueOp::Derivative(activation, values)),
+            }
+        }
+        Op::Derivative(before) if before.values == values => {
+            before.activation = joined_windows(before.activation, activation)?;
+        }
+        _ => return None,
+    }
+    Some(writer)
+}
+
+/// The derivatives of two clamps of the same values as that of one.
+fn joined_windows(first: Activation, second: Activation) -> Option<Activation> {
+    match (first, second) {
+        (Activation::Clamp(a, b), Activation::Clamp(c, d)) => {
+            Some(Activation::Clamp(a.max(c), b.min(d)))
+        }
+        _ => None,
+    }
+}
+
+fn fold_addition(binary: &Binary, steps: &mut [Option<Step>], def_use: &DefUse) -> Option<usize> {
+    if binary.op != BinaryOp::Add {
+        return None;
+    }
+    match (&binary.left, &binary.right) {
+        (Operand::Buffer(left), Operand::Buffer(right)) => {
+            // Not a broadcast: both operands lie as the sum does.
+            let [BroadcastAxis { left: 1, right: 1, .. }] = binary.axes[..] else { return None };
+            [(*left, *right), (*right, *left)]
+                .into_iter()
+                .find_map(|(sums, other)| fold_other(sums, other, steps, def_use))
+        }
+        (Operand::Buffer(sums), Operand::Constant(values)) => {
+            let varies = |axis: &BroadcastAxis| [axis.left, axis.right];
+            fold_bias(*sums, values, binary.axes.iter().map(varies), &binary.axes, steps, def_use)
+        }
+        (Operand::Constant(values), Operand::Buffer(sums)) => {
+            let varies = |axis: &BroadcastAxis| [axis.right, axis.left];
+            fold_bias(*sums, values, binary.axes.iter().map(varies), &binary.axes, steps, def_use)
+        }
+        (Operand::Constant(_), Operand::Constant(_)) => None,
+    }
+}
+
+/// Lets the convolution that computes `sums` add `other`, if it adds nothing yet.
+fn fold_other(
+    sums: BufferId,
+    other: BufferId,
+    steps: &mut [Option<Step>],
+    def_use: &DefUse,
+) -> Option<usize> {
+    let writer = def_use.private_writer(sums)?;
+    let conv = conv_of(steps, writer)?;
+    let adds = conv.epilogue.iter().any(|op| matches!(op, EpilogueOp::Add(_)));
+    if adds || !def_use.is_defined_before(other, writer) {
+        return None;
+    }
+    conv.epilogue.push(EpilogueOp::Add(other));
+    Some(writer)
+}
+
+/// Adds a number for each channel to the bias of the convolution that computes `sums`. `strides`:
+/// for each axis how far apart neighbours are in the sums and in the numbers.
+fn fold_bias(
+    sums: BufferId,
+    values: &[f32],
+    strides: impl DoubleEndedIterator<Item = [usize; 2]>,
+    axes: &[BroadcastAxis],
+    steps: &mut [Option<Step>],
+    def_use: &DefUse,
+) -> Option<usize> {
+    let writer = def_use.private_writer(sums)?;
+    let conv = conv_of(steps, writer)?;
+    let channels = conv.shape.outputs;
+    let mut strides = strides.rev();
+    let varies_with_channel = axes.last()?.length == channels
+        && strides.next()? == [1, 1]
+        && strides.all(|[_, of_values]| of_values == 0);
+    if !conv.epilogue.is_empty() || values.len() != channels || !varies_with_channel {
+        return None;
+    }
+    conv.weights.add_bias(values);
+    Some(writer)
+}
+
+fn conv_of(steps: &mut [Option<Step>], index: usize) -> Option<&mut Conv> {
+    match &mut steps[index].as_mut()?.op {
+        Op::Conv(conv) => Some(conv),
+        _ => None,
+    }
+}

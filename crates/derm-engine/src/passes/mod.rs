@@ -1,0 +1,6 @@
+//! Passes: each rewrites a program, or decides where its buffers lie, without a change of results.
+
+pub(crate) mod conv_chain;
+pub(crate) mod epilogue;
+pub(crate) mod in_place;
+pub(crate) mod liveness;

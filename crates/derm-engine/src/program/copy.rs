@@ -1,0 +1,86 @@
+use super::operation::{Operation, Resident, Work};
+use super::{BufferId, Operand, RunContext};
+use crate::RunError;
+
+/// Where the blocks of a [`Copy`] lie in a buffer: block `[i, j]` at
+/// `start + i * strides[0] + j * strides[1]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Strided {
+    pub(crate) start: usize,
+    pub(crate) strides: [usize; 2],
+}
+
+impl Strided {
+    fn offset(&self, i: usize, j: usize) -> usize {
+        self.start + i * self.strides[0] + j * self.strides[1]
+    }
+}
+
+/// Strided copy: copies `[a, b]` blocks of contiguous values and leaves the rest of the output as
+/// it is.
+#[derive(Debug)]
+pub(crate) struct Copy {
+    pub(crate) input: Operand,
+    /// `[a, b, values of a block]`.
+    pub(crate) blocks: [usize; 3],
+    pub(crate) from: Strided,
+    pub(crate) to: Strided,
+}
+
+impl Copy {
+    /// Copies numbers that are known, all of them in one block.
+    pub(crate) fn of_constant(values: Vec<f32>) -> Copy {
+        let blocks = [1, 1, values.len()];
+        let input = Operand::Constant(values.into());
+        Copy { input, blocks, from: Strided::default(), to: Strided::default() }
+    }
+}
+
+impl Operation for Copy {
+    fn reads(&self, visit: &mut dyn FnMut(BufferId)) {
+        self.input.buffer().into_iter().for_each(visit);
+    }
+
+    fn resident(&self, visit: &mut dyn FnMut(Resident)) {
+        self.input.resident().into_iter().for_each(visit);
+    }
+
+    fn work(&self) -> Work {
+        "copy".into()
+    }
+
+    fn run(&self, context: &mut RunContext<'_>) -> Result<(), RunError> {
+        let (output, _, reads) = context.open();
+        let input = match &self.input {
+            Operand::Buffer(input) => reads.get(*input),
+            Operand::Constant(values) => values,
+        };
+        let [a, b, block] = self.blocks;
+        for (i, j) in (0..a).flat_map(|i| (0..b).map(move |j| (i, j))) {
+            let (from, to) = (self.from.offset(i, j), self.to.offset(i, j));
+            output[to..to + block].copy_from_slice(&input[from..from + block]);
+        }
+        Ok(())
+    }
+}
+
+/// Fill: sets every value of the output to one number.
+#[derive(Debug)]
+pub(crate) struct Fill {
+    pub(crate) value: f32,
+}
+
+impl Operation for Fill {
+    fn reads(&self, _visit: &mut dyn FnMut(BufferId)) {}
+
+    fn resident(&self, _visit: &mut dyn FnMut(Resident)) {}
+
+    fn work(&self) -> Work {
+        "copy".into()
+    }
+
+    fn run(&self, context: &mut RunContext<'_>) -> Result<(), RunError> {
+        context.open().0.fill(self.value);
+        Ok(())
+    }
+}

@@ -1,0 +1,37 @@
+use super::operation::{Operation, Resident, Work};
+use super::{BufferId, RunContext};
+use crate::RunError;
+use derm_kernels::Activation;
+
+/// Derivative: multiplies gradients by the derivative of a function at the values.
+#[derive(Debug)]
+pub(crate) struct Derivative {
+    pub(crate) activation: Activation,
+    pub(crate) values: BufferId,
+    pub(crate) gradients: BufferId,
+}
+
+impl Operation for Derivative {
+    fn reads(&self, visit: &mut dyn FnMut(BufferId)) {
+        visit(self.values);
+        visit(self.gradients);
+    }
+
+    fn resident(&self, _visit: &mut dyn FnMut(Resident)) {}
+
+    fn in_place(&self) -> [Option<BufferId>; 2] {
+        [Some(self.gradients), None]
+    }
+
+    fn work(&self) -> Work {
+        "derivative".into()
+    }
+
+    fn run(&self, context: &mut RunContext<'_>) -> Result<(), RunError> {
+        let isa = context.isa;
+        context.output_from(self.gradients);
+        let (output, _, reads) = context.open();
+        derm_kernels::differentiate(isa, self.activation, reads.get(self.values), output);
+        Ok(())
+    }
+}

@@ -1,0 +1,127 @@
+//! Fallback operators: what the engine has no operation for is evaluated by tract, on copies.
+
+use super::operation::{Operation, Resident, Work};
+use super::{BufferId, RunContext};
+use crate::RunError;
+use std::sync::Arc;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::TractErrorContext;
+use tract_onnx::tract_core::ops::TypedOp;
+
+/// The index of an opaque value of a program: one that is not float32, which only fallback operators
+/// write and read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OpaqueId(pub(super) usize);
+
+/// The opaque values of one run.
+#[derive(Debug)]
+pub(crate) struct OpaqueValues(Vec<Option<TValue>>);
+
+impl OpaqueValues {
+    pub(super) fn new(count: usize) -> OpaqueValues {
+        OpaqueValues(vec![None; count])
+    }
+}
+
+/// Fallback: an operator that tract evaluates. Slow, since every operand and result is copied, but
+/// right.
+#[derive(Debug)]
+pub(crate) struct Fallback {
+    pub(crate) op: Box<dyn TypedOp>,
+    pub(crate) operands: Vec<FallbackOperand>,
+    pub(crate) outputs: Vec<FallbackOutput>,
+}
+
+/// What a fallback operator reads.
+#[derive(Debug)]
+pub(crate) enum FallbackOperand {
+    Constant(Arc<Tensor>),
+    Buffer(BufferId, Vec<usize>),
+    Opaque(OpaqueId),
+}
+
+/// Where a result of a fallback operator goes.
+#[derive(Debug)]
+pub(crate) enum FallbackOutput {
+    Buffer(BufferId),
+    Opaque(OpaqueId),
+}
+
+impl FallbackOutput {
+    /// The buffer that it is.
+    pub(crate) fn buffer(&self) -> Option<BufferId> {
+        match self {
+            FallbackOutput::Buffer(buffer) => Some(*buffer),
+            FallbackOutput::Opaque(_) => None,
+        }
+    }
+}
+
+impl Operation for Fallback {
+    fn reads(&self, visit: &mut dyn FnMut(BufferId)) {
+        for operand in &self.operands {
+            if let FallbackOperand::Buffer(buffer, _) = operand {
+                visit(*buffer);
+            }
+        }
+    }
+
+    fn other_outputs(&self, visit: &mut dyn FnMut(BufferId)) {
+        // The first buffer is the step's output.
+        self.outputs.iter().filter_map(FallbackOutput::buffer).skip(1).for_each(visit);
+    }
+
+    fn resident(&self, visit: &mut dyn FnMut(Resident)) {
+        for operand in &self.operands {
+            if let FallbackOperand::Constant(tensor) = operand {
+                let bytes = tensor.len() * tensor.datum_type().size_of();
+                visit(Resident { identity: Arc::as_ptr(tensor).addr(), bytes });
+            }
+        }
+    }
+
+    fn work(&self) -> Work {
+        Work { kind: format!("tract's {}", self.op.name()), flops: 0 }
+    }
+
+    fn run(&self, context: &mut RunContext<'_>) -> Result<(), RunError> {
+        self.evaluate(context).map_err(|error| RunError {
+            node: context.step.name.clone(),
+            cause: format!("{error:#}"),
+        })
+    }
+}
+
+impl Fallback {
+    fn evaluate(&self, context: &mut RunContext<'_>) -> TractResult<()> {
+        let operands = self.operands.iter().map(|operand| operand.value(context));
+        let operands = operands.collect::<TractResult<TVec<TValue>>>()?;
+        let results = self.op.eval_out_of_plan(operands)?;
+        let results = results.context("it cannot be evaluated by itself")?;
+        for (result, output) in results.into_iter().zip(&self.outputs) {
+            match output {
+                FallbackOutput::Opaque(id) => context.opaque.0[id.0] = Some(result),
+                FallbackOutput::Buffer(buffer) => {
+                    let view = result.to_plain_array_view::<f32>()?;
+                    let to = context.write(*buffer);
+                    to.iter_mut().zip(view).for_each(|(to, from)| *to = *from);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FallbackOperand {
+    fn value(&self, context: &RunContext<'_>) -> TractResult<TValue> {
+        Ok(match self {
+            FallbackOperand::Constant(tensor) => Arc::clone(tensor).into_tvalue(),
+            FallbackOperand::Buffer(buffer, shape) => {
+                Tensor::from_shape(shape, context.read(*buffer))?.into_tvalue()
+            }
+            FallbackOperand::Opaque(id) => {
+                context.opaque.0[id.0].clone().context("a value is read before it is computed")?
+            }
+        })
+    }
+}

@@ -1,0 +1,192 @@
+//! Constants: which values of a graph do not depend on its inputs, and what they are.
+
+use super::file::StoredWeights;
+use super::strided::{Numbers, Strided};
+use derm_kernels::Precision;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::{AxisOp, TractErrorContext, ensure};
+use tract_onnx::tract_core::ops::cast::Cast;
+use tract_onnx::tract_core::ops::source::TypedSource;
+
+/// The constants of a graph: values that tract knows, stored weights, and what is computed from
+/// constants alone. One pass over the nodes finds them.
+#[derive(Debug)]
+pub struct Constants<'a> {
+    model: &'a TypedModel,
+    weights: &'a StoredWeights,
+    outlets: HashSet<OutletId>,
+}
+
+impl<'a> Constants<'a> {
+    /// The constants of `model`, whose stored weights are `weights`.
+    ///
+    /// # Errors
+    /// If the graph has a cycle.
+    pub fn of(model: &'a TypedModel, weights: &'a StoredWeights) -> TractResult<Constants<'a>> {
+        let mut constants = Constants { model, weights, outlets: HashSet::new() };
+        for id in topological_order(model)? {
+            let node = model.node(id);
+            let is_computed = !node.inputs.is_empty()
+                && !node.op_is::<TypedSource>()
+                && node.inputs.iter().all(|&input| constants.contains(input));
+            for (slot, output) in node.outputs.iter().enumerate() {
+                let outlet = OutletId::new(id, slot);
+                let is_known = output.fact.konst.is_some();
+                if is_computed || is_known || weights.stored(model, outlet).is_some() {
+                    constants.outlets.insert(outlet);
+                }
+            }
+        }
+        Ok(constants)
+    }
+
+    /// Whether the value does not depend on the graph's inputs.
+    pub fn contains(&self, outlet: OutletId) -> bool {
+        self.outlets.contains(&outlet)
+    }
+
+    /// A constant as a tensor.
+    ///
+    /// # Errors
+    /// If it is none, or tract cannot compute it.
+    pub fn tensor(&self, outlet: OutletId) -> TractResult<Arc<Tensor>> {
+        ensure!(self.contains(outlet), "{outlet:?} is not constant");
+        let mut known: HashMap<OutletId, Arc<Tensor>> = HashMap::new();
+        // Depth first without recursion: a node is evaluated once its inputs are known.
+        let mut pending = vec![outlet];
+        while let Some(&next) = pending.last() {
+            if known.contains_key(&next) {
+                pending.pop();
+                continue;
+            }
+            let node = self.model.node(next.node);
+            if let Some(tensor) = self.given(next)? {
+                known.insert(next, tensor);
+                continue;
+            }
+            let missing = node.inputs.iter().filter(|input| !known.contains_key(input));
+            let missing: Vec<OutletId> = missing.copied().collect();
+            if !missing.is_empty() {
+                pending.extend(missing);
+                continue;
+            }
+            let inputs = node.inputs.iter().map(|input| Arc::clone(&known[input]).into_tvalue());
+            let outputs = node.op.eval_out_of_plan(inputs.collect())?;
+            let outputs = outputs.with_context(|| format!("{} is not constant", node.name))?;
+            for (slot, output) in outputs.into_iter().enumerate() {
+                known.insert(OutletId::new(next.node, slot), output.into_arc_tensor());
+            }
+            ensure!(known.contains_key(&next), "{} has no output {}", node.name, next.slot);
+        }
+        Ok(known.remove(&outlet).expect("the loop ends when it is known"))
+    }
+
+    /// A constant that need not be computed.
+    fn given(&self, outlet: OutletId) -> TractResult<Option<Arc<Tensor>>> {
+        let fact = self.model.outlet_fact(outlet)?;
+        if let Some(constant) = &fact.konst {
+            return Ok(Some(Arc::clone(constant)));
+        }
+        let Some(stored) = self.weights.tensor(self.model, outlet) else { return Ok(None) };
+        Ok(Some(stored?.cast_to_dt(fact.datum_type)?.into_owned().into_arc_tensor()))
+    }
+
+    /// The precision in which a constant's numbers are stored: half if that of any operand is.
+    pub(crate) fn precision(&self, outlet: OutletId) -> Precision {
+        let (mut seen, mut pending) = (HashSet::new(), vec![outlet]);
+        while let Some(next) = pending.pop() {
+            if !seen.insert(next) {
+                continue;
+            }
+            match self.weights.stored(self.model, next) {
+                Some(stored) if stored.datum_type == DatumType::F16 => return Precision::F16,
+                Some(_) => {}
+                None => pending.extend(&self.model.node(next.node).inputs),
+            }
+        }
+        Precision::F32
+    }
+
+    /// Where a constant comes from, if that is one stored tensor with at most its axes and its type
+    /// changed: the same for the same numbers in every graph of the model.
+    pub(crate) fn origin(&self, outlet: OutletId) -> Option<Origin> {
+        let mut changes = Vec::new();
+        let mut next = outlet;
+        loop {
+            let node = self.model.node(next.node);
+            if self.weights.stored(self.model, next).is_some() {
+                return Some(Origin { tensor: node.name.clone(), changes });
+            }
+            let [input] = node.inputs[..] else { return None };
+            if !node.op_is::<AxisOp>() && !node.op_is::<Cast>() {
+                return None;
+            }
+            changes.push(format!("{:?}", node.op));
+            next = input;
+        }
+    }
+
+    /// A constant's numbers, read where they lie in the file if only their axes are changed.
+    ///
+    /// # Errors
+    /// As [`Constants::tensor`].
+    pub(crate) fn view(&self, outlet: OutletId) -> TractResult<Strided<'a>> {
+        if let Some(view) = self.stored_view(outlet)? {
+            return Ok(view);
+        }
+        let tensor = self.tensor(outlet)?.cast_to_dt(DatumType::F32)?.into_owned();
+        let values = tensor.to_plain_array_view::<f32>()?.iter().copied().collect();
+        Ok(Strided::contiguous(tensor.shape().to_vec(), Numbers::Values(values), 0..0))
+    }
+
+    fn stored_view(&self, outlet: OutletId) -> TractResult<Option<Strided<'a>>> {
+        let mut changes: Vec<(&AxisOp, OutletId)> = Vec::new();
+        let mut next = outlet;
+        let mut view = loop {
+            if let Some(view) = self.weights.view(self.model, next) {
+                break view;
+            }
+            let node = self.model.node(next.node);
+            if let Some(change) = node.op_as::<AxisOp>() {
+                changes.push((change, next));
+            } else if node.op_as::<Cast>().is_none_or(|cast| cast.to != DatumType::F32) {
+                return Ok(None);
+            }
+            next = node.inputs[0];
+        };
+        for (change, outlet) in changes.into_iter().rev() {
+            match view.with_axes(change, self.model.outlet_fact(outlet)?) {
+                Some(changed) => view = changed,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(view))
+    }
+}
+
+/// A stored tensor, and the operators that changed its axes and type since.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Origin {
+    tensor: String,
+    changes: Vec<String>,
+}
+
+/// Every node of a graph after the nodes that it reads; also those that no output needs.
+fn topological_order(model: &TypedModel) -> TractResult<Vec<usize>> {
+    let mut missing: Vec<usize> = model.nodes().iter().map(|node| node.inputs.len()).collect();
+    let mut ready: Vec<usize> = (0..missing.len()).filter(|&id| missing[id] == 0).collect();
+    let mut order = Vec::with_capacity(missing.len());
+    while let Some(id) = ready.pop() {
+        order.push(id);
+        for successor in model.node(id).outputs.iter().flat_map(|output| &output.successors) {
+            missing[successor.node] -= 1;
+            if missing[successor.node] == 0 {
+                ready.push(successor.node);
+            }
+        }
+    }
+    ensure!(order.len() == missing.len(), "the graph has a cycle");
+    Ok(order)
+}

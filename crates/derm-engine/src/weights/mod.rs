@@ -1,0 +1,15 @@
+//! Weights: where they are in the model's file, which values of a graph are constant, and the packed
+//! weights that the engines of one model share.
+
+mod cache;
+mod constants;
+mod conv;
+mod file;
+mod strided;
+
+pub use cache::PackedWeightCache;
+pub use constants::Constants;
+pub use file::{Bytes, Stored, StoredWeights};
+pub(crate) use cache::{PackedWeightKey, layout_hash};
+pub(crate) use conv::ConvWeights;
+pub(crate) use strided::Strided;
