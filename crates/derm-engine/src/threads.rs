@@ -3,11 +3,12 @@
 //! A step of a small network takes some ten microseconds, as long as it takes to wake a thread. So
 //! helpers spin for a moment before they sleep, and sleep between inferences.
 
+use std::any::Any;
 use std::cell::UnsafeCell;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 
 /// How often a helper polls for a job before it sleeps: some tens of microseconds.
@@ -130,7 +131,8 @@ struct Shared {
     job: UnsafeCell<Option<*const Job>>,
     /// Helpers that have not done it yet.
     left: AtomicUsize,
-    panicked: AtomicBool,
+    /// What a helper panicked with, of the job that is running.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
     stops: AtomicBool,
 }
 
@@ -146,7 +148,7 @@ impl Pool {
             round: AtomicUsize::new(0),
             job: UnsafeCell::new(None),
             left: AtomicUsize::new(0),
-            panicked: AtomicBool::new(false),
+            panic: Mutex::new(None),
             stops: AtomicBool::new(false),
         });
         let (inferences, turn) = (AtomicUsize::new(0), Mutex::new(()));
@@ -163,7 +165,7 @@ impl Pool {
     /// where they have another one.
     ///
     /// # Panics
-    /// If the job does.
+    /// If the job does: with what the caller's part panics with, or else a helper's.
     fn run(&self, job: &(dyn Fn(usize) + Sync)) -> bool {
         let _turn = match self.turn.try_lock() {
             Ok(turn) => turn,
@@ -175,13 +177,17 @@ impl Pool {
         let for_all = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &Job>(job) };
         // SAFETY: we hold the turn, and no helper has a job.
         unsafe { *self.shared.job.get() = Some(for_all) };
+        // If the caller panicked in an earlier job, nobody has taken what its helpers panicked with.
+        self.shared.take_panic();
         self.shared.left.store(self.helpers.len(), Ordering::Relaxed);
         self.shared.round.fetch_add(1, Ordering::Release);
         self.wake();
         let done = Done(&self.shared);
         job(0);
         drop(done);
-        assert!(!self.shared.panicked.swap(false, Ordering::Relaxed), "a helper panicked");
+        if let Some(panic) = self.shared.take_panic() {
+            resume_unwind(panic);
+        }
         true
     }
 
@@ -219,6 +225,11 @@ impl Drop for Done<'_> {
 }
 
 impl Shared {
+    /// What a helper panicked with, once.
+    fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
+        self.panic.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// A helper's life.
     fn help(&self, number: usize) {
         let mut round = 0;
@@ -235,24 +246,12 @@ impl Shared {
             // SAFETY: the round has changed, and `left` counts this helper.
             let job = unsafe { (*self.job.get()).map(|job| &*job) };
             if let Some(job) = job
-                && catch_unwind(AssertUnwindSafe(|| job(number))).is_err()
+                && let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(number)))
             {
-                self.panicked.store(true, Ordering::Relaxed);
+                *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
             }
             self.left.fetch_sub(1, Ordering::Release);
         }
-    }
-}
-
-/// A pointer that several workers write through, each in places of its own.
-pub(crate) struct SharedOutput(pub(crate) *mut f32);
-
-// SAFETY: whoever hands it out answers for the places being apart.
-unsafe impl Sync for SharedOutput {}
-
-impl SharedOutput {
-    pub(crate) fn get(&self) -> *mut f32 {
-        self.0
     }
 }
 
@@ -291,7 +290,19 @@ mod tests {
     fn a_panic_of_a_helper_is_the_callers_and_the_next_job_runs() {
         let threads = ThreadPool::new(2);
         let team = threads.begin();
-        let fail = || team.share(2, &mut [], |part, _| assert_eq!(part.start, 0));
+        let fail = || team.share(2, &mut [], |part, _| assert_eq!(part.start, 0, "the helper"));
+        let panic = catch_unwind(AssertUnwindSafe(fail)).unwrap_err();
+        assert!(panic.downcast_ref::<String>().is_some_and(|message| message.contains("the helper")));
+        let done = AtomicUsize::new(0);
+        team.share(2, &mut [], |part, _| _ = done.fetch_add(part.len(), Ordering::Relaxed));
+        assert_eq!(done.into_inner(), 2);
+    }
+
+    #[test]
+    fn a_panic_of_caller_and_helper_does_not_fail_the_next_job() {
+        let threads = ThreadPool::new(2);
+        let team = threads.begin();
+        let fail = || team.share(2, &mut [], |_, _| panic!("both"));
         assert!(catch_unwind(AssertUnwindSafe(fail)).is_err());
         let done = AtomicUsize::new(0);
         team.share(2, &mut [], |part, _| _ = done.fetch_add(part.len(), Ordering::Relaxed));

@@ -1,70 +1,69 @@
-//! Maximum and average over windows, channels-last.
+//! Pooling: maximum and average over windows, channels-last.
 
-use crate::Axis;
-use crate::isa::{Isa, dispatch};
-use crate::simd::Simd;
+use crate::geometry::PoolGeometry;
+use crate::simd::dispatch::dispatch;
+use crate::simd::isa::Isa;
+use crate::simd::vector::Simd;
 
-/// What a window becomes.
+/// What the values under a window become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
-    /// Its largest value.
+    /// Their maximum.
     Max,
-    /// Its sum.
+    /// Their sum.
     Sum,
-    /// Its mean over the places that are no padding.
+    /// Their mean, padding not counted.
     Mean,
-    /// Its sum over the number of the kernel's places, padding counted as zeros.
+    /// Their sum divided by the size of the kernel: padding counts as zeros.
     MeanWithPadding,
 }
 
-/// What a pooling reads and writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PoolShape {
-    /// Rows.
-    pub rows: Axis,
-    /// Columns.
-    pub columns: Axis,
-    /// Channels.
-    pub channels: usize,
-}
-
-/// Pools `input`, `[rows, columns, channels]`, into `output`.
+/// Pools `input` into `output`.
 ///
 /// # Panics
-/// If a slice has not the shape's length.
-pub fn pool(isa: Isa, pooling: Pooling, shape: &PoolShape, input: &[f32], output: &mut [f32]) {
-    let PoolShape { rows, columns, channels } = *shape;
-    assert_eq!(input.len(), rows.input * columns.input * channels);
-    assert_eq!(output.len(), rows.output * columns.output * channels);
-    // SAFETY: lengths were just checked.
-    unsafe { pool_all(isa, pooling, shape, input.as_ptr(), output.as_mut_ptr()) }
+/// If a slice does not have the geometry's length.
+pub fn pool(
+    isa: Isa,
+    pooling: Pooling,
+    geometry: &PoolGeometry,
+    input: &[f32],
+    output: &mut [f32],
+) {
+    assert_eq!(input.len(), geometry.input_len());
+    assert_eq!(output.len(), geometry.output_len());
+    // SAFETY: both lengths were just checked.
+    unsafe { pool_all(isa, pooling, geometry, input.as_ptr(), output.as_mut_ptr()) }
 }
 
 dispatch! {
-    unsafe fn pool_all = pool_with(
+    unsafe fn pool_all = pool_kernel(
         pooling: Pooling,
-        shape: &PoolShape,
+        geometry: &PoolGeometry,
         input: *const f32,
         output: *mut f32,
     )
 }
 
+/// # Safety
+/// `input` and `output` must be valid for the geometry's lengths and not overlap.
 #[inline(always)]
-unsafe fn pool_with<S: Simd>(
+unsafe fn pool_kernel<S: Simd>(
     pooling: Pooling,
-    shape: &PoolShape,
+    geometry: &PoolGeometry,
     input: *const f32,
     output: *mut f32,
 ) {
-    let PoolShape { rows, columns, channels } = *shape;
-    let mut window = Vec::with_capacity(rows.kernel * columns.kernel);
-    for place in 0..rows.output * columns.output {
-        window_of(shape, place, &mut window);
-        let share = share(pooling, shape, window.len());
+    let (rows, columns) = (geometry.rows(), geometry.columns());
+    let channels = geometry.channels();
+    let mut window = Vec::with_capacity(rows.kernel() * columns.kernel());
+    for pixel in 0..rows.output() * columns.output() {
+        find_window(geometry, pixel, &mut window);
+        let share = share(pooling, geometry, window.len());
         let mut channel = 0;
         while channel < channels {
             let lanes = S::LANES.min(channels - channel);
-            // SAFETY: every pixel has `channels` values.
+            // SAFETY: the window holds pixels of the input and `pixel` is one of the output's, with
+            // `channels` values each, of which `lanes` are left from `channel` on.
             unsafe {
                 let mut sum =
                     S::splat(if pooling == Pooling::Max { f32::NEG_INFINITY } else { 0.0 });
@@ -76,7 +75,7 @@ unsafe fn pool_with<S: Simd>(
                         S::add(sum, value)
                     };
                 }
-                let to = output.add(place * channels + channel);
+                let to = output.add(pixel * channels + channel);
                 S::store_first(to, S::mul(sum, S::splat(share)), lanes);
             }
             channel += lanes;
@@ -84,64 +83,67 @@ unsafe fn pool_with<S: Simd>(
     }
 }
 
-/// The gradient of [`pool`]'s input, into `to`, from its output's. Only a maximum needs the input;
-/// of equal values under a window the first one gets the gradient, as in PyTorch.
+/// Backward data of [`pool`]: the gradient of its input, from that of its output. Only a maximum
+/// needs the input; of equal values under a window the first one gets the gradient, as in PyTorch.
 ///
 /// # Panics
-/// If a slice has not the shape's length.
+/// If a slice does not have the geometry's length.
 pub fn pool_gradient(
     pooling: Pooling,
-    shape: &PoolShape,
+    geometry: &PoolGeometry,
     input: &[f32],
     gradient: &[f32],
-    to: &mut [f32],
+    input_gradient: &mut [f32],
 ) {
-    let PoolShape { rows, columns, channels } = *shape;
-    assert_eq!(to.len(), rows.input * columns.input * channels);
-    assert!(pooling != Pooling::Max || input.len() == to.len());
-    assert_eq!(gradient.len(), rows.output * columns.output * channels);
-    to.fill(0.0);
+    let channels = geometry.channels();
+    assert_eq!(input_gradient.len(), geometry.input_len());
+    assert!(pooling != Pooling::Max || input.len() == input_gradient.len());
+    assert_eq!(gradient.len(), geometry.output_len());
+    input_gradient.fill(0.0);
     let mut window = Vec::new();
-    for (place, gradient) in gradient.chunks_exact(channels).enumerate() {
-        window_of(shape, place, &mut window);
+    for (pixel, gradient) in gradient.chunks_exact(channels).enumerate() {
+        find_window(geometry, pixel, &mut window);
         if pooling == Pooling::Max {
             for (channel, gradient) in gradient.iter().enumerate() {
                 let first_largest = window
                     .iter()
                     .map(|pixel| pixel * channels + channel)
-                    .reduce(|best, place| if input[place] > input[best] { place } else { best });
+                    .reduce(|best, index| if input[index] > input[best] { index } else { best });
                 if let Some(best) = first_largest {
-                    to[best] += gradient;
+                    input_gradient[best] += gradient;
                 }
             }
             continue;
         }
-        let share = share(pooling, shape, window.len());
+        let share = share(pooling, geometry, window.len());
         for pixel in &window {
-            let to = &mut to[pixel * channels..][..channels];
+            let to = &mut input_gradient[pixel * channels..][..channels];
             to.iter_mut().zip(gradient).for_each(|(to, gradient)| *to += share * gradient);
         }
     }
 }
 
-/// The input pixels under the window of output pixel `place`.
-fn window_of(shape: &PoolShape, place: usize, window: &mut Vec<usize>) {
-    let PoolShape { rows, columns, .. } = *shape;
-    let (row, column) = (place / columns.output, place % columns.output);
+/// Finds the input pixels under the window of output pixel `pixel`.
+fn find_window(geometry: &PoolGeometry, pixel: usize, window: &mut Vec<usize>) {
+    let (rows, columns) = (geometry.rows(), geometry.columns());
+    let (row, column) = (pixel / columns.output(), pixel % columns.output());
     window.clear();
-    for tap in 0..rows.kernel * columns.kernel {
-        let found = rows.place(row, tap / columns.kernel);
-        if let (Some(row), Some(column)) = (found, columns.place(column, tap % columns.kernel)) {
-            window.push(row * columns.input + column);
+    for tap in 0..rows.kernel() * columns.kernel() {
+        let row = rows.input_index(row, tap / columns.kernel());
+        let column = columns.input_index(column, tap % columns.kernel());
+        if let (Some(row), Some(column)) = (row, column) {
+            window.push(row * columns.input() + column);
         }
     }
 }
 
-/// What the sum of a window of `count` places is multiplied by.
-fn share(pooling: Pooling, shape: &PoolShape, count: usize) -> f32 {
+/// The factor of the sum of a window of `count` pixels.
+fn share(pooling: Pooling, geometry: &PoolGeometry, count: usize) -> f32 {
     match pooling {
         Pooling::Max | Pooling::Sum => 1.0,
         Pooling::Mean => 1.0 / count.max(1) as f32,
-        Pooling::MeanWithPadding => 1.0 / (shape.rows.kernel * shape.columns.kernel) as f32,
+        Pooling::MeanWithPadding => {
+            1.0 / (geometry.rows().kernel() * geometry.columns().kernel()) as f32
+        }
     }
 }

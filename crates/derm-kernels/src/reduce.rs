@@ -1,15 +1,16 @@
-//! Sums and the like along one axis of `[outer, length, inner]`, and what is built on them.
+//! Reduction along one axis of `[outer, length, inner]`.
 
-use crate::activation::exp;
-use crate::isa::{Isa, dispatch};
-use crate::simd::Simd;
+use crate::geometry::element_count;
+use crate::simd::dispatch::dispatch;
+use crate::simd::isa::Isa;
+use crate::simd::vector::Simd;
 
 /// What the values along the axis become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reduction {
     /// Their sum.
     Sum,
-    /// The largest.
+    /// Their maximum.
     Max,
     /// The mean of their squares.
     MeanOfSquares,
@@ -18,7 +19,7 @@ pub enum Reduction {
 /// Reduces `input`, `[outer, length, inner]`, to `output`, `[outer, inner]`.
 ///
 /// # Panics
-/// If the lengths do not agree.
+/// If the slices do not have these lengths, or there are more elements than can be addressed.
 pub fn reduce(
     isa: Isa,
     reduction: Reduction,
@@ -26,15 +27,15 @@ pub fn reduce(
     input: &[f32],
     output: &mut [f32],
 ) {
-    assert_eq!(input.len(), outer * length * inner);
-    assert_eq!(output.len(), outer * inner);
+    assert_eq!(input.len(), element_count(&[outer, length, inner]));
+    assert_eq!(output.len(), element_count(&[outer, inner]));
     let (from, to) = (input.as_ptr(), output.as_mut_ptr());
-    // SAFETY: lengths were just checked.
+    // SAFETY: both lengths were just checked.
     unsafe { reduce_all(isa, reduction, outer, length, inner, from, to) }
 }
 
 dispatch! {
-    unsafe fn reduce_all = reduce_with(
+    unsafe fn reduce_all = reduce_kernel(
         reduction: Reduction,
         outer: usize,
         length: usize,
@@ -44,8 +45,11 @@ dispatch! {
     )
 }
 
+/// # Safety
+/// `input` must be valid for `[outer, length, inner]`, `output` for `[outer, inner]`; they must not
+/// overlap.
 #[inline(always)]
-unsafe fn reduce_with<S: Simd>(
+unsafe fn reduce_kernel<S: Simd>(
     reduction: Reduction,
     outer: usize,
     length: usize,
@@ -65,7 +69,8 @@ unsafe fn reduce_with<S: Simd>(
         };
     }
     for o in 0..outer {
-        // SAFETY: `[outer, length, inner]` is what the caller has.
+        // SAFETY: `o`, `l` and `i` are below the lengths of their axes, and no more than `inner - i`
+        // elements are touched from `i` on.
         unsafe {
             let from = input.add(o * length * inner);
             let to = output.add(o * inner);
@@ -100,76 +105,5 @@ unsafe fn reduce_with<S: Simd>(
                 i += lanes;
             }
         }
-    }
-}
-
-/// Softmax of each row of `width` values, in place.
-///
-/// # Panics
-/// If the values are not whole rows.
-pub fn softmax(isa: Isa, width: usize, values: &mut [f32]) {
-    assert!(values.len().is_multiple_of(width));
-    // SAFETY: whole rows.
-    unsafe { softmax_all(isa, values.as_mut_ptr(), values.len() / width, width) }
-}
-
-dispatch! {
-    unsafe fn softmax_all = softmax_with(values: *mut f32, rows: usize, width: usize)
-}
-
-#[inline(always)]
-unsafe fn softmax_with<S: Simd>(values: *mut f32, rows: usize, width: usize) {
-    let whole = width - width % S::LANES;
-    for row in 0..rows {
-        // SAFETY: the caller has `rows` rows of `width` values.
-        unsafe {
-            let line = values.add(row * width);
-            let mut most = S::splat(f32::NEG_INFINITY);
-            for i in (0..whole).step_by(S::LANES) {
-                most = S::max(most, S::load(line.add(i)));
-            }
-            let mut largest = S::largest(most);
-            for i in whole..width {
-                largest = largest.max(*line.add(i));
-            }
-            let mut sums = S::splat(0.0);
-            for i in (0..whole).step_by(S::LANES) {
-                let e = exp::<S>(S::sub(S::load(line.add(i)), S::splat(largest)));
-                sums = S::add(sums, e);
-                S::store(line.add(i), e);
-            }
-            let mut sum = S::sum(sums);
-            for i in whole..width {
-                let e = (*line.add(i) - largest).exp();
-                sum += e;
-                *line.add(i) = e;
-            }
-            let share = S::splat(1.0 / sum);
-            let mut i = 0;
-            while i < width {
-                let lanes = S::LANES.min(width - i);
-                S::store_first(
-                    line.add(i),
-                    S::mul(S::load_first(line.add(i), lanes), share),
-                    lanes,
-                );
-                i += lanes;
-            }
-        }
-    }
-}
-
-/// Divides each row of `width` values by the root of their squares' mean plus `epsilon`, in place
-/// (Zhang and Sennrich 2019, arXiv:1910.07467, without the gain).
-///
-/// # Panics
-/// If the values are not whole rows.
-pub fn rms_norm(isa: Isa, width: usize, epsilon: f32, values: &mut [f32]) {
-    assert!(values.len().is_multiple_of(width));
-    for row in values.chunks_exact_mut(width) {
-        let mut mean = [0.0];
-        reduce(isa, Reduction::MeanOfSquares, [1, width, 1], row, &mut mean);
-        let scale = 1.0 / (mean[0] + epsilon).sqrt();
-        crate::activate(isa, crate::Activation::Linear(scale, 0.0), row);
     }
 }

@@ -1,19 +1,21 @@
-//! Axes in another order.
+//! Transpose: copies a tensor with its axes permuted.
+
+use crate::geometry::element_count;
 
 /// Copies `input` of shape `shape` so that output axis `i` is input axis `order[i]`.
 ///
 /// # Panics
-/// If the lengths do not agree, or `order` is no permutation.
+/// If a slice does not have the shape's length, or `order` is not a permutation of the axes.
 pub fn transpose(shape: &[usize], order: &[usize], input: &[f32], output: &mut [f32]) {
     assert_eq!(shape.len(), order.len());
     assert!((0..shape.len()).all(|axis| order.contains(&axis)));
-    let total: usize = shape.iter().product();
+    let total = element_count(shape);
     assert!(input.len() == total && output.len() == total);
     if total == 0 {
         return;
     }
-    // Distance in the input of one step along each output axis; neighbours that stay together
-    // become one axis.
+    // Length of each output axis and its distance in the input; neighbours that stay together are
+    // merged.
     let mut axes: Vec<(usize, usize)> = Vec::new();
     for &axis in order {
         let length = shape[axis];
@@ -31,24 +33,24 @@ pub fn transpose(shape: &[usize], order: &[usize], input: &[f32], output: &mut [
     }
     let (inner, inner_step) = axes.pop().unwrap_or((1, 1));
     let (middle, middle_step) = axes.pop().unwrap_or((1, 0));
-    let mut places = vec![0; axes.len()];
+    let mut index = vec![0; axes.len()];
     let mut from = 0;
     for block in output.chunks_exact_mut(middle * inner) {
         plane(&input[from..], (middle, middle_step), (inner, inner_step), block);
         for axis in (0..axes.len()).rev() {
             let (length, step) = axes[axis];
-            places[axis] += 1;
+            index[axis] += 1;
             from += step;
-            if places[axis] < length {
+            if index[axis] < length {
                 break;
             }
             from -= step * length;
-            places[axis] = 0;
+            index[axis] = 0;
         }
     }
 }
 
-/// Two axes, in tiles that stay in the cache.
+/// Copies the innermost two axes, in tiles that stay in the cache.
 fn plane(
     input: &[f32],
     (rows, row_step): (usize, usize),

@@ -1,10 +1,10 @@
 //! Binary: functions of two values, with broadcasting.
 
 use super::builder::Builder;
-use super::unary::activate;
+use super::unary::apply;
 use super::value::physical;
 use crate::program::{Binary, Operand};
-use derm_kernels::{Activation, BinaryOp, broadcast};
+use derm_kernels::{BinaryOp, Unary, broadcast};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::math::{Add, Div, Max, Min, Mul, Sub};
@@ -45,14 +45,14 @@ fn binary_op(function: &TypedBinOp) -> Option<BinaryOp> {
 }
 
 /// A function of a value and one number, as a function of the value. `slot`: where the value is.
-fn with_number(op: BinaryOp, slot: usize, number: f32) -> Option<Activation> {
+fn with_number(op: BinaryOp, slot: usize, number: f32) -> Option<Unary> {
     Some(match (op, slot) {
-        (BinaryOp::Add, _) => Activation::Linear(1.0, number),
-        (BinaryOp::Mul, _) => Activation::Linear(number, 0.0),
-        (BinaryOp::Sub, 0) => Activation::Linear(1.0, -number),
-        (BinaryOp::Sub, _) => Activation::Linear(-1.0, number),
-        (BinaryOp::Max, _) => Activation::Clamp(number, f32::INFINITY),
-        (BinaryOp::Min, _) => Activation::Clamp(f32::NEG_INFINITY, number),
+        (BinaryOp::Add, _) => Unary::Linear(1.0, number),
+        (BinaryOp::Mul, _) => Unary::Linear(number, 0.0),
+        (BinaryOp::Sub, 0) => Unary::Linear(1.0, -number),
+        (BinaryOp::Sub, _) => Unary::Linear(-1.0, number),
+        (BinaryOp::Max, _) => Unary::Clamp(number, f32::INFINITY),
+        (BinaryOp::Min, _) => Unary::Clamp(f32::NEG_INFINITY, number),
         (BinaryOp::Div, _) => return None,
     })
 }
@@ -70,9 +70,9 @@ fn with_constant(
     let output_len: usize = builder.shape(outlet)?.iter().product();
     if view.len() == 1
         && output_len == value.len()
-        && let Some(activation) = with_number(op, slot, view.at(0))
+        && let Some(function) = with_number(op, slot, view.at(0))
     {
-        return activate(builder, outlet, node.inputs[slot], activation);
+        return apply(builder, outlet, node.inputs[slot], function);
     }
     // The constant's axes as the value's lie.
     let constant = Operand::Constant(view.values(&value.order).into());

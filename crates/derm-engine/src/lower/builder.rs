@@ -4,9 +4,9 @@ use super::value::{Value, graph_order};
 use crate::Options;
 use crate::program::{BufferId, Conv, Copy, OpaqueId, Op, Program, Step, Transpose};
 use crate::weights::{
-    Constants, ConvWeights, PackedWeightCache, PackedWeightKey, Strided, StoredWeights, layout_hash,
+    Constants, PackedWeightCache, PackedWeightKey, StoredWeights, Strided, layout_hash,
 };
-use derm_kernels::{ConvShape, Isa, Precision};
+use derm_kernels::{ConvGeometry, ConvPlan, Isa, PackedConv, Precision};
 use std::collections::HashMap;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{TractErrorContext, ensure};
@@ -34,8 +34,8 @@ pub(crate) struct Builder<'a> {
 /// Weights that were packed, and how: the offsets of the taps or groups, the outputs and the inputs.
 #[derive(Debug, Clone)]
 pub(super) struct Packed {
-    pub(super) weights: ConvWeights,
-    pub(super) shape: ConvShape,
+    pub(super) weights: PackedConv,
+    pub(super) geometry: ConvGeometry,
     pub(super) offsets: [Vec<usize>; 3],
 }
 
@@ -165,46 +165,49 @@ impl<'a> Builder<'a> {
     pub(super) fn convolve(
         &mut self,
         outlet: OutletId,
-        weights: ConvWeights,
-        shape: ConvShape,
+        weights: PackedConv,
+        geometry: &ConvGeometry,
         input: BufferId,
         order: Vec<usize>,
     ) -> TractResult<()> {
-        let conv = Conv { weights, shape, input, epilogue: Vec::new() };
-        let buffer = self.push_new(conv, shape.output_len());
+        let plan = ConvPlan::new(weights, geometry);
+        let conv = Conv { plan, input, epilogue: Vec::new() };
+        let buffer = self.push_new(conv, geometry.output_len());
         self.set(outlet, buffer, order)
     }
 
-    /// The weights at `outlet`, of which this is the view, packed by `pack` unless an engine of this
-    /// model has packed them.
+    /// The weights at `outlet`, of which this is the view, packed unless an engine of this model has
+    /// packed them. `value` finds the weight of an output channel, an input channel of its group, and
+    /// a tap.
     pub(super) fn pack(
         &mut self,
         outlet: OutletId,
         view: &Strided<'_>,
-        shape: &ConvShape,
+        geometry: &ConvGeometry,
         offsets: [Vec<usize>; 3],
-        pack: impl FnOnce(Isa, Precision, &[Vec<usize>; 3]) -> ConvWeights,
-    ) -> ConvWeights {
+        value: impl Fn(usize, usize, usize, &[Vec<usize>; 3]) -> f32,
+    ) -> PackedConv {
         let stored = || self.constants.precision(outlet);
         let precision = self.precision.unwrap_or_else(stored);
         let key = self.constants.origin(outlet).map(|origin| PackedWeightKey {
             origin,
             precision,
-            channels: [shape.inputs, shape.outputs, shape.groups],
-            window: [shape.rows.kernel, shape.columns.kernel],
+            channels: [geometry.inputs(), geometry.outputs(), geometry.groups()],
+            window: [geometry.rows().kernel(), geometry.columns().kernel()],
             layout: layout_hash(&offsets),
         });
         let known = key.as_ref().and_then(|key| self.cache.get(key)).cloned();
         let weights = known.unwrap_or_else(|| {
-            let weights = pack(self.isa, precision, &offsets);
-            self.packed_bytes += weights.resident().bytes;
+            let value = |output, input, tap| value(output, input, tap, &offsets);
+            let weights = PackedConv::new(self.isa, precision, geometry, None, value);
+            self.packed_bytes += weights.bytes();
             self.weights.release(view);
             if let Some(key) = key {
                 self.cache.insert(key, weights.clone());
             }
             weights
         });
-        let packed = Packed { weights: weights.clone(), shape: *shape, offsets };
+        let packed = Packed { weights: weights.clone(), geometry: *geometry, offsets };
         self.packed.insert(outlet, packed);
         weights
     }

@@ -3,10 +3,9 @@
 use super::builder::Builder;
 use super::op;
 use super::pool::windowed;
-use crate::weights::{ConvWeights, Strided};
-use derm_kernels::{ConvShape, Depthwise, PackedConv};
+use crate::weights::Strided;
+use derm_kernels::ConvGeometry;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::TractErrorContext;
 use tract_onnx::tract_core::ops::cnn::Conv;
 use tract_onnx::tract_core::ops::cnn::conv::KernelFormat;
 
@@ -19,36 +18,26 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
     if !is_known || conv.q_params.is_some() || conv.kernel_fmt != KernelFormat::OIHW {
         return Ok(false);
     }
-    let Some((input, [rows, columns], order)) = windowed(builder, node, &conv.pool_spec)? else {
+    let Some((input, axes, order)) = windowed(builder, node, &conv.pool_spec)? else {
         return Ok(false);
     };
-    let shape = ConvShape {
-        rows,
-        columns,
-        inputs: conv.pool_spec.input_channels,
-        outputs: conv.pool_spec.output_channels,
-        groups: conv.group,
-    };
+    let [inputs, outputs] = [conv.pool_spec.input_channels, conv.pool_spec.output_channels];
+    let geometry = ConvGeometry::new(axes, inputs, outputs, conv.group)?;
     let bias = match node.inputs.get(2) {
         None => None,
-        Some(&bias) => Some(bias_values(&builder.constant(bias)?, shape.outputs)),
+        Some(&bias) => Some(bias_values(&builder.constant(bias)?, outputs)),
     };
     let weights = node.inputs[1];
     let view = builder.constant(weights)?;
     let spatial: Vec<usize> = (2..view.shape.len()).collect();
     let offsets = [view.offsets(&spatial), view.offsets(&[0]), view.offsets(&[1])];
-    let weights = builder.pack(weights, &view, &shape, offsets, |isa, precision, offsets| {
+    let value = |output: usize, input: usize, tap: usize, offsets: &[Vec<usize>; 3]| {
         let [taps, outer, inner] = offsets;
-        if Depthwise::fits(&shape) && shape.inputs > 1 {
-            let weight = |channel: usize, tap: usize| view.at(outer[channel] + taps[tap]);
-            ConvWeights::Depthwise(Depthwise::new(isa, precision, &shape, None, weight))
-        } else {
-            let weight = |o: usize, i: usize, tap: usize| view.at(outer[o] + inner[i] + taps[tap]);
-            ConvWeights::Dense(PackedConv::new(isa, precision, &shape, None, weight))
-        }
-    });
+        view.at(outer[output] + inner[input] + taps[tap])
+    };
+    let weights = builder.pack(weights, &view, &geometry, offsets, value);
     let weights = weights.with_bias(bias.as_deref());
-    builder.convolve(node.id.into(), weights, shape, input.buffer, order).context("convolution")?;
+    builder.convolve(node.id.into(), weights, &geometry, input.buffer, order)?;
     Ok(true)
 }
 

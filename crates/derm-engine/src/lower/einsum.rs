@@ -4,8 +4,7 @@ use super::builder::Builder;
 use super::op;
 use super::value::completed;
 use crate::program::MatMul;
-use crate::weights::ConvWeights;
-use derm_kernels::{ConvShape, PackedConv};
+use derm_kernels::{ConvGeometry, PackedConv, WindowAxis};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
@@ -104,22 +103,23 @@ fn with_constant(
     let offsets = axes.map(|axes| view.offsets(&axes));
     let [groups, outputs, inputs] = offsets.each_ref().map(Vec::len);
     let rows = value.len() / (groups * inputs);
-    let shape = ConvShape { groups, ..ConvShape::product(rows, groups * inputs, groups * outputs) };
-    let weights = match transposed(builder, constant, &offsets, rows) {
+    let geometry = product(rows, groups * inputs, groups * outputs, groups)?;
+    let weights = match transposed(builder, constant, &offsets, rows)? {
         Some(weights) => weights,
-        None => builder.pack(constant, &view, &shape, offsets, |isa, precision, offsets| {
-            let [groups, outputs, inputs] = offsets;
-            let weight = |o: usize, i: usize, _| {
-                view.at(groups[o / outputs.len()] + outputs[o % outputs.len()] + inputs[i])
+        None => {
+            let value = |output: usize, input: usize, _, offsets: &[Vec<usize>; 3]| {
+                let [groups, outputs, inputs] = offsets;
+                let (group, output) = (output / outputs.len(), output % outputs.len());
+                view.at(groups[group] + outputs[output] + inputs[input])
             };
-            ConvWeights::Dense(PackedConv::new(isa, precision, &shape, None, weight))
-        }),
+            builder.pack(constant, &view, &geometry, offsets, value)
+        }
     };
 
     let outlet = node.id.into();
     let axes = [column(&left, 1), column(&batch, 2), column(&roles.right, 1)].concat();
     let order = completed(builder.shape(outlet)?.len(), &axes);
-    builder.convolve(outlet, weights.with_bias(None), shape, value.buffer, order)?;
+    builder.convolve(outlet, weights.with_bias(None), &geometry, value.buffer, order)?;
     Ok(true)
 }
 
@@ -130,13 +130,26 @@ fn transposed(
     constant: OutletId,
     [groups, outputs, inputs]: &[Vec<usize>; 3],
     rows: usize,
-) -> Option<ConvWeights> {
-    let packed = builder.packed(constant)?;
+) -> TractResult<Option<PackedConv>> {
+    let Some(packed) = builder.packed(constant) else { return Ok(None) };
     if packed.offsets != [groups.clone(), inputs.clone(), outputs.clone()] {
-        return None;
+        return Ok(None);
     }
-    let forward = ConvShape { columns: ConvShape::product(rows, 1, 1).columns, ..packed.shape };
-    packed.weights.transposed(&forward)
+    let geometry = &packed.geometry;
+    let (inputs, outputs) = (geometry.inputs(), geometry.outputs());
+    let forward = product(rows, inputs, outputs, geometry.groups())?;
+    Ok(packed.weights.transposed(&forward))
+}
+
+/// A matrix product as a convolution of one tap over one row.
+fn product(
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+    groups: usize,
+) -> TractResult<ConvGeometry> {
+    let axes = [WindowAxis::ONE, WindowAxis::pointwise(rows)?];
+    Ok(ConvGeometry::new(axes, inputs, outputs, groups)?)
 }
 
 /// `[batch, left, summed] x [batch, right, summed] -> [batch, left, right]`.
@@ -159,8 +172,9 @@ fn of_values(builder: &mut Builder<'_>, node: &TypedNode, roles: &Roles) -> Trac
     let n = roles.right.iter().map(|axis| right.shape[axis[0]]).product::<usize>();
     let count = left.len() / (m * k);
     let (left, right) = (left.buffer, right.buffer);
-    let product = MatMul { batch: count, shape: [m, k, n], left, right, right_is_kn };
-    let buffer = builder.push_new(product, count * m * n);
+    let geometry = product(m, k, n, 1)?;
+    let step = MatMul { batch: count, geometry, left, right, right_is_kn };
+    let buffer = builder.push_new(step, count * m * n);
     let axes = [column(batch, 2), column(rows, 1), column(&roles.right, 1)].concat();
     let order = completed(builder.shape(outlet)?.len(), &axes);
     builder.set(outlet, buffer, order)?;

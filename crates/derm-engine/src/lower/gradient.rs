@@ -1,12 +1,12 @@
 //! Gradients of the operators that have a gradient operator of their own (`graph_ops`).
 
-use super::builder::Builder;
+use super::builder::{Builder, Packed};
 use super::op;
 use super::pool::{axes, channels_last, sum_pooling};
-use super::unary::activation;
+use super::unary::function;
 use crate::graph_ops::{ConvInputGradient, Derivative, Pool, PoolInputGradient, Relation, Where};
 use crate::program::{Derivative as DerivativeStep, PoolGradient};
-use derm_kernels::{Activation, ConvShape, PoolShape, Pooling};
+use derm_kernels::{ConvGeometry, PoolGeometry, Pooling, Unary};
 use tract_onnx::prelude::*;
 
 pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<bool> {
@@ -14,8 +14,8 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
         return convolution(builder, node);
     }
     if let Some(derivative) = node.op_as::<Derivative>() {
-        let Some(activation) = activation(derivative.0.0.as_ref()) else { return Ok(false) };
-        return multiplied_by_derivative(builder, node, activation, node.inputs[1]);
+        let Some(function) = function(derivative.0.0.as_ref()) else { return Ok(false) };
+        return multiplied_by_derivative(builder, node, function, node.inputs[1]);
     }
     if let Some(Where(Relation::Larger)) = node.op_as::<Where>() {
         return where_larger(builder, node);
@@ -31,24 +31,26 @@ fn convolution(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<bool>
     let spec = &conv.pool_spec;
     let Some(packed) = builder.packed(node.inputs[1]).cloned() else { return Ok(false) };
     let input = spec.data_format.shape(input_shape.clone())?;
-    let Some([rows, columns]) = axes(spec, input.hw_dims()) else { return Ok(false) };
+    let Some(axes) = axes(spec, input.hw_dims())? else { return Ok(false) };
     if input.n().is_some_and(|&n| n != 1) {
         return Ok(false);
     }
-    let forward = ConvShape { rows, columns, ..packed.shape };
-    let (Some(shape), Some(weights)) = (forward.turned(), packed.weights.transposed(&forward)) else {
+    let Packed { weights, geometry, .. } = packed;
+    let (inputs, outputs, groups) = (geometry.inputs(), geometry.outputs(), geometry.groups());
+    let forward = ConvGeometry::new(axes, inputs, outputs, groups)?;
+    let (Some(geometry), Some(weights)) = (forward.transposed(), weights.transposed(&forward)) else {
         return Ok(false);
     };
     let value = channels_last(builder, node.inputs[0], spec)?;
-    builder.convolve(node.id.into(), weights, shape, value.buffer, value.order)?;
+    builder.convolve(node.id.into(), weights, &geometry, value.buffer, value.order)?;
     Ok(true)
 }
 
-/// `gradient * activation'(values)`.
+/// `gradient * function'(values)`.
 fn multiplied_by_derivative(
     builder: &mut Builder<'_>,
     node: &TypedNode,
-    activation: Activation,
+    function: Unary,
     values: OutletId,
 ) -> TractResult<bool> {
     let outlet: OutletId = node.id.into();
@@ -57,7 +59,7 @@ fn multiplied_by_derivative(
     let gradients = builder.in_order(gradients, values.order.clone());
     let length = values.len();
     let step =
-        DerivativeStep { activation, values: values.buffer, gradients: gradients.buffer };
+        DerivativeStep { function, values: values.buffer, gradients: gradients.buffer };
     let buffer = builder.push_new(step, length);
     builder.set(outlet, buffer, values.order)?;
     Ok(true)
@@ -80,12 +82,12 @@ fn where_larger(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<bool
         return Ok(false);
     }
     let bound = bound.at(0);
-    let activation = if is_above {
-        Activation::Clamp(bound, f32::INFINITY)
+    let clamp = if is_above {
+        Unary::Clamp(bound, f32::INFINITY)
     } else {
-        Activation::Clamp(f32::NEG_INFINITY, bound)
+        Unary::Clamp(f32::NEG_INFINITY, bound)
     };
-    multiplied_by_derivative(builder, node, activation, values)
+    multiplied_by_derivative(builder, node, clamp, values)
 }
 
 fn pooling(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<bool> {
@@ -95,20 +97,20 @@ fn pooling(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<bool> {
         Pool::Sum(sum) => (&sum.pool_spec, sum_pooling(sum)),
     };
     let input = spec.data_format.shape(input_shape.clone())?;
-    let (Some(pooling), Some([rows, columns])) = (pooling, axes(spec, input.hw_dims())) else {
+    let (Some(pooling), Some(axes)) = (pooling, axes(spec, input.hw_dims())?) else {
         return Ok(false);
     };
     if input.n().is_some_and(|&n| n != 1) {
         return Ok(false);
     }
-    let shape = PoolShape { rows, columns, channels: *input.c_dim() };
+    let geometry = PoolGeometry::new(axes, *input.c_dim())?;
     let gradients = channels_last(builder, node.inputs[0], spec)?;
     let values = match node.inputs.get(1) {
         Some(&values) => Some(channels_last(builder, values, spec)?.buffer),
         None => None,
     };
     let order = gradients.order.clone();
-    let step = PoolGradient { pooling, shape, values, gradients: gradients.buffer };
+    let step = PoolGradient { pooling, geometry, values, gradients: gradients.buffer };
     let buffer = builder.push_new(step, input_shape.iter().product());
     builder.set(node.id.into(), buffer, order)?;
     Ok(true)

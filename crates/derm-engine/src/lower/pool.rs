@@ -3,7 +3,7 @@
 use super::builder::Builder;
 use super::value::{Value, completed};
 use crate::program::Pool;
-use derm_kernels::{Axis, PoolShape, Pooling};
+use derm_kernels::{PoolGeometry, Pooling, Window, WindowAxis};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::cnn::{MaxPool, PaddingSpec, PoolSpec, SumPool};
 
@@ -16,13 +16,13 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
         return Ok(false);
     };
     let Some(pooling) = pooling else { return Ok(false) };
-    let Some((input, [rows, columns], order)) = windowed(builder, node, spec)? else {
+    let Some((input, axes, order)) = windowed(builder, node, spec)? else {
         return Ok(false);
     };
     let channels = *spec.data_format.shape(input.shape.clone())?.c_dim();
-    let shape = PoolShape { rows, columns, channels };
-    let length = rows.output * columns.output * channels;
-    let buffer = builder.push_new(Pool { pooling, shape, input: input.buffer }, length);
+    let geometry = PoolGeometry::new(axes, channels)?;
+    let pool = Pool { pooling, geometry, input: input.buffer };
+    let buffer = builder.push_new(pool, geometry.output_len());
     builder.set(node.id.into(), buffer, order)?;
     Ok(true)
 }
@@ -38,22 +38,24 @@ pub(super) fn sum_pooling(sum: &SumPool) -> Option<Pooling> {
 }
 
 /// Rows and columns of a window over an input of these sizes; a window over one axis gets one row.
-pub(super) fn axes(spec: &PoolSpec, sizes: &[usize]) -> Option<[Axis; 2]> {
+/// None where there are more axes.
+pub(super) fn axes(spec: &PoolSpec, sizes: &[usize]) -> TractResult<Option<[WindowAxis; 2]>> {
     let padded = spec.computed_padding(sizes);
-    let axis = |number: usize| Axis {
-        input: sizes[number],
-        output: padded[number].convoluted,
-        kernel: spec.kernel_shape[number],
-        stride: spec.stride(number),
-        dilation: spec.dilation(number),
-        before: padded[number].pad_before,
-        spread: 1,
+    let axis = |index: usize| {
+        WindowAxis::new(Window {
+            input: sizes[index],
+            output: padded[index].convoluted,
+            kernel: spec.kernel_shape[index],
+            stride: spec.stride(index),
+            dilation: spec.dilation(index),
+            before: padded[index].pad_before,
+        })
     };
-    match sizes.len() {
-        1 => Some([Axis::ONE, axis(0)]),
-        2 => Some([axis(0), axis(1)]),
+    Ok(match sizes.len() {
+        1 => Some([WindowAxis::ONE, axis(0)?]),
+        2 => Some([axis(0)?, axis(1)?]),
         _ => None,
-    }
+    })
 }
 
 /// A value with its channels last.
@@ -71,7 +73,7 @@ pub(super) fn channels_last(
 }
 
 /// The input with its channels last, the window's axes, and the order that the output has.
-type Windowed = (Value, [Axis; 2], Vec<usize>);
+type Windowed = (Value, [WindowAxis; 2], Vec<usize>);
 
 /// Puts the input's channels last; none where the window has more than two axes or the batch is not
 /// one.
@@ -81,7 +83,7 @@ pub(super) fn windowed(
     spec: &PoolSpec,
 ) -> TractResult<Option<Windowed>> {
     let shape = spec.data_format.shape(builder.shape(node.inputs[0])?)?;
-    let Some(axes) = axes(spec, shape.hw_dims()) else { return Ok(None) };
+    let Some(axes) = axes(spec, shape.hw_dims())? else { return Ok(None) };
     if shape.n().is_some_and(|&n| n != 1) {
         return Ok(None);
     }

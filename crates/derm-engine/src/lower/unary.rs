@@ -1,8 +1,8 @@
 //! Unary: functions of one value.
 
 use super::builder::Builder;
-use crate::program::Unary;
-use derm_kernels::Activation;
+use crate::program::Unary as UnaryStep;
+use derm_kernels::Unary;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
@@ -19,50 +19,50 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
         builder.set(outlet, value.buffer, value.order)?;
         return Ok(true);
     }
-    let Some(function) = node.op_as::<ElementWiseOp>() else { return Ok(false) };
-    let Some(activation) = activation(function.0.as_ref()) else { return Ok(false) };
-    activate(builder, outlet, node.inputs[0], activation)?;
+    let Some(op) = node.op_as::<ElementWiseOp>() else { return Ok(false) };
+    let Some(function) = function(op.0.as_ref()) else { return Ok(false) };
+    apply(builder, outlet, node.inputs[0], function)?;
     Ok(true)
 }
 
-/// `outlet` is `activation` of the value at `input`.
-pub(super) fn activate(
+/// `outlet` is `function` of the value at `input`.
+pub(super) fn apply(
     builder: &mut Builder<'_>,
     outlet: OutletId,
     input: OutletId,
-    activation: Activation,
+    function: Unary,
 ) -> TractResult<()> {
     let value = builder.value(input)?;
-    let buffer = builder.push_new(Unary { activation, input: value.buffer }, value.len());
+    let buffer = builder.push_new(UnaryStep { function, input: value.buffer }, value.len());
     builder.set(outlet, buffer, value.order)
 }
 
 /// The kernel's function for one of tract's.
-pub(super) fn activation(function: &dyn ElementWiseMiniOp) -> Option<Activation> {
-    Some(if function.is::<Sigmoid>() {
-        Activation::Sigmoid
-    } else if function.is::<Silu>() {
-        Activation::Silu
-    } else if function.is::<HardSwish>() {
-        Activation::HardSwish
-    } else if function.is::<Tanh>() {
-        Activation::Tanh
-    } else if function.is::<GeluExact>() {
-        Activation::Gelu
-    } else if let Some(leaky) = function.downcast_ref::<LeakyRelu>() {
-        Activation::LeakyRelu(leaky.alpha)
-    } else if function.is::<Square>() {
-        Activation::Square
-    } else if function.is::<Sqrt>() {
-        Activation::Sqrt
-    } else if function.is::<Rsqrt>() {
-        Activation::Rsqrt
-    } else if function.is::<Recip>() {
-        Activation::Recip
-    } else if function.is::<Exp>() {
-        Activation::Exp
-    } else if function.is::<Neg>() {
-        Activation::Neg
+pub(super) fn function(op: &dyn ElementWiseMiniOp) -> Option<Unary> {
+    Some(if op.is::<Sigmoid>() {
+        Unary::Sigmoid
+    } else if op.is::<Silu>() {
+        Unary::Silu
+    } else if op.is::<HardSwish>() {
+        Unary::HardSwish
+    } else if op.is::<Tanh>() {
+        Unary::Tanh
+    } else if op.is::<GeluExact>() {
+        Unary::Gelu
+    } else if let Some(leaky) = op.downcast_ref::<LeakyRelu>() {
+        Unary::LeakyRelu(leaky.alpha)
+    } else if op.is::<Square>() {
+        Unary::Square
+    } else if op.is::<Sqrt>() {
+        Unary::Sqrt
+    } else if op.is::<Rsqrt>() {
+        Unary::Rsqrt
+    } else if op.is::<Recip>() {
+        Unary::Recip
+    } else if op.is::<Exp>() {
+        Unary::Exp
+    } else if op.is::<Neg>() {
+        Unary::Neg
     } else {
         return None;
     })

@@ -2,7 +2,7 @@
 //! once (see [`ConvChain`]).
 
 use crate::program::{Conv, ConvChain, DefUse, Op, Program, Stage, Step};
-use derm_kernels::{Axis, ConvShape};
+use derm_kernels::{ConvGeometry, ConvPlan, WindowAxis};
 use std::ops::Range;
 
 /// Float32 values between two convolutions from which on they are chained: more than half a
@@ -36,9 +36,9 @@ pub(crate) fn chain(program: &mut Program) {
 /// be computed a few rows at a time.
 fn leads_to(before: &Step, after: &Step) -> bool {
     let (Some(first), Some(second)) = (by_rows(before), by_rows(after)) else { return false };
-    let length = first.shape.output_len();
+    let length = first.plan.geometry().output_len();
     length >= LARGE
-        && length == second.shape.input_len()
+        && length == second.plan.geometry().input_len()
         && second.input == before.output
         && first.epilogue.iter().all(|op| op.unary().is_some())
 }
@@ -46,7 +46,7 @@ fn leads_to(before: &Step, after: &Step) -> bool {
 /// The convolution of a step, if it can run some rows at a time.
 fn by_rows(step: &Step) -> Option<&Conv> {
     match &step.op {
-        Op::Conv(conv) if conv.weights.runs_by_rows(&conv.shape) => Some(conv),
+        Op::Conv(conv) if conv.plan.can_run_by_rows() => Some(conv),
         _ => None,
     }
 }
@@ -64,7 +64,7 @@ fn join(mut run: Vec<Step>, joined: &mut Vec<Step>) {
         joined.push(Step { name, op: chain.into(), output, phase });
         return;
     }
-    let between = |&index: &usize| by_rows(&run[index - 1]).map(|conv| conv.shape.output_len());
+    let between = |&index: &usize| by_rows(&run[index - 1]).map(|conv| conv.plan.geometry().output_len());
     let cut = (1..run.len()).min_by_key(between).expect("two steps at least");
     let rest = run.split_off(cut);
     join(run, joined);
@@ -75,35 +75,37 @@ fn join(mut run: Vec<Step>, joined: &mut Vec<Step>) {
 fn chain_of(run: &[Step]) -> Option<ConvChain> {
     let convs: Vec<&Conv> = run.iter().map(by_rows).collect::<Option<_>>()?;
     // A product's positions are in one row; they are the rows and columns of its neighbours.
-    let mut shapes: Vec<ConvShape> = convs.iter().map(|conv| conv.shape).collect();
-    for index in (0..shapes.len() - 1).rev() {
-        let next = shapes[index + 1];
-        shapes[index] = with_axes(shapes[index], [next.rows.input, next.columns.input]);
+    let mut geometries: Vec<ConvGeometry> = convs.iter().map(|conv| *conv.plan.geometry()).collect();
+    for index in (0..geometries.len() - 1).rev() {
+        let next = &geometries[index + 1];
+        geometries[index] =
+            over_rows(geometries[index], [next.rows().input(), next.columns().input()])?;
     }
-    for index in 1..shapes.len() {
-        let before = shapes[index - 1];
-        shapes[index] = with_axes(shapes[index], [before.rows.output, before.columns.output]);
+    for index in 1..geometries.len() {
+        let before = &geometries[index - 1];
+        geometries[index] =
+            over_rows(geometries[index], [before.rows().output(), before.columns().output()])?;
     }
-    let fit = shapes.windows(2).all(|pair| {
-        let computed = [pair[0].rows.output, pair[0].columns.output];
-        computed == [pair[1].rows.input, pair[1].columns.input] && computed[0] > 1
+    let fit = geometries.windows(2).all(|pair| {
+        let computed = [pair[0].rows().output(), pair[0].columns().output()];
+        computed == [pair[1].rows().input(), pair[1].columns().input()] && computed[0] > 1
     });
     if !fit {
         return None;
     }
-    let stages = convs.iter().zip(shapes);
-    let stages = stages
-        .map(|(conv, shape)| Stage::new(conv.weights.clone(), shape, conv.epilogue.clone()));
+    let stages = convs.iter().zip(geometries).map(|(conv, geometry)| {
+        let plan = ConvPlan::by_rows(conv.plan.weights().clone(), &geometry);
+        Stage::new(plan, conv.epilogue.clone())
+    });
     ConvChain::new(stages.collect(), convs[0].input)
 }
 
 /// A product over positions in one row as one over rows and columns, if there are as many.
-fn with_axes(shape: ConvShape, [rows, columns]: [usize; 2]) -> ConvShape {
-    let is_product =
-        shape.rows == Axis::ONE && shape.columns == Axis::pointwise(shape.columns.input);
-    if is_product && rows * columns == shape.columns.input {
-        let (rows, columns) = (Axis::pointwise(rows), Axis::pointwise(columns));
-        return ConvShape { rows, columns, ..shape };
+fn over_rows(geometry: ConvGeometry, [rows, columns]: [usize; 2]) -> Option<ConvGeometry> {
+    let is_product = geometry.rows() == WindowAxis::ONE && geometry.columns().is_pointwise();
+    if !is_product || rows * columns != geometry.columns().input() {
+        return Some(geometry);
     }
-    shape
+    let axes = [WindowAxis::pointwise(rows).ok()?, WindowAxis::pointwise(columns).ok()?];
+    ConvGeometry::new(axes, geometry.inputs(), geometry.outputs(), geometry.groups()).ok()
 }

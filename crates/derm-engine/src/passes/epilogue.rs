@@ -7,7 +7,7 @@
 use crate::program::{
     Binary, BufferId, Conv, DefUse, Derivative, EpilogueOp, Op, Operand, Program, Step, Unary,
 };
-use derm_kernels::{Activation, BinaryOp, BroadcastAxis};
+use derm_kernels::{BinaryOp, BroadcastAxis, Unary as Function};
 
 /// Folds what can be folded.
 pub(crate) fn fold(program: &mut Program) {
@@ -49,25 +49,25 @@ fn fold_unary(unary: &Unary, steps: &mut [Option<Step>], def_use: &DefUse) -> Op
     match op {
         Op::Conv(conv) => {
             let joined = match conv.epilogue.last() {
-                Some(EpilogueOp::Unary(before)) => joined_clamps(*before, unary.activation),
+                Some(EpilogueOp::Unary(before)) => joined_clamps(*before, unary.function),
                 _ => None,
             };
             match (joined, conv.epilogue.last_mut()) {
                 (Some(joined), Some(last)) => *last = EpilogueOp::Unary(joined),
-                _ => conv.epilogue.push(EpilogueOp::Unary(unary.activation)),
+                _ => conv.epilogue.push(EpilogueOp::Unary(unary.function)),
             }
         }
-        Op::Unary(before) => before.activation = joined_clamps(before.activation, unary.activation)?,
+        Op::Unary(before) => before.function = joined_clamps(before.function, unary.function)?,
         _ => return None,
     }
     Some(writer)
 }
 
 /// Two clamps one after the other as one.
-fn joined_clamps(first: Activation, second: Activation) -> Option<Activation> {
+fn joined_clamps(first: Function, second: Function) -> Option<Function> {
     match (first, second) {
-        (Activation::Clamp(a, b), Activation::Clamp(c, d)) => {
-            Some(Activation::Clamp(a.max(c).min(d), b.max(c).min(d)))
+        (Function::Clamp(a, b), Function::Clamp(c, d)) => {
+            Some(Function::Clamp(a.max(c).min(d), b.max(c).min(d)))
         }
         _ => None,
     }
@@ -78,7 +78,7 @@ fn fold_derivative(
     steps: &mut [Option<Step>],
     def_use: &DefUse,
 ) -> Option<usize> {
-    let Derivative { activation, values, gradients } = *derivative;
+    let Derivative { function, values, gradients } = *derivative;
     let writer = def_use.private_writer(gradients)?;
     if !def_use.is_defined_before(values, writer) {
         return None;
@@ -87,17 +87,17 @@ fn fold_derivative(
         Op::Conv(conv) => {
             let joined = match conv.epilogue.last() {
                 Some(EpilogueOp::Derivative(before, of)) if *of == values => {
-                    joined_windows(*before, activation)
+                    joined_windows(*before, function)
                 }
                 _ => None,
             };
             match (joined, conv.epilogue.last_mut()) {
                 (Some(joined), Some(last)) => *last = EpilogueOp::Derivative(joined, values),
-                _ => conv.epilogue.push(EpilogueOp::Derivative(activation, values)),
+                _ => conv.epilogue.push(EpilogueOp::Derivative(function, values)),
             }
         }
         Op::Derivative(before) if before.values == values => {
-            before.activation = joined_windows(before.activation, activation)?;
+            before.function = joined_windows(before.function, function)?;
         }
         _ => return None,
     }
@@ -105,10 +105,10 @@ fn fold_derivative(
 }
 
 /// The derivatives of two clamps of the same values as that of one.
-fn joined_windows(first: Activation, second: Activation) -> Option<Activation> {
+fn joined_windows(first: Function, second: Function) -> Option<Function> {
     match (first, second) {
-        (Activation::Clamp(a, b), Activation::Clamp(c, d)) => {
-            Some(Activation::Clamp(a.max(c), b.min(d)))
+        (Function::Clamp(a, b), Function::Clamp(c, d)) => {
+            Some(Function::Clamp(a.max(c), b.min(d)))
         }
         _ => None,
     }
@@ -167,7 +167,7 @@ fn fold_bias(
 ) -> Option<usize> {
     let writer = def_use.private_writer(sums)?;
     let conv = conv_of(steps, writer)?;
-    let channels = conv.shape.outputs;
+    let channels = conv.plan.geometry().outputs();
     let mut strides = strides.rev();
     let varies_with_channel = axes.last()?.length == channels
         && strides.next()? == [1, 1]
@@ -175,7 +175,7 @@ fn fold_bias(
     if !conv.epilogue.is_empty() || values.len() != channels || !varies_with_channel {
         return None;
     }
-    conv.weights.add_bias(values);
+    conv.plan.add_bias(values);
     Some(writer)
 }
 

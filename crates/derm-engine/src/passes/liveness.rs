@@ -54,10 +54,10 @@ pub(crate) fn scratch(program: &Program, threads: usize) -> Vec<Interval> {
 mod tests {
     use super::*;
     use crate::program::{Fill, Step, Unary};
-    use derm_kernels::Activation;
+    use derm_kernels::Unary as Function;
 
     fn step(phase: usize, input: BufferId, output: BufferId) -> Step {
-        let op = Unary { activation: Activation::Neg, input }.into();
+        let op = Unary { function: Function::Neg, input }.into();
         Step { name: String::new(), op, output, phase }
     }
 

@@ -192,12 +192,12 @@ mod tests {
     use super::*;
     use crate::ThreadPool;
     use crate::program::{Fill, Unary};
-    use derm_kernels::Activation;
+    use derm_kernels::Unary as Function;
 
     fn program(shared: bool) -> (Program, Layout, [BufferId; 2]) {
         let mut program = Program::default();
         let [a, b] = [program.add_buffer(20), program.add_buffer(20)];
-        let op = Unary { activation: Activation::Neg, input: a }.into();
+        let op = Unary { function: Function::Neg, input: a }.into();
         program.steps.push(Step { name: "negate".to_owned(), op, output: b, phase: 0 });
         let life = Interval { length: 20, first: 0, last: 1 };
         let owners = if shared { [a, a] } else { [a, b] };

@@ -3,16 +3,13 @@ use super::operation::{Operation, Resident, Work};
 use super::{BufferId, RunContext};
 use crate::RunError;
 use crate::arena::CACHE_LINE;
-use crate::threads::SharedOutput;
-use crate::weights::ConvWeights;
-use derm_kernels::{Activation, After, ConvShape};
+use derm_kernels::{ConvCall, ConvPlan, Epilogue, SharedOutput, Unary};
 
-/// Convolution or matrix product with weights that are known, and its epilogue. A product is a
-/// convolution of one tap over one row.
+/// Convolution or matrix product with constant weights, and its epilogue. A product is a convolution
+/// of one tap over one row.
 #[derive(Debug)]
 pub(crate) struct Conv {
-    pub(crate) weights: ConvWeights,
-    pub(crate) shape: ConvShape,
+    pub(crate) plan: ConvPlan,
     pub(crate) input: BufferId,
     pub(crate) epilogue: Vec<EpilogueOp>,
 }
@@ -21,18 +18,18 @@ pub(crate) struct Conv {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum EpilogueOp {
     /// Applies a function to each value.
-    Unary(Activation),
+    Unary(Unary),
     /// Adds a buffer of the output's shape.
     Add(BufferId),
     /// Multiplies by the derivative of a function at the values of a buffer of the output's shape.
-    Derivative(Activation, BufferId),
+    Derivative(Unary, BufferId),
 }
 
 impl EpilogueOp {
     /// The function, if it is one and reads no buffer.
-    pub(crate) fn unary(&self) -> Option<Activation> {
+    pub(crate) fn unary(&self) -> Option<Unary> {
         match self {
-            EpilogueOp::Unary(activation) => Some(*activation),
+            EpilogueOp::Unary(function) => Some(*function),
             EpilogueOp::Add(_) | EpilogueOp::Derivative(..) => None,
         }
     }
@@ -46,15 +43,20 @@ impl EpilogueOp {
     }
 
     /// With its buffer opened.
-    pub(super) fn open<'a>(&self, reads: &Reads<'a>) -> After<'a> {
+    pub(super) fn open<'a>(&self, reads: &Reads<'a>) -> Epilogue<'a> {
         match self {
-            EpilogueOp::Unary(activation) => After::Activate(*activation),
-            EpilogueOp::Add(buffer) => After::Add(reads.get(*buffer)),
-            EpilogueOp::Derivative(activation, buffer) => {
-                After::Differentiate(*activation, reads.get(*buffer))
+            EpilogueOp::Unary(function) => Epilogue::Unary(*function),
+            EpilogueOp::Add(buffer) => Epilogue::Add(reads.get(*buffer)),
+            EpilogueOp::Derivative(function, buffer) => {
+                Epilogue::MultiplyByDerivative(*function, reads.get(*buffer))
             }
         }
     }
+}
+
+/// The packed weights of a plan.
+pub(super) fn resident(plan: &ConvPlan) -> Resident {
+    Resident { identity: plan.weights().identity(), bytes: plan.weights().bytes() }
 }
 
 impl Operation for Conv {
@@ -64,28 +66,27 @@ impl Operation for Conv {
     }
 
     fn resident(&self, visit: &mut dyn FnMut(Resident)) {
-        visit(self.weights.resident());
+        visit(resident(&self.plan));
     }
 
     fn scratch(&self, threads: usize) -> usize {
-        self.weights.scratch(&self.shape).next_multiple_of(CACHE_LINE) * threads
+        self.plan.scratch_len().next_multiple_of(CACHE_LINE) * threads
     }
 
     fn work(&self) -> Work {
-        self.weights.work(&self.shape)
+        Work { kind: self.plan.to_string(), flops: self.plan.flops() }
     }
 
     fn run(&self, context: &mut RunContext<'_>) -> Result<(), RunError> {
         let team = context.team;
         let (output, scratch, reads) = context.open();
         let input = reads.get(self.input);
-        let epilogue: Vec<After<'_>> = self.epilogue.iter().map(|op| op.open(&reads)).collect();
-        let output = SharedOutput(output.as_mut_ptr());
-        team.share(self.weights.units(&self.shape), scratch, |part, scratch| {
-            // SAFETY: `share` gives each unit to one thread, and the output is ours alone.
-            unsafe {
-                self.weights.run_part(&self.shape, input, output.get(), &epilogue, scratch, part);
-            }
+        let epilogue: Vec<Epilogue<'_>> = self.epilogue.iter().map(|op| op.open(&reads)).collect();
+        let output = SharedOutput::new(output);
+        team.share(self.plan.units(), scratch, |units, scratch| {
+            // SAFETY: `share` gives each unit to one thread, and all of them run this plan.
+            let output = unsafe { output.part(units) };
+            self.plan.run(ConvCall { input, output, epilogue: &epilogue, scratch });
         });
         Ok(())
     }

@@ -7,12 +7,11 @@
 //! memory traffic and memory.
 
 use super::operation::{Operation, Resident, Work};
+use super::conv::resident;
 use super::{BufferId, EpilogueOp, RunContext};
 use crate::RunError;
 use crate::arena::CACHE_LINE;
-use crate::threads::SharedOutput;
-use crate::weights::ConvWeights;
-use derm_kernels::{After, Axis, ConvShape, Ring};
+use derm_kernels::{ConvGeometry, ConvPlan, Epilogue, OutputPart, Ring, RowsCall, SharedOutput};
 use std::ops::Range;
 
 /// Float32 values of all the rows between convolutions that a band may have in memory.
@@ -32,26 +31,28 @@ pub(crate) struct ConvChain {
 /// A convolution of a chain, with its epilogue.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    weights: ConvWeights,
-    shape: ConvShape,
+    plan: ConvPlan,
     epilogue: Vec<EpilogueOp>,
     /// Rows of its output that are in memory.
     held_rows: usize,
 }
 
 impl Stage {
-    pub(crate) fn new(weights: ConvWeights, shape: ConvShape, epilogue: Vec<EpilogueOp>) -> Stage {
-        Stage { weights, shape, epilogue, held_rows: 0 }
+    /// A stage of a plan that runs by rows.
+    pub(crate) fn new(plan: ConvPlan, epilogue: Vec<EpilogueOp>) -> Stage {
+        Stage { plan, epilogue, held_rows: 0 }
+    }
+
+    fn geometry(&self) -> &ConvGeometry {
+        self.plan.geometry()
+    }
+
+    fn rows(&self) -> usize {
+        self.geometry().rows().output()
     }
 
     fn held_values(&self) -> usize {
-        self.held_rows * self.shape.columns.output * self.shape.outputs
-    }
-
-    /// How many weights it has.
-    fn weight_count(&self) -> usize {
-        let ConvShape { rows, columns, inputs, outputs, groups } = self.shape;
-        rows.kernel * columns.kernel * inputs / groups * outputs
+        self.held_rows * self.geometry().columns().output() * self.geometry().outputs()
     }
 }
 
@@ -59,7 +60,7 @@ impl ConvChain {
     /// A chain with as many rows in a band as may be; none where bands would have so few positions
     /// that widening the weights costs more than the memory traffic that is saved.
     pub(crate) fn new(mut stages: Vec<Stage>, input: BufferId) -> Option<ConvChain> {
-        let rows = stages.last()?.shape.rows.output;
+        let rows = stages.last()?.rows();
         let mut best = None;
         for band in 1..=rows {
             hold_rows(&mut stages, band);
@@ -83,7 +84,7 @@ impl ConvChain {
 
     /// Rows of the last output: what threads share.
     fn units(&self) -> usize {
-        self.last().shape.rows.output
+        self.last().rows()
     }
 
     /// Float32 values of the rows between stages.
@@ -93,7 +94,7 @@ impl ConvChain {
 
     /// Float32 values of scratch of one thread, in whole cache lines.
     fn scratch_of_thread(&self) -> usize {
-        let stages = self.stages.iter().map(|stage| stage.weights.scratch_of_rows());
+        let stages = self.stages.iter().map(|stage| stage.plan.scratch_len());
         (self.between() + stages.max().unwrap_or(0)).next_multiple_of(CACHE_LINE)
     }
 
@@ -101,26 +102,22 @@ impl ConvChain {
     fn needed(&self, rows: Range<usize>) -> Vec<Range<usize>> {
         let mut needed = vec![rows];
         for stage in self.stages[1..].iter().rev() {
-            let rows = stage.shape.rows.needed(&needed[needed.len() - 1]);
+            let rows = stage.geometry().rows().needed(&needed[needed.len() - 1]);
             needed.push(rows);
         }
         needed.reverse();
         needed
     }
 
-    /// Computes the rows `part` of the output.
-    ///
-    /// # Safety
-    /// `output` must have the length of the last stage's shape, and nobody else may touch those rows
-    /// meanwhile.
-    unsafe fn run_part(
+    /// Computes the rows of the output's part.
+    fn run_part(
         &self,
         input: &[f32],
-        output: *mut f32,
-        epilogue: &[After<'_>],
+        mut output: OutputPart<'_>,
+        epilogue: &[Epilogue<'_>],
         scratch: &mut [f32],
-        part: Range<usize>,
     ) {
+        let part = output.units(self.units());
         let (mut rest, scratch) = scratch.split_at_mut(self.between());
         let mut rings: Vec<&mut [f32]> = Vec::new();
         for stage in &self.stages[..self.stages.len() - 1] {
@@ -138,25 +135,22 @@ impl ConvChain {
                 done[index] = end;
                 let (before, own) = rings.split_at_mut(index);
                 let values = before.last().map_or(input, |ring| &**ring);
-                let input = match index.checked_sub(1) {
-                    None => Ring { values, kept: stage.shape.rows.input },
-                    Some(before) => Ring { values, kept: self.stages[before].held_rows },
+                let held_rows = match index.checked_sub(1) {
+                    None => stage.geometry().rows().input(),
+                    Some(before) => self.stages[before].held_rows,
                 };
-                let values = own.first_mut().map_or(output, |ring| ring.as_mut_ptr());
-                let output = Ring { values, kept: stage.held_rows };
-                let own: Vec<After<'_>>;
-                let epilogue = if index + 1 == self.stages.len() {
-                    epilogue
-                } else {
-                    let functions = stage.epilogue.iter().filter_map(EpilogueOp::unary);
-                    own = functions.map(After::Activate).collect();
-                    &own
+                let input = Ring { values, held_rows };
+                let functions: Vec<Epilogue<'_>>;
+                let (values, epilogue) = match own.first_mut() {
+                    None => (output.reborrow(), epilogue),
+                    Some(ring) => {
+                        let inner = stage.epilogue.iter().filter_map(EpilogueOp::unary);
+                        functions = inner.map(Epilogue::Unary).collect();
+                        (OutputPart::whole(ring), &functions[..])
+                    }
                 };
-                // SAFETY: rings hold what the next stage needs of a band; the output's rows are the
-                // caller's.
-                unsafe {
-                    stage.weights.run_rows(&stage.shape, input, output, epilogue, scratch, rows);
-                }
+                let output = Ring { values, held_rows: stage.held_rows };
+                stage.plan.run_rows(RowsCall { input, output, epilogue, scratch, rows });
             }
         }
     }
@@ -166,18 +160,19 @@ impl ConvChain {
 fn hold_rows(stages: &mut [Stage], band: usize) {
     let mut held = band;
     for stage in stages.iter_mut().rev() {
-        let Axis { output, stride, kernel, dilation, .. } = stage.shape.rows;
-        stage.held_rows = held.min(output);
-        held = (stage.held_rows - 1) * stride + (kernel - 1) * dilation + 1;
+        let rows = stage.geometry().rows();
+        stage.held_rows = held.min(rows.output());
+        held = (stage.held_rows - 1) * rows.stride() + (rows.kernel() - 1) * rows.dilation() + 1;
     }
 }
 
 /// Positions of a band, on average over the weights.
 fn positions_of_band(stages: &[Stage], band: usize, rows: usize) -> f64 {
-    let weights: f64 = stages.iter().map(|stage| stage.weight_count() as f64).sum();
+    let weights: f64 = stages.iter().map(|stage| stage.geometry().weights() as f64).sum();
     let positions = stages.iter().map(|stage| {
-        let rows = band as f64 * stage.shape.rows.output as f64 / rows as f64;
-        rows * stage.shape.columns.output as f64 * stage.weight_count() as f64
+        let geometry = stage.geometry();
+        let rows = band as f64 * stage.rows() as f64 / rows as f64;
+        rows * geometry.columns().output() as f64 * geometry.weights() as f64
     });
     positions.sum::<f64>() / weights
 }
@@ -189,7 +184,7 @@ impl Operation for ConvChain {
     }
 
     fn resident(&self, visit: &mut dyn FnMut(Resident)) {
-        self.stages.iter().map(|stage| stage.weights.resident()).for_each(visit);
+        self.stages.iter().map(|stage| resident(&stage.plan)).for_each(visit);
     }
 
     fn scratch(&self, threads: usize) -> usize {
@@ -197,22 +192,23 @@ impl Operation for ConvChain {
     }
 
     fn work(&self) -> Work {
-        let works = self.stages.iter().map(|stage| stage.weights.work(&stage.shape));
-        let (kinds, flops): (Vec<String>, Vec<usize>) =
-            works.map(|work| (work.kind, work.flops)).unzip();
-        Work { kind: kinds.join(", "), flops: flops.iter().sum() }
+        let kinds: Vec<String> = self.stages.iter().map(|stage| stage.plan.to_string()).collect();
+        let flops = self.stages.iter().map(|stage| stage.plan.flops()).sum();
+        Work { kind: kinds.join(", "), flops }
     }
 
     fn run(&self, context: &mut RunContext<'_>) -> Result<(), RunError> {
         let team = context.team;
         let (output, scratch, reads) = context.open();
         let input = reads.get(self.input);
-        let epilogue: Vec<After<'_>> =
+        let epilogue: Vec<Epilogue<'_>> =
             self.last().epilogue.iter().map(|op| op.open(&reads)).collect();
-        let output = SharedOutput(output.as_mut_ptr());
-        team.share(self.units(), scratch, |part, scratch| {
-            // SAFETY: `share` gives each row to one thread, and the output is ours alone.
-            unsafe { self.run_part(input, output.get(), &epilogue, scratch, part) };
+        let output = SharedOutput::new(output);
+        team.share(self.units(), scratch, |rows, scratch| {
+            // SAFETY: `share` gives each row to one thread, and rows are the units of the last
+            // stage's plan, the only one that writes the output.
+            let output = unsafe { output.part(rows) };
+            self.run_part(input, output, &epilogue, scratch);
         });
         Ok(())
     }
@@ -222,7 +218,7 @@ impl Operation for ConvChain {
 mod tests {
     use super::*;
     use crate::program::Program;
-    use derm_kernels::{Activation, Depthwise, Isa, PackedConv, Precision};
+    use derm_kernels::{ConvCall, Isa, PackedConv, Precision, Unary, Window, WindowAxis};
     use proptest::prelude::*;
 
     fn numbers(count: usize) -> Vec<f32> {
@@ -231,30 +227,25 @@ mod tests {
     }
 
     /// A convolution, and the rows and columns of its output.
-    fn stage(
+    fn conv(
         [rows, columns]: [usize; 2],
         (kernel, stride): (usize, usize),
         [inputs, outputs]: [usize; 2],
         groups: usize,
-    ) -> (Stage, [usize; 2]) {
+    ) -> (ConvPlan, [usize; 2]) {
         let axis = |input: usize| {
             let before = kernel / 2;
             let output = (input + 2 * before - kernel) / stride + 1;
-            Axis { input, output, kernel, stride, dilation: 1, before, spread: 1 }
+            WindowAxis::new(Window { input, output, kernel, stride, dilation: 1, before }).unwrap()
         };
-        let (rows, columns) = (axis(rows), axis(columns));
-        let shape = ConvShape { rows, columns, inputs, outputs, groups };
-        let weights = numbers(outputs * inputs / groups * kernel * kernel);
-        let isa = Isa::best();
-        let weights = if groups > 1 {
-            let weight = |channel, tap| weights[channel * kernel * kernel + tap];
-            ConvWeights::Depthwise(Depthwise::new(isa, Precision::F16, &shape, None, weight))
-        } else {
-            let weight = |o, i, tap| weights[(o * inputs + i) * kernel * kernel + tap];
-            ConvWeights::Dense(PackedConv::new(isa, Precision::F16, &shape, None, weight))
+        let axes = [axis(rows), axis(columns)];
+        let geometry = ConvGeometry::new(axes, inputs, outputs, groups).unwrap();
+        let weights = numbers(geometry.weights());
+        let value = |o: usize, i: usize, tap: usize| {
+            weights[(o * geometry.depth() + i) * geometry.taps() + tap]
         };
-        let relu6 = EpilogueOp::Unary(Activation::Clamp(0.0, 6.0));
-        (Stage::new(weights, shape, vec![relu6]), [rows.output, columns.output])
+        let packed = PackedConv::new(Isa::best(), Precision::F16, &geometry, None, value);
+        (ConvPlan::new(packed, &geometry), axes.map(|axis| axis.output()))
     }
 
     proptest! {
@@ -264,33 +255,38 @@ mod tests {
             stride in 1usize..3, first in prop::sample::select(vec![1, 3]), wide in 20usize..80,
             cut in 0usize..20,
         ) {
-            let (a, axes) = stage([rows, columns], (first, 1), [3, wide], 1);
-            let (b, axes) = stage(axes, (kernel, stride), [wide, wide], wide);
-            let (c, _) = stage(axes, (1, 1), [wide, 9], 1);
-            let input = numbers(a.shape.input_len());
-            let epilogue = [After::Activate(Activation::Clamp(0.0, 6.0))];
+            let (a, axes) = conv([rows, columns], (first, 1), [3, wide], 1);
+            let (b, axes) = conv(axes, (kernel, stride), [wide, wide], wide);
+            let (c, _) = conv(axes, (1, 1), [wide, 9], 1);
+            let input = numbers(a.geometry().input_len());
+            let relu6 = Unary::Clamp(0.0, 6.0);
+            let epilogue = &[Epilogue::Unary(relu6)];
             let mut whole = input.clone();
-            for Stage { weights, shape, .. } in [&a, &b, &c] {
-                let mut output = vec![f32::NAN; shape.output_len()];
-                let mut scratch = vec![f32::NAN; weights.scratch(shape)];
-                let (to, all) = (output.as_mut_ptr(), 0..weights.units(shape));
-                // SAFETY: the output is as long as the shape says, and ours.
-                unsafe { weights.run_part(shape, &whole, to, &epilogue, &mut scratch, all) };
-                whole = output;
+            for plan in [&a, &b, &c] {
+                let mut computed = vec![f32::NAN; plan.geometry().output_len()];
+                let scratch = &mut vec![f32::NAN; plan.scratch_len()];
+                let output = OutputPart::whole(&mut computed);
+                plan.run(ConvCall { input: &whole, output, epilogue, scratch });
+                whole = computed;
             }
             let buffer = Program::default().add_buffer(input.len());
-            let Some(chain) = ConvChain::new(vec![a, b, c], buffer) else {
+            let stages = [a, b, c].map(|plan| {
+                let by_rows = ConvPlan::by_rows(plan.weights().clone(), plan.geometry());
+                Stage::new(by_rows, vec![EpilogueOp::Unary(relu6)])
+            });
+            let Some(chain) = ConvChain::new(stages.into(), buffer) else {
                 return Err(TestCaseError::reject("too few positions"));
             };
-            let mut output = vec![f32::NAN; whole.len()];
+            let mut computed = vec![f32::NAN; whole.len()];
             let mut scratch = vec![f32::NAN; chain.scratch(1)];
             let cut = cut.min(chain.units());
+            let output = SharedOutput::new(&mut computed);
             for part in [0..cut, cut..chain.units()] {
-                let to = output.as_mut_ptr();
-                // SAFETY: as above.
-                unsafe { chain.run_part(&input, to, &epilogue, &mut scratch, part) };
+                // SAFETY: one part at a time.
+                let part = unsafe { output.part(part) };
+                chain.run_part(&input, part, epilogue, &mut scratch);
             }
-            for (found, expected) in output.iter().zip(&whole) {
+            for (found, expected) in computed.iter().zip(&whole) {
                 prop_assert!((found - expected).abs() < 1e-4, "{} instead of {}", found, expected);
             }
         }

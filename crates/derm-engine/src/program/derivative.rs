@@ -1,12 +1,12 @@
 use super::operation::{Operation, Resident, Work};
 use super::{BufferId, RunContext};
 use crate::RunError;
-use derm_kernels::Activation;
+use derm_kernels::Unary;
 
 /// Derivative: multiplies gradients by the derivative of a function at the values.
 #[derive(Debug)]
 pub(crate) struct Derivative {
-    pub(crate) activation: Activation,
+    pub(crate) function: Unary,
     pub(crate) values: BufferId,
     pub(crate) gradients: BufferId,
 }
@@ -31,7 +31,7 @@ impl Operation for Derivative {
         let isa = context.isa;
         context.output_from(self.gradients);
         let (output, _, reads) = context.open();
-        derm_kernels::differentiate(isa, self.activation, reads.get(self.values), output);
+        self.function.multiply_by_derivative(isa, reads.get(self.values), output);
         Ok(())
     }
 }

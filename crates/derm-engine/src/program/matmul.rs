@@ -1,14 +1,14 @@
 use super::operation::{Operation, Resident, Work};
 use super::{BufferId, RunContext};
 use crate::RunError;
-use derm_kernels::{ConvShape, PackedConv, Precision};
+use derm_kernels::{ConvCall, ConvGeometry, ConvPlan, OutputPart, PackedConv, Precision};
 
 /// Matrix product of two computed values: `[batch, m, k] x [batch, k, n] -> [batch, m, n]`.
 #[derive(Debug)]
 pub(crate) struct MatMul {
     pub(crate) batch: usize,
-    /// `[m, k, n]`.
-    pub(crate) shape: [usize; 3],
+    /// `m` rows, `k` inputs, `n` outputs.
+    pub(crate) geometry: ConvGeometry,
     pub(crate) left: BufferId,
     pub(crate) right: BufferId,
     /// Whether `right` is `[batch, k, n]`; else it is `[batch, n, k]`.
@@ -24,17 +24,17 @@ impl Operation for MatMul {
     fn resident(&self, _visit: &mut dyn FnMut(Resident)) {}
 
     fn work(&self) -> Work {
-        let [m, k, n] = self.shape;
+        let [m, k, n] = self.shape();
         let kind = format!("product of values {m}x{k}x{n}");
-        Work { kind, flops: 2 * self.batch * m * k * n }
+        Work { kind, flops: self.batch * self.geometry.flops() }
     }
 
     fn run(&self, context: &mut RunContext<'_>) -> Result<(), RunError> {
         let (isa, team) = (context.isa, context.team);
         let (output, _, reads) = context.open();
         let (left, right) = (reads.get(self.left), reads.get(self.right));
-        let [m, k, n] = self.shape;
-        let shape = ConvShape::product(m, k, n);
+        let [m, k, n] = self.shape();
+        let geometry = &self.geometry;
         let blocks: Vec<&mut [f32]> = output.chunks_mut(m * n).collect();
         team.share_each(blocks, |number, output| {
             let left = &left[number * m * k..][..m * k];
@@ -42,10 +42,20 @@ impl Operation for MatMul {
             let weight = |o: usize, i: usize, _| {
                 right[if self.right_is_kn { i * n + o } else { o * k + i }]
             };
-            let packed = PackedConv::new(isa, Precision::F32, &shape, None, weight);
-            let mut scratch = vec![0.0; packed.scratch(&shape)];
-            packed.run(&shape, left, output, &[], &mut scratch);
+            let packed = PackedConv::new(isa, Precision::F32, geometry, None, weight);
+            let plan = ConvPlan::new(packed, geometry);
+            let scratch = &mut vec![0.0; plan.scratch_len()];
+            let output = OutputPart::whole(output);
+            plan.run(ConvCall { input: left, output, epilogue: &[], scratch });
         });
         Ok(())
+    }
+}
+
+impl MatMul {
+    /// `[m, k, n]`.
+    fn shape(&self) -> [usize; 3] {
+        let geometry = &self.geometry;
+        [geometry.columns().output(), geometry.inputs(), geometry.outputs()]
     }
 }

@@ -30,7 +30,7 @@ pub(crate) use fallback::{Fallback, FallbackOperand, FallbackOutput, OpaqueId};
 pub(crate) use matmul::MatMul;
 pub(crate) use norm::RmsNorm;
 pub(crate) use operand::Operand;
-pub(crate) use operation::{Op, Operation, Resident, Work};
+pub(crate) use operation::{Op, Resident, Work};
 pub(crate) use pool::{Pool, PoolGradient};
 pub(crate) use reduce::Reduce;
 pub(crate) use softmax::Softmax;
@@ -113,11 +113,6 @@ impl Program {
     /// The index of each buffer.
     pub(crate) fn ids(&self) -> impl Iterator<Item = BufferId> {
         (0..self.buffers.len()).map(BufferId)
-    }
-
-    /// Values of a buffer.
-    pub(crate) fn length(&self, buffer: BufferId) -> usize {
-        self.buffers[buffer.0].length
     }
 
     /// The steps of a phase.

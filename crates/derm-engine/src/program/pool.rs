@@ -1,13 +1,13 @@
 use super::operation::{Operation, Resident, Work};
 use super::{BufferId, RunContext};
 use crate::RunError;
-use derm_kernels::{PoolShape, Pooling};
+use derm_kernels::{PoolGeometry, Pooling};
 
 /// Pooling: reduces each window of a feature map to one value.
 #[derive(Debug)]
 pub(crate) struct Pool {
     pub(crate) pooling: Pooling,
-    pub(crate) shape: PoolShape,
+    pub(crate) geometry: PoolGeometry,
     pub(crate) input: BufferId,
 }
 
@@ -25,7 +25,7 @@ impl Operation for Pool {
     fn run(&self, context: &mut RunContext<'_>) -> Result<(), RunError> {
         let isa = context.isa;
         let (output, input) = context.open_one(self.input);
-        derm_kernels::pool(isa, self.pooling, &self.shape, input, output);
+        derm_kernels::pool(isa, self.pooling, &self.geometry, input, output);
         Ok(())
     }
 }
@@ -34,7 +34,7 @@ impl Operation for Pool {
 #[derive(Debug)]
 pub(crate) struct PoolGradient {
     pub(crate) pooling: Pooling,
-    pub(crate) shape: PoolShape,
+    pub(crate) geometry: PoolGeometry,
     /// The pooling's input; for a maximum only.
     pub(crate) values: Option<BufferId>,
     pub(crate) gradients: BufferId,
@@ -56,7 +56,7 @@ impl Operation for PoolGradient {
         let (output, _, reads) = context.open();
         let values = self.values.map_or(&[][..], |values| reads.get(values));
         let gradients = reads.get(self.gradients);
-        derm_kernels::pool_gradient(self.pooling, &self.shape, values, gradients, output);
+        derm_kernels::pool_gradient(self.pooling, &self.geometry, values, gradients, output);
         Ok(())
     }
 }

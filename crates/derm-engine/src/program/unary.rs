@@ -1,12 +1,12 @@
 use super::operation::{Operation, Resident, Work};
 use super::{BufferId, RunContext};
 use crate::RunError;
-use derm_kernels::Activation;
+
 
 /// Unary: applies a function to each value.
 #[derive(Debug)]
 pub(crate) struct Unary {
-    pub(crate) activation: Activation,
+    pub(crate) function: derm_kernels::Unary,
     pub(crate) input: BufferId,
 }
 
@@ -22,12 +22,12 @@ impl Operation for Unary {
     }
 
     fn work(&self) -> Work {
-        "activation".into()
+        self.function.name().into()
     }
 
     fn run(&self, context: &mut RunContext<'_>) -> Result<(), RunError> {
         let isa = context.isa;
-        derm_kernels::activate(isa, self.activation, context.output_from(self.input));
+        self.function.apply(isa, context.output_from(self.input));
         Ok(())
     }
 }

@@ -1,14 +1,13 @@
 //! The packed weights that the engines of one model share.
 
 use super::constants::Origin;
-use super::conv::ConvWeights;
-use derm_kernels::Precision;
+use derm_kernels::{PackedConv, Precision};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Packed weights by where they come from, shared by the engines of one model.
 #[derive(Debug, Clone, Default)]
-pub struct PackedWeightCache(HashMap<PackedWeightKey, ConvWeights>);
+pub struct PackedWeightCache(HashMap<PackedWeightKey, PackedConv>);
 
 /// What packed weights are the same by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -31,11 +30,11 @@ pub(crate) fn layout_hash(offsets: &[Vec<usize>; 3]) -> u64 {
 }
 
 impl PackedWeightCache {
-    pub(crate) fn get(&self, key: &PackedWeightKey) -> Option<&ConvWeights> {
+    pub(crate) fn get(&self, key: &PackedWeightKey) -> Option<&PackedConv> {
         self.0.get(key)
     }
 
-    pub(crate) fn insert(&mut self, key: PackedWeightKey, weights: ConvWeights) {
+    pub(crate) fn insert(&mut self, key: PackedWeightKey, weights: PackedConv) {
         self.0.insert(key, weights);
     }
 }

@@ -3,7 +3,6 @@
 
 mod cache;
 mod constants;
-mod conv;
 mod file;
 mod strided;
 
@@ -11,5 +10,4 @@ pub use cache::PackedWeightCache;
 pub use constants::Constants;
 pub use file::{Bytes, Stored, StoredWeights};
 pub(crate) use cache::{PackedWeightKey, layout_hash};
-pub(crate) use conv::ConvWeights;
 pub(crate) use strided::Strided;

@@ -1,16 +1,16 @@
-//! Eight values, AVX2 with FMA and F16C.
+//! AVX2 with FMA and F16C: vectors of 8 values.
 
-use super::Simd;
+use crate::simd::vector::Simd;
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2;
 
-/// Lanes 0..count set.
+/// A mask with lanes 0..count set.
 #[inline(always)]
 unsafe fn mask(count: usize) -> __m256i {
     static BITS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
-    // SAFETY: the offset is 0..=8, and 8 values follow each.
+    // SAFETY: the offset is 0..=8, and at least 8 of the 16 values follow it.
     unsafe { _mm256_loadu_si256(BITS.as_ptr().add(8 - count.min(8)).cast()) }
 }
 
@@ -42,7 +42,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_first(to: *mut f32, value: __m256, count: usize) {
-        // Many machines store through a mask slowly.
+        // On many machines a masked store is slow.
         if count == Self::LANES {
             Self::store(to, value);
         } else {

@@ -1,11 +1,12 @@
-//! Sixteen values, AVX-512F.
+//! AVX-512F: vectors of 16 values.
 
-use super::Simd;
+use crate::simd::vector::Simd;
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512;
 
+/// A mask with lanes 0..count set.
 fn mask(count: usize) -> __mmask16 {
     if count >= 16 { u16::MAX } else { (1u16 << count) - 1 }
 }
@@ -86,7 +87,7 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn recip(a: __m512) -> __m512 {
-        // 14 bits and a step of Newton's: a third of a division's time.
+        // An estimate of 14 bits and one Newton step: a third of a division's time.
         let r = _mm512_rcp14_ps(a);
         _mm512_fmadd_ps(r, _mm512_fnmadd_ps(a, r, _mm512_set1_ps(1.0)), r)
     }

@@ -1,6 +1,7 @@
-//! Four values as an array: what every machine has (SSE2, NEON), vectorised by the compiler.
+//! Portable vectors: arrays of 4 values, which the compiler vectorises with what every machine of
+//! the target has (SSE2, NEON).
 
-use super::Simd;
+use crate::simd::vector::Simd;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
@@ -32,8 +33,8 @@ impl Simd for Portable {
             return Self::load(from);
         }
         let mut v = [0.0; 4];
-        for (place, value) in v.iter_mut().enumerate().take(count) {
-            *value = *from.add(place);
+        for (lane, value) in v.iter_mut().enumerate().take(count) {
+            *value = *from.add(lane);
         }
         v
     }
@@ -51,8 +52,8 @@ impl Simd for Portable {
         if count == Self::LANES {
             return Self::store(to, value);
         }
-        for (place, value) in value.iter().enumerate().take(count) {
-            *to.add(place) = *value;
+        for (lane, value) in value.iter().enumerate().take(count) {
+            *to.add(lane) = *value;
         }
     }
     #[inline(always)]
@@ -89,12 +90,12 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn fma(a: V, b: V, c: V) -> V {
-        // Not `mul_add`: without the instruction that is a call into libm.
+        // Not `mul_add`: without a fused instruction that is a call into libm.
         map(map(a, b, |a, b| a * b), c, |ab, c| ab + c)
     }
     #[inline(always)]
     unsafe fn round(a: V) -> V {
-        // Adding and taking away 1.5 * 2^23 leaves no room for a fraction.
+        // Adding and subtracting 1.5 * 2^23 leaves no bits for a fraction.
         a.map(|a| (a + 12_582_912.0) - 12_582_912.0)
     }
     #[inline(always)]

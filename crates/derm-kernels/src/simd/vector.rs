@@ -1,0 +1,53 @@
+//! The trait of a vector of float32 values.
+
+/// Most values that a vector of any instruction set has.
+pub(crate) const MAX_VECTOR: usize = 16;
+
+/// A vector of [`Simd::LANES`] float32 values and the operations that kernels use.
+///
+/// # Safety
+/// One contract for every function: the machine must have the instruction set (an
+/// [`crate::simd::isa::Isa`] exists only for one that it has, and [`crate::simd::dispatch::dispatch`]
+/// calls a kernel with the implementation of that one), and the pointer of a load or store must be
+/// valid for as many elements as it touches. No alignment is required.
+#[allow(clippy::missing_safety_doc, reason = "one contract for all, above")]
+pub(crate) trait Simd: Copy {
+    /// Values in a vector.
+    const LANES: usize;
+    /// Pixels of a tile in the convolution's microkernel: with two vectors of sums a pixel, the tile
+    /// fits the registers.
+    const ROWS: usize;
+    type V: Copy;
+
+    unsafe fn splat(value: f32) -> Self::V;
+    unsafe fn load(from: *const f32) -> Self::V;
+    /// The first `count` (at most `LANES`) values; zeros after them.
+    unsafe fn load_first(from: *const f32, count: usize) -> Self::V;
+    /// `LANES` float16 values, widened.
+    unsafe fn load_half(from: *const u16) -> Self::V;
+    unsafe fn store(to: *mut f32, value: Self::V);
+    unsafe fn store_first(to: *mut f32, value: Self::V, count: usize);
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sqrt(a: Self::V) -> Self::V;
+    /// `value` where a > b, else 0.
+    unsafe fn where_larger(a: Self::V, b: Self::V, value: Self::V) -> Self::V;
+    /// a * b + c, rounded once where the machine has a fused multiply-add.
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// Rounds to the nearest integer.
+    unsafe fn round(a: Self::V) -> Self::V;
+    /// a * 2^n for integers n in -126..=127.
+    unsafe fn scale(a: Self::V, n: Self::V) -> Self::V;
+    /// Reciprocal, 1 / a, within a few units in the last place.
+    unsafe fn recip(a: Self::V) -> Self::V;
+    /// |a| with the sign of `sign`.
+    unsafe fn copysign(a: Self::V, sign: Self::V) -> Self::V;
+    /// The sum of all values.
+    unsafe fn sum(a: Self::V) -> f32;
+    /// The largest value of all.
+    unsafe fn largest(a: Self::V) -> f32;
+}
