@@ -2,7 +2,7 @@
 
     python example.py    # numpy 2.4.6, pillow 13.0.0
 
-A brown spot with an irregular edge, a pigment network, dots and two hairs on pale skin, as a dermatoscope would show them.
+A brown spot with an irregular edge, a pigment network, dots and two hairs on pale skin, as dermatoscopes show.
 Its parameters were searched for an image that the bundled model does not call uncertain. The class that it predicts
 means nothing.
 """
