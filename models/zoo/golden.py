@@ -15,15 +15,16 @@
              component has no sign: those of EigenCAM and EigenGradCAM are pairs, for both signs
   input      the gradient of the class's logit with respect to the input, [channels][rows][columns],
              every 16th row and column
-  input_norm its Euclidean norm, over all places
+  input_norm its Euclidean norm, over all elements
   input_rounding how far PyTorch's own float32 gradient is from that float64 one, relative: where a
-             unit is nearly zero, rounding decides on which side of its bend it is
+             pre-activation is close to zero, rounding decides on which side of the kink it falls
 
-`golden.py ZOO NAME...` makes those files alone.
+`golden.py ZOO NAME...` makes only those files.
 """
 
 import json
 import pathlib
+import re
 import sys
 
 import numpy as np
@@ -147,12 +148,11 @@ def module_of(network, model, value):
     """The torch module that computes the ONNX value."""
     node = next(n for n in model.graph.node if value in n.output)
     modules = dict(network.named_modules())
+    wanted = re.sub(r"[/.:]", "_", node.name).strip("_")
     for name, module in modules.items():
-        if name.replace("/", "_").replace(".", "_").strip("_") == node.name.replace("/", "_").replace(
-            ".", "_"
-        ).replace(":", "_").strip("_"):
+        if re.sub(r"[/.]", "_", name).strip("_") == wanted:
             return module
-    raise KeyError(f"{node.name}: {[n for n in modules][-6:]}")
+    raise KeyError(f"{node.name}: {list(modules)[-6:]}")
 
 
 def attention_input(model):
@@ -176,10 +176,7 @@ def both_signs(method, network, module, x, target_class, size, **options):
         def get_cam_image(self, *arguments):
             return -super().get_cam_image(*arguments)
 
-    return [
-        rounded(cam(kind, network, module, x, target_class, size, **options))
-        for kind in (method, Negative)
-    ]
+    return [rounded(cam(kind, network, module, x, target_class, size, **options)) for kind in (method, Negative)]
 
 
 def input_gradient(network, x, target_class):
@@ -255,9 +252,7 @@ def main(zoo, names):
             if folder.name in SLOW:
                 ablation = (ZeroAblationTokens if tokens else ZeroAblation)()
                 maps["scorecam"] = rounded(cam(ScoreCAM, *explained, size, **options))
-                maps["ablationcam"] = rounded(
-                    cam(AblationCAM, *explained, size, ablation_layer=ablation, **options)
-                )
+                maps["ablationcam"] = rounded(cam(AblationCAM, *explained, size, ablation_layer=ablation, **options))
             golden["methods"] = maps
             gradient = input_gradient(network, tensor, best[1])
             golden["input_norm"] = float(gradient.norm())
@@ -267,12 +262,12 @@ def main(zoo, names):
             if keras:
                 gradient = gradient.permute(2, 0, 1)
             thinned = gradient[:, ::STEP, ::STEP]
-            golden["input"] = [
-                [[float(f"{v:.6g}") for v in row] for row in channel] for channel in thinned
-            ]
+            golden["input"] = [[[float(f"{v:.6g}") for v in row] for row in channel] for channel in thinned]
         path = HERE / "golden" / f"{folder.name}.json"
         path.write_text(json.dumps(golden, separators=(",", ":")) + "\n")
-        print(folder.name, np.round(scores, 3), "f16", float(np.abs(scores - half).max()), path.stat().st_size, flush=True)
+        print(
+            folder.name, np.round(scores, 3), "f16", float(np.abs(scores - half).max()), path.stat().st_size, flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ SIDE = 6
 
 def picture():
     """[1, 3, 6, 6] in -1..1: integers until the last step, so that every language makes the same."""
-    place = torch.arange(3 * SIDE * SIDE)
-    return (((place * 37 + 11) % 109).double() / 54.0 - 1.0).reshape(1, 3, SIDE, SIDE)
+    index = torch.arange(3 * SIDE * SIDE)
+    return (((index * 37 + 11) % 109).double() / 54.0 - 1.0).reshape(1, 3, SIDE, SIDE)
 
 
 class Function(nn.Module):
@@ -38,7 +38,7 @@ class Function(nn.Module):
 
 
 class Attention(nn.Module):
-    """Two heads over the 36 places."""
+    """Two heads over the 36 positions."""
 
     def __init__(self):
         super().__init__()
@@ -52,7 +52,7 @@ class Attention(nn.Module):
 
 
 class Unfolded(nn.Module):
-    """Batch normalisation that nothing before it can take in."""
+    """Batch normalisation that cannot be folded into a preceding operator."""
 
     def __init__(self):
         super().__init__()
@@ -117,20 +117,14 @@ OPERATORS = {
     "transpose_reshape": lambda: Function(lambda x: x.permute(0, 2, 1, 3).reshape(1, 3, 8, 6)),
     "squeeze": lambda: Function(lambda x: x[:, 1:2].squeeze(1)),
     "resize_nearest": lambda: Function(lambda x: F.interpolate(x, scale_factor=2, mode="nearest")),
-    "resize_bilinear": lambda: Function(
-        lambda x: F.interpolate(x, size=(9, 4), mode="bilinear", align_corners=False)
-    ),
-    "resize_bicubic": lambda: Function(
-        lambda x: F.interpolate(x, size=(8, 8), mode="bicubic", align_corners=False)
-    ),
-    "channel_shuffle": lambda: Function(
-        lambda x: x.reshape(1, 2, 2, 6, 6).transpose(1, 2).reshape(1, 4, 6, 6)
-    ),
+    "resize_bilinear": lambda: Function(lambda x: F.interpolate(x, size=(9, 4), mode="bilinear", align_corners=False)),
+    "resize_bicubic": lambda: Function(lambda x: F.interpolate(x, size=(8, 8), mode="bicubic", align_corners=False)),
+    "channel_shuffle": lambda: Function(lambda x: x.reshape(1, 2, 2, 6, 6).transpose(1, 2).reshape(1, 4, 6, 6)),
     "attention": Attention,
 }
 
-# PyTorch writes this one down in pieces: a sigmoid is exported, and made into the operator after.
-SWAPPED = {"lrn": dict(op_type="LRN", size=3, alpha=0.5, beta=0.75, bias=1.5)}
+# PyTorch exports these operators decomposed: a Sigmoid is exported instead and replaced afterwards.
+SWAPPED = {"lrn": {"op_type": "LRN", "size": 3, "alpha": 0.5, "beta": 0.75, "bias": 1.5}}
 
 
 def swap(model, op_type, **attributes):

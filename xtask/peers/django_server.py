@@ -9,6 +9,7 @@ Environment: PORT; MODEL, a `.keras` file, made where it is missing.
 import gc
 import io
 import os
+import pathlib
 import sys
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -69,7 +70,7 @@ class Quiet(WSGIRequestHandler):
         pass
 
 
-if not os.path.exists(MODEL):
+if not pathlib.Path(MODEL).exists():
     # In a process of its own, which takes what it needed with it.
     if os.fork() == 0:
         tf.keras.applications.EfficientNetV2S(weights=None, input_shape=(SIDE, SIDE, 3), classes=CLASSES).save(MODEL)

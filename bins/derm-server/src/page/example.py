@@ -1,10 +1,10 @@
-"""Draws example.jpg, the picture of the page's "try it" button: no lesion of anybody's.
+"""Draws example.jpg, the image behind the page's "try it" button: a synthetic lesion, no patient's.
 
     python example.py    # numpy 2.4.6, pillow 13.0.0
 
-A brown blot with an uneven edge, a pigment network, dots and two hairs on pale skin, as a dermatoscope would show them:
-its numbers were searched for a picture that the bundled model does not call uncertain. What it is called besides means
-nothing.
+A brown spot with an irregular edge, a pigment network, dots and two hairs on pale skin, as dermatoscopes show.
+Its parameters were searched for an image that the bundled model does not call uncertain. The class that it predicts
+means nothing.
 """
 
 import pathlib

@@ -66,9 +66,9 @@ def write_pictures():
     for name, write in save.items():
         write(HERE / name)
     rows = np.asarray(drawn).astype(np.uint16) * 257
-    with open(HERE / "deep.png", "wb") as file:
+    with (HERE / "deep.png").open("wb") as file:
         png.Writer(230, 170, bitdepth=16, greyscale=False).write(file, rows.reshape(170, -1))
-    with open(HERE / "interlaced.png", "wb") as file:
+    with (HERE / "interlaced.png").open("wb") as file:
         flat = np.asarray(drawn).reshape(170, -1)
         png.Writer(230, 170, greyscale=False, interlace=True).write(file, flat)
     small = photograph(120, 80)
@@ -100,9 +100,7 @@ def crop_shortest_side(image, side, resample):
 
 def write_references():
     suffixes = {".jpg", ".webp", ".bmp", ".tiff", ".gif"}
-    names = sorted(
-        p for p in HERE.iterdir() if p.suffix in suffixes or (p.suffix == ".png" and p.name.count(".") == 1)
-    )
+    names = sorted(p for p in HERE.iterdir() if p.suffix in suffixes or (p.suffix == ".png" and p.name.count(".") == 1))
     for path in names:
         image = as_rgb(path)
         stretched = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
