@@ -1,28 +1,28 @@
-//! Does the class's probability follow the heatmap?
+//! Faithfulness: how the class's probability follows the heatmap (deletion, insertion, ROAD).
 
 use super::impute::impute;
 use ndarray::Array2;
 
-/// Parts into which the pixels are cut, in order of their heat.
+/// Steps of the deletion and insertion curves.
 pub(super) const STEPS: usize = 20;
-/// Shares of the pixels that ROAD removes.
+/// Shares of the pixels that ROAD removes, each in turn.
 const REMOVED: [f64; 4] = [0.2, 0.4, 0.6, 0.8];
 
-/// How the probability follows one heatmap.
+/// Faithfulness of one heatmap.
 pub(super) struct Faithfulness {
-    /// The probability while pixels are taken away, the hottest first (Petsiuk et al. 2018,
-    /// arXiv:1806.07421): `STEPS + 1` values, the lower the better.
+    /// Deletion curve: the probability while pixels are removed, most relevant first (Petsiuk et al. 2018,
+    /// arXiv:1806.07421); `STEPS + 1` values, lower is better.
     pub(super) deletion: Vec<f64>,
-    /// The same while they are put into a blurred picture, the higher the better.
+    /// Insertion curve: the probability while they are inserted into a blurred picture; higher is better.
     pub(super) insertion: Vec<f64>,
-    /// ROAD (Rong et al. 2022, arXiv:2202.00449): the probability without the coldest pixels less
-    /// that without the hottest, halved, mean over [`REMOVED`]. What is removed is imputed from
-    /// around, so that no edge tells the network what was there.
+    /// ROAD (Rong et al. 2022, arXiv:2202.00449): half the difference of the probability without the least
+    /// relevant pixels and that without the most relevant ones, mean over [`REMOVED`]. Removed pixels are
+    /// imputed from their neighbours, so that no edge reveals the removed shape.
     pub(super) road: f64,
 }
 
 impl Faithfulness {
-    /// `input` and `blurred` are what the network reads; `score` gives the class's probability.
+    /// `input` and `blurred` are normalised inputs; `score` returns the class's probability.
     pub(super) fn of(
         heat: &Array2<f32>,
         input: &[f32],
@@ -62,7 +62,7 @@ impl Faithfulness {
     }
 }
 
-/// Pixels from the hottest to the coldest; equally hot ones in an order of chance.
+/// Pixels in descending order of relevance; ties in random order.
 fn order(heat: &Array2<f32>, seed: u64) -> Vec<usize> {
     let heat: Vec<f32> = heat.iter().copied().collect();
     let mut pixels: Vec<usize> = (0..heat.len()).collect();

@@ -1,4 +1,4 @@
-//! The table and the curves.
+//! Report: a Markdown table, JSON, and the curves as SVG.
 
 use super::Scored;
 use super::faithful::{STEPS, area};
@@ -7,7 +7,7 @@ use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
 
-/// Means over the pictures.
+/// Metrics of one method, means over the pictures.
 #[derive(Serialize)]
 struct Row {
     method: String,
@@ -50,7 +50,7 @@ impl Row {
     }
 }
 
-/// A table that Markdown reads, too.
+/// Prints a Markdown table.
 pub(super) fn print(makers: &[(String, &[Scored])]) {
     println!(
         "| method | deletion (low) | insertion (high) | ROAD (high) | energy in mask | pointing game | \

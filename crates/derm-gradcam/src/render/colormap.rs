@@ -1,22 +1,24 @@
+//! Colour maps: a value in 0..=1 to RGB.
+
 use serde::{Deserialize, Serialize};
 
-/// Colours for values in 0..=1.
+/// A colour map for values in 0..=1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Colormap {
-    /// Blue, cyan, yellow, red: OpenCV's `COLORMAP_JET`, what the original application drew.
+    /// Blue, cyan, yellow, red (OpenCV's `COLORMAP_JET`).
     #[default]
     Jet,
-    /// Even steps in lightness; readable without colour vision (matplotlib).
+    /// Perceptually uniform; readable with colour vision deficiency (matplotlib).
     Viridis,
-    /// Black to yellow, even steps in lightness (matplotlib).
+    /// Perceptually uniform, black to yellow (matplotlib).
     Inferno,
     /// A smoother jet (Mikhailov 2019).
     Turbo,
 }
 
 impl Colormap {
-    /// The colour of a value; values outside 0..=1 take the end's.
+    /// The RGB colour of a value; values outside 0..=1 are clamped.
     pub fn color(self, value: f32) -> [u8; 3] {
         let value = f64::from(value).clamp(0.0, 1.0);
         match self {

@@ -1,6 +1,6 @@
-//! Reductions over axes; the reduced axes stay, with length one.
+//! Reductions (sum, mean of squares, max, min) over axes, which stay with length 1.
 
-use super::{Call, Gradients, Rule};
+use super::{Gradients, Rule, RuleContext};
 use derm_engine::ops::{Relation, Where};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::TypedOp;
@@ -16,30 +16,30 @@ pub(super) fn rule(op: &dyn TypedOp) -> Option<Rule> {
     known.then_some(Rule(gradient))
 }
 
-fn gradient(call: &mut Call) -> TractResult<Gradients> {
-    let Reduce { axes, reducer } = call.op::<Reduce>().clone();
-    let shape = call.operand_shape(0)?;
+fn gradient(ctx: &mut RuleContext) -> TractResult<Gradients> {
+    let Reduce { axes, reducer } = ctx.op::<Reduce>().clone();
+    let shape = ctx.operand_shape(0)?;
     let gradient = match reducer {
         Reducer::MeanOfSquares => {
             let count: usize = axes.iter().map(|&axis| shape[axis]).product();
-            let share = call.number(2.0 / count as f32, shape.len())?;
-            let share = call.wire(math::mul(), &[call.gradient, share])?;
-            let x = call.operand(0)?;
-            call.wire(math::mul(), &[x, share])?
+            let share = ctx.number(2.0 / count as f32, shape.len())?;
+            let share = ctx.wire(math::mul(), &[ctx.gradient, share])?;
+            let x = ctx.operand(0)?;
+            ctx.wire(math::mul(), &[x, share])?
         }
         Reducer::Max | Reducer::Min => {
-            let (x, output) = (call.operand(0)?, call.output()?);
-            call.wire(Where(Relation::Equal), &[call.gradient, x, output])?
+            let (x, output) = (ctx.operand(0)?, ctx.output()?);
+            ctx.wire(Where(Relation::Equal), &[ctx.gradient, x, output])?
         }
-        _ => call.gradient,
+        _ => ctx.gradient,
     };
-    let gradient = call.broadcast(gradient, &shape)?;
-    Ok(call.first(gradient))
+    let gradient = ctx.broadcast(gradient, &shape)?;
+    Ok(ctx.first(gradient))
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::rules::check::{check, values};
+    use crate::autodiff::rules::check::{check, values};
     use tract_onnx::prelude::tvec;
     use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
 

@@ -1,7 +1,7 @@
-//! Resizing, nearest, linear or cubic: linear in its input and one axis after the other, so that
-//! the gradient goes back by the transposed matrix of each axis.
+//! Resize (nearest, linear, cubic): a separable linear map, so the gradient is multiplied by the
+//! transposed matrix of each resized axis.
 
-use super::{Call, Gradients, Rule};
+use super::{Gradients, Rule, RuleContext};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{AxesMapping, TractErrorContext};
 use tract_onnx::tract_core::ops::TypedOp;
@@ -14,39 +14,39 @@ pub(super) fn rule(op: &dyn TypedOp) -> Option<Rule> {
     known.then_some(Rule(gradient))
 }
 
-fn gradient(call: &mut Call) -> TractResult<Gradients> {
-    let (from, to) = (call.operand_shape(0)?, call.output_shape()?);
-    let mut gradient = call.gradient;
+fn gradient(ctx: &mut RuleContext) -> TractResult<Gradients> {
+    let (from, to) = (ctx.operand_shape(0)?, ctx.output_shape()?);
+    let mut gradient = ctx.gradient;
     for axis in (0..from.len()).filter(|&axis| from[axis] != to[axis]) {
-        let matrix = matrix(call, &from, axis)?;
-        let matrix = call.tape.constant(matrix)?;
+        let matrix = matrix(ctx, &from, axis)?;
+        let matrix = ctx.builder.constant(matrix)?;
         let letters: String = ('a'..).take(from.len()).collect();
         let back = letters.replacen(letters.as_bytes()[axis] as char, "z", 1);
         let pair = format!("{}z", letters.as_bytes()[axis] as char);
         let axes = AxesMapping::from_strs(&[letters.as_str(), &pair], &[back.as_str()])?;
-        gradient = call.wire(EinSum::new(axes, DatumType::F32), &[gradient, matrix])?;
+        gradient = ctx.wire(EinSum::new(axes, DatumType::F32), &[gradient, matrix])?;
     }
-    Ok(call.first(gradient))
+    Ok(ctx.first(gradient))
 }
 
-/// `[output place, input place]` along `axis`: what the operator makes of a picture that is 1 at
-/// one place of the axis, all along the others.
-fn matrix(call: &mut Call, from: &[usize], axis: usize) -> TractResult<Tensor> {
-    let to = call.output_shape()?[axis];
+/// The operator's matrix along `axis`, `[output index, input index]`: column `i` is its output for an
+/// input that is 1 at index `i` of the axis and 0 elsewhere.
+fn matrix(ctx: &mut RuleContext, from: &[usize], axis: usize) -> TractResult<Tensor> {
+    let to = ctx.output_shape()?[axis];
     let mut matrix = ndarray::Array2::<f32>::zeros((to, from[axis]));
-    for place in 0..from[axis] {
+    for index in 0..from[axis] {
         let mut input = ndarray::ArrayD::<f32>::zeros(from);
-        input.index_axis_mut(ndarray::Axis(axis), place).fill(1.0);
+        input.index_axis_mut(ndarray::Axis(axis), index).fill(1.0);
         let mut operands = tvec!(Tensor::from(input).into_tvalue());
-        for &other in &call.node.inputs[1..] {
-            let constant = call.tape.constant_value(other)?;
+        for &other in &ctx.node.inputs[1..] {
+            let constant = ctx.builder.constant_value(other)?;
             operands.push(constant.into_tvalue());
         }
-        let outputs = call.node.op.eval_out_of_plan(operands)?;
-        let outputs = outputs.context("a resize can be evaluated by itself")?;
+        let outputs = ctx.node.op.eval_out_of_plan(operands)?;
+        let outputs = outputs.context("a resize is evaluated out of plan")?;
         let output = outputs[0].to_plain_array_view::<f32>()?;
         let first = output.lanes(ndarray::Axis(axis)).into_iter().next();
-        matrix.column_mut(place).assign(&first.context("an output of no place")?);
+        matrix.column_mut(index).assign(&first.context("the output is empty")?);
     }
     Ok(Tensor::from(matrix))
 }

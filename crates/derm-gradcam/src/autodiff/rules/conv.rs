@@ -1,7 +1,7 @@
-//! Convolution in two dimensions: groups, strides, dilations, padding, either data layout. The
-//! gradient with respect to the input; the kernel and bias are constants of the graph.
+//! 2-D convolution with groups, strides, dilations and padding, in any data layout: the gradient with
+//! respect to the input. Kernel and bias are constants of the graph.
 
-use super::{Call, Gradients, Rule};
+use super::{Gradients, Rule, RuleContext};
 use derm_engine::ops::ConvInputGradient;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::ensure;
@@ -13,20 +13,20 @@ pub(super) fn rule(op: &dyn TypedOp) -> Option<Rule> {
     (conv.q_params.is_none() && conv.pool_spec.rank() == 2).then_some(Rule(gradient))
 }
 
-fn gradient(call: &mut Call) -> TractResult<Gradients> {
-    ensure!(!call.wanted[1..].contains(&true), "the kernel is not a constant");
-    let (conv, input_shape) = (call.op::<Conv>().clone(), call.operand_shape(0)?);
-    let kernel = call.operand(1)?;
+fn gradient(ctx: &mut RuleContext) -> TractResult<Gradients> {
+    ensure!(!ctx.needs_gradient[1..].contains(&true), "the kernel is not a constant");
+    let (conv, input_shape) = (ctx.op::<Conv>().clone(), ctx.operand_shape(0)?);
+    let kernel = ctx.operand(1)?;
     let op = ConvInputGradient { conv, input_shape };
-    let gradient = call.wire(op, &[call.gradient, kernel])?;
-    Ok(call.first(gradient))
+    let gradient = ctx.wire(op, &[ctx.gradient, kernel])?;
+    Ok(ctx.first(gradient))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::check::{check, values};
-    use crate::rules::pool::tests::specs;
+    use crate::autodiff::rules::check::{check, values};
+    use crate::autodiff::rules::pool::tests::specs;
     use tract_onnx::tract_core::ops::cnn::KernelFormat;
 
     #[test]

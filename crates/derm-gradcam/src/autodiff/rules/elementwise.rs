@@ -1,6 +1,6 @@
-//! Functions of one number: the gradient is multiplied by the derivative at each place.
+//! Unary functions: the gradient is multiplied elementwise by the derivative.
 
-use super::{Call, Gradients, Rule};
+use super::{Gradients, Rule, RuleContext};
 use derm_engine::ops::Derivative;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::TypedOp;
@@ -9,25 +9,25 @@ use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 
 pub(super) fn rule(op: &dyn TypedOp) -> Option<Rule> {
     if op.downcast_ref::<Cast>().is_some_and(|cast| cast.to == DatumType::F32) {
-        return Some(Rule(|call| Ok(call.first(call.gradient))));
+        return Some(Rule(|ctx| Ok(ctx.first(ctx.gradient))));
     }
     Derivative::of(op.downcast_ref::<ElementWiseOp>()?).map(|_| Rule(gradient))
 }
 
-fn gradient(call: &mut Call) -> TractResult<Gradients> {
-    let derivative = Derivative::of(call.op()).expect("`rule` has seen it");
-    let x = call.operand(0)?;
-    let gradient = call.wire(derivative, &[call.gradient, x])?;
-    Ok(call.first(gradient))
+fn gradient(ctx: &mut RuleContext) -> TractResult<Gradients> {
+    let derivative = Derivative::of(ctx.op()).expect("`rule` checked it");
+    let x = ctx.operand(0)?;
+    let gradient = ctx.wire(derivative, &[ctx.gradient, x])?;
+    Ok(ctx.first(gradient))
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::rules::check::{check, values};
+    use crate::autodiff::rules::check::{check, values};
     use tract_onnx::tract_core::ops::{math, nn};
 
     #[test]
-    fn functions_of_any_number() {
+    fn functions_of_any_argument() {
         let x = values(&[2, 3, 4], 1);
         for op in [
             nn::sigmoid(),
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_of_positive_numbers() {
+    fn functions_of_positive_arguments() {
         let x = values(&[3, 5], 2).mapv(|v| v.abs() + 0.5);
         for op in [math::ln(), math::sqrt(), math::rsqrt(), math::recip(), math::pow_const(1.7)] {
             check(&op, std::slice::from_ref(&x), &[true]);

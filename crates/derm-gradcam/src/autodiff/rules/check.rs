@@ -1,10 +1,9 @@
-//! Finite differences: what every rule is held against.
+//! Finite differences, against which every rule is tested.
 
-use crate::tape::differentiate;
-use derm_engine::{Bytes, Engine, Kernels, Settings, StoredWeights};
+use crate::autodiff::backward_graph;
+use crate::autodiff::test_weights::no_weights;
+use derm_engine::{Engine, Kernels, Settings};
 use ndarray::{ArrayD, Dimension};
-use std::collections::HashMap;
-use std::sync::Arc;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::TypedOp;
 use tract_onnx::tract_core::ops::array::Slice;
@@ -13,16 +12,16 @@ use tract_onnx::tract_core::ops::identity::Identity;
 
 const STEP: f32 = 1e-2;
 
-/// Asserts that the rule's gradients equal central differences of `sum(output * weights)`, for
-/// the operands marked in `wanted`; the weights are fixed and irregular. Operands that are not
-/// wanted are constants of the graph.
-pub(crate) fn check(op: &dyn TypedOp, operands: &[ArrayD<f32>], wanted: &[bool]) {
+/// Asserts that the rule's gradients equal central differences of `sum(output * weights)`, for the
+/// operands marked in `needs_gradient`; the weights are fixed and irregular. Other operands are
+/// constants of the graph.
+pub(crate) fn check(op: &dyn TypedOp, operands: &[ArrayD<f32>], needs_gradient: &[bool]) {
     let operands: Vec<Tensor> = operands.iter().map(|a| Tensor::from(a.clone())).collect();
-    check_tensors(op, &operands, wanted);
+    check_tensors(op, &operands, needs_gradient);
 }
 
 /// As [`check`], with operands that need not be float.
-pub(crate) fn check_tensors(op: &dyn TypedOp, operands: &[Tensor], wanted: &[bool]) {
+pub(crate) fn check_tensors(op: &dyn TypedOp, operands: &[Tensor], needs_gradient: &[bool]) {
     let eval = |tensors: &[Tensor]| -> Tensor {
         let values = tensors.iter().map(|t| t.clone().into_tvalue()).collect();
         let outputs = op.eval_out_of_plan(values).unwrap().unwrap();
@@ -38,27 +37,27 @@ pub(crate) fn check_tensors(op: &dyn TypedOp, operands: &[Tensor], wanted: &[boo
         let output = output.to_plain_array_view::<f32>().unwrap();
         output.iter().zip(&weights).map(|(o, w)| f64::from(*o) * f64::from(*w)).sum()
     };
-    for place in (0..operands.len()).filter(|&place| wanted[place]) {
-        let operand = operands[place].to_plain_array_view::<f32>().unwrap();
+    for index in (0..operands.len()).filter(|&index| needs_gradient[index]) {
+        let operand = operands[index].to_plain_array_view::<f32>().unwrap();
         let expected: Vec<f64> = (0..operand.len())
             .map(|flat| {
                 let moved = |by: f32| {
                     let mut moved = operands.to_vec();
                     let mut values = operand.to_owned();
                     *values.iter_mut().nth(flat).unwrap() += by;
-                    moved[place] = Tensor::from(values);
+                    moved[index] = Tensor::from(values);
                     weighted(&moved)
                 };
                 (moved(STEP) - moved(-STEP)) / f64::from(2.0 * STEP)
             })
             .collect();
-        for (by, found) in gradients(op, operands, wanted, place, &weights) {
-            assert_eq!(found.shape(), operands[place].shape());
+        for (by, found) in gradients(op, operands, needs_gradient, index, &weights) {
+            assert_eq!(found.shape(), operands[index].shape());
             for (flat, (found, expected)) in found.iter().zip(&expected).enumerate() {
                 let error = (f64::from(*found) - expected).abs();
                 assert!(
                     error <= 5e-3 * (1.0 + expected.abs()),
-                    "{} operand {place} element {flat}: {found} by the rule ({by}), {expected} \
+                    "{} operand {index} element {flat}: {found} by the rule ({by}), {expected} \
                      measured",
                     op.name(),
                 );
@@ -67,27 +66,18 @@ pub(crate) fn check_tensors(op: &dyn TypedOp, operands: &[Tensor], wanted: &[boo
     }
 }
 
-struct NoFile;
-
-impl Bytes for NoFile {
-    fn bytes(&self) -> &[u8] {
-        &[]
-    }
-    fn release(&self, _: std::ops::Range<usize>) {}
-}
-
-/// The gradient with respect to operand `place`, of the graph of this one operator, as tract
-/// evaluates it and as the engine does.
+/// The gradient with respect to operand `index` of a graph of this one operator, evaluated by tract
+/// and by the engine.
 fn gradients(
     op: &dyn TypedOp,
     operands: &[Tensor],
-    wanted: &[bool],
-    place: usize,
+    needs_gradient: &[bool],
+    index: usize,
     seed: &ArrayD<f32>,
 ) -> Vec<(&'static str, ArrayD<f32>)> {
     let mut model = TypedModel::default();
-    // All operands that vary come out of one input, as in a network.
-    let varying: Vec<usize> = (0..operands.len()).filter(|&i| wanted[i]).collect();
+    // All operands that vary are slices of one input, as in a network.
+    let varying: Vec<usize> = (0..operands.len()).filter(|&i| needs_gradient[i]).collect();
     let flat: Vec<f32> = varying
         .iter()
         .flat_map(|&i| operands[i].to_plain_array_view::<f32>().unwrap().into_iter().copied())
@@ -96,25 +86,25 @@ fn gradients(
     let mut start = 0;
     let mut outlets = Vec::new();
     for (number, operand) in operands.iter().enumerate() {
-        if !wanted[number] {
+        if !needs_gradient[number] {
             outlets.push(model.add_const(format!("constant{number}"), operand.clone()).unwrap());
             continue;
         }
         let slice = Slice::new(0, start, start + operand.len());
         let part = model.wire_node(format!("part{number}"), slice, &[source]).unwrap()[0];
-        let shape: TVec<TDim> = operand.shape().iter().map(|side| side.to_dim()).collect();
+        let shape: TVec<TDim> = operand.shape().iter().map(|length| length.to_dim()).collect();
         let reshape = AxisOp::Reshape(0, tvec!(operand.len().to_dim()), shape);
         outlets.push(model.wire_node(format!("operand{number}"), reshape, &[part]).unwrap()[0]);
         start += operand.len();
     }
     let op: Box<dyn TypedOp> = tract_onnx::tract_core::dyn_clone::clone_box(op);
     let output = model.wire_node("op", op, &outlets).unwrap()[0];
-    // So that a softmax is not taken for the end of the network.
+    // So that a softmax is not mistaken for the final one of a network.
     let output = model.wire_node("end", Identity, &[output]).unwrap()[0];
     model.select_output_outlets(&[output]).unwrap();
-    let weights = StoredWeights::new(Arc::new(NoFile), HashMap::new()).unwrap();
-    let target = outlets[place];
-    let model = differentiate(&model, &weights, target, &[], usize::MAX).unwrap();
+    let weights = no_weights();
+    let target = outlets[index];
+    let model = backward_graph(&model, &weights, target, &[], usize::MAX).unwrap();
 
     let input = tensor1(&flat);
     let plan = model.clone().into_runnable().unwrap();
@@ -135,7 +125,7 @@ fn gradients(
     vec![("tract", by_tract), ("the engine", once)]
 }
 
-/// Irregular values in -1.5..1.5, none nearer to 0 or to each other than a finite difference.
+/// Irregular values in -1.5..1.5, none nearer to 0 or to another than the step of the differences.
 pub(crate) fn values(shape: &[usize], seed: usize) -> ArrayD<f32> {
     let count: usize = shape.iter().product();
     let prime = 7919;
@@ -157,17 +147,17 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
-        /// Rules over shapes and numbers of chance; which places are broadcast, too.
+        /// Random shapes and values, and random axes that are broadcast.
         #[test]
-        fn shapes_and_numbers_of_chance(
+        fn random_shapes_and_values(
             shape in prop::collection::vec(1usize..4, 1..4),
-            stretched in prop::collection::vec(any::<bool>(), 3),
+            broadcast in prop::collection::vec(any::<bool>(), 3),
             seeds in (0usize..1000, 0usize..1000),
             which in 0usize..14,
         ) {
             let x = values(&shape, seeds.0);
             let narrow: Vec<usize> =
-                shape.iter().zip(&stretched).map(|(&n, &one)| if one { 1 } else { n }).collect();
+                shape.iter().zip(&broadcast).map(|(&n, &one)| if one { 1 } else { n }).collect();
             // Away from the first operand's values, which are odd multiples of another step.
             let y = values(&narrow, seeds.1).mapv(|v| v + 0.037);
             let axis = seeds.0 % shape.len();

@@ -1,6 +1,6 @@
-//! Operators that rename or move axes: the gradient goes back the same way.
+//! Axis operators (transpose, reshape, squeeze, broadcast): the gradient by the inverse operator.
 
-use super::{Call, Gradients, Rule};
+use super::{Gradients, Rule, RuleContext};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::TypedOp;
 use tract_onnx::tract_core::ops::array::MultiBroadcastTo;
@@ -9,29 +9,29 @@ use tract_onnx::tract_core::ops::identity::Identity;
 
 pub(super) fn rule(op: &dyn TypedOp) -> Option<Rule> {
     if op.is::<AxisOp>() {
-        Some(Rule(back))
+        Some(Rule(inverse))
     } else if op.is::<MultiBroadcastTo>() {
-        Some(Rule(|call| {
-            let shape = call.operand_shape(0)?;
-            let sum = call.unbroadcast(call.gradient, &shape)?;
-            Ok(call.first(sum))
+        Some(Rule(|ctx| {
+            let shape = ctx.operand_shape(0)?;
+            let sum = ctx.unbroadcast(ctx.gradient, &shape)?;
+            Ok(ctx.first(sum))
         }))
     } else if op.is::<Identity>() {
-        Some(Rule(|call| Ok(call.first(call.gradient))))
+        Some(Rule(|ctx| Ok(ctx.first(ctx.gradient))))
     } else {
         None
     }
 }
 
-fn back(call: &mut Call) -> TractResult<Gradients> {
-    let back = call.op::<AxisOp>().recip();
-    let gradient = call.wire(back, &[call.gradient])?;
-    Ok(call.first(gradient))
+fn inverse(ctx: &mut RuleContext) -> TractResult<Gradients> {
+    let inverse = ctx.op::<AxisOp>().recip();
+    let gradient = ctx.wire(inverse, &[ctx.gradient])?;
+    Ok(ctx.first(gradient))
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::rules::check::{check, values};
+    use crate::autodiff::rules::check::{check, values};
     use tract_onnx::prelude::*;
     use tract_onnx::tract_core::ops::array::MultiBroadcastTo;
     use tract_onnx::tract_core::ops::change_axes::AxisOp;

@@ -1,6 +1,6 @@
-//! Maximum and average pooling in two dimensions.
+//! 2-D max pooling and average pooling.
 
-use super::{Call, Gradients, Rule};
+use super::{Gradients, Rule, RuleContext};
 use derm_engine::ops::{Pool, PoolInputGradient};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::TypedOp;
@@ -15,30 +15,30 @@ pub(super) fn rule(op: &dyn TypedOp) -> Option<Rule> {
     (pool.pool_spec.rank() == 2).then_some(Rule(sum))
 }
 
-fn max(call: &mut Call) -> TractResult<Gradients> {
-    let pool = Pool::Max(call.op::<MaxPool>().clone());
-    let op = PoolInputGradient { pool, input_shape: call.operand_shape(0)? };
-    let input = call.operand(0)?;
-    let gradient = call.wire(op, &[call.gradient, input])?;
-    Ok(call.first(gradient))
+fn max(ctx: &mut RuleContext) -> TractResult<Gradients> {
+    let pool = Pool::Max(ctx.op::<MaxPool>().clone());
+    let op = PoolInputGradient { pool, input_shape: ctx.operand_shape(0)? };
+    let input = ctx.operand(0)?;
+    let gradient = ctx.wire(op, &[ctx.gradient, input])?;
+    Ok(ctx.first(gradient))
 }
 
-fn sum(call: &mut Call) -> TractResult<Gradients> {
-    let pool = Pool::Sum(call.op::<SumPool>().clone());
-    let op = PoolInputGradient { pool, input_shape: call.operand_shape(0)? };
-    let gradient = call.wire(op, &[call.gradient])?;
-    Ok(call.first(gradient))
+fn sum(ctx: &mut RuleContext) -> TractResult<Gradients> {
+    let pool = Pool::Sum(ctx.op::<SumPool>().clone());
+    let op = PoolInputGradient { pool, input_shape: ctx.operand_shape(0)? };
+    let gradient = ctx.wire(op, &[ctx.gradient])?;
+    Ok(ctx.first(gradient))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::rules::check::{check, values};
+    use crate::autodiff::rules::check::{check, values};
     use tract_onnx::tract_core::ops::cnn::{PaddingSpec, PoolSpec};
     use tract_onnx::tract_core::ops::nn::DataFormat;
 
     /// Windows of several shapes over 2 channels of 5 x 6.
-    pub(in crate::rules) fn specs(outputs: usize) -> Vec<(PoolSpec, Vec<usize>)> {
+    pub(in crate::autodiff::rules) fn specs(outputs: usize) -> Vec<(PoolSpec, Vec<usize>)> {
         let padded = || PaddingSpec::Explicit(tvec!(1, 0), tvec!(1, 1));
         let geometries = [
             (tvec!(2, 2), PaddingSpec::Valid, tvec!(1, 1), tvec!(2, 2)),

@@ -1,8 +1,8 @@
-//! Vector-Jacobian products: given an operator and the gradient of the logit with respect to its
-//! output, nodes that compute the gradient with respect to each operand.
+//! Differentiation rules (vector-Jacobian products): given an operator and the gradient with respect
+//! to its output, nodes that compute the gradient with respect to each operand.
 //!
-//! One file a family of operators. Each rule is checked against finite differences, evaluated by
-//! tract and by the engine that serves.
+//! One file per operator family. Each rule is tested against finite differences, evaluated by tract
+//! and by derm-engine.
 
 mod arithmetic;
 mod array;
@@ -21,34 +21,34 @@ mod softmax;
 #[cfg(test)]
 mod check;
 
-use crate::tape::Tape;
+use super::builder::GraphBuilder;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::TypedOp;
 use tract_onnx::tract_core::ops::array::MultiBroadcastTo;
 use tract_onnx::tract_core::ops::change_axes::AxisOp;
 use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
 
-/// What a rule is given.
-pub(crate) struct Call<'t, 'm> {
-    pub(crate) tape: &'t mut Tape<'m>,
+/// The arguments of a rule.
+pub(crate) struct RuleContext<'t, 'm> {
+    pub(crate) builder: &'t mut GraphBuilder<'m>,
     /// The operator, in the graph that is differentiated.
     pub(crate) node: &'m TypedNode,
-    /// Of the output's shape.
+    /// The gradient with respect to the output, of the output's shape.
     pub(crate) gradient: OutletId,
-    /// Which operands' gradients are of use.
-    pub(crate) wanted: &'t [bool],
+    /// For each operand, whether its gradient is used.
+    pub(crate) needs_gradient: &'t [bool],
 }
 
-/// One gradient for each operand, of its shape; `None` where it is not wanted.
+/// The gradient with respect to each operand, of its shape; `None` where it is not needed.
 pub(crate) type Gradients = TVec<Option<OutletId>>;
 
-/// A vector-Jacobian product.
+/// A differentiation rule.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rule(fn(&mut Call) -> TractResult<Gradients>);
+pub(crate) struct Rule(fn(&mut RuleContext) -> TractResult<Gradients>);
 
 impl Rule {
-    pub(crate) fn apply(self, call: &mut Call) -> TractResult<Gradients> {
-        (self.0)(call)
+    pub(crate) fn apply(self, ctx: &mut RuleContext) -> TractResult<Gradients> {
+        (self.0)(ctx)
     }
 }
 
@@ -73,28 +73,28 @@ pub(crate) fn rule_for(op: &dyn TypedOp) -> Option<Rule> {
     .find_map(|family| family(op))
 }
 
-impl Call<'_, '_> {
-    /// The operator, which `rule` has seen to be of this type.
+impl RuleContext<'_, '_> {
+    /// The operator, whose type `rule` has checked.
     fn op<T: TypedOp>(&self) -> &T {
         self.node.op_as::<T>().expect("the rule was chosen by this type")
     }
 
-    /// An operand's value.
-    fn operand(&mut self, place: usize) -> TractResult<OutletId> {
-        self.tape.value(self.node.inputs[place])
+    /// The value of an operand.
+    fn operand(&mut self, index: usize) -> TractResult<OutletId> {
+        self.builder.value(self.node.inputs[index])
     }
 
-    /// The output's value.
+    /// The value of the output.
     fn output(&mut self) -> TractResult<OutletId> {
-        self.tape.value(self.node.id.into())
+        self.builder.value(self.node.id.into())
     }
 
-    fn operand_shape(&self, place: usize) -> TractResult<TVec<usize>> {
-        self.tape.shape(self.node.inputs[place])
+    fn operand_shape(&self, index: usize) -> TractResult<TVec<usize>> {
+        self.builder.shape(self.node.inputs[index])
     }
 
     fn output_shape(&self) -> TractResult<TVec<usize>> {
-        self.tape.shape(self.node.id.into())
+        self.builder.shape(self.node.id.into())
     }
 
     fn wire(
@@ -102,15 +102,15 @@ impl Call<'_, '_> {
         op: impl Into<Box<dyn TypedOp>>,
         inputs: &[OutletId],
     ) -> TractResult<OutletId> {
-        self.tape.wire(op, inputs)
+        self.builder.wire(op, inputs)
     }
 
-    /// One number, of this rank.
+    /// A scalar constant of this rank, every dimension 1.
     fn number(&mut self, value: f32, rank: usize) -> TractResult<OutletId> {
-        self.tape.constant(Tensor::from_shape(&vec![1; rank], &[value])?)
+        self.builder.constant(Tensor::from_shape(&vec![1; rank], &[value])?)
     }
 
-    /// The sum over axes, which stay, with one place each.
+    /// The sum over axes, which stay with length 1.
     fn sum(&mut self, value: OutletId, axes: TVec<usize>) -> TractResult<OutletId> {
         if axes.is_empty() {
             return Ok(value);
@@ -118,23 +118,23 @@ impl Call<'_, '_> {
         self.wire(Reduce { axes, reducer: Reducer::Sum }, &[value])
     }
 
-    /// Axes of one place repeated to this shape.
+    /// Broadcasts axes of length 1 to this shape.
     fn broadcast(&mut self, value: OutletId, shape: &[usize]) -> TractResult<OutletId> {
-        if self.tape.graph.outlet_fact(value)?.shape.as_concrete() == Some(shape) {
+        if self.builder.graph.outlet_fact(value)?.shape.as_concrete() == Some(shape) {
             return Ok(value);
         }
         self.wire(MultiBroadcastTo { shape: shape.into() }, &[value])
     }
 
-    /// Sums over the axes that broadcasting stretched: the gradient of a broadcast. Its operand has
-    /// `shape`; where that has fewer axes, those in front are missing.
+    /// The gradient of a broadcast of an operand of `shape`: the sum over the axes that were broadcast.
+    /// Where `shape` has fewer axes, the leading ones are missing.
     fn unbroadcast(&mut self, gradient: OutletId, shape: &[usize]) -> TractResult<OutletId> {
-        let fact = self.tape.graph.outlet_fact(gradient)?;
+        let fact = self.builder.graph.outlet_fact(gradient)?;
         let from: TVec<usize> = fact.shape.as_concrete().unwrap_or_default().into();
         let missing = from.len() - shape.len();
-        let wanted = |axis: usize| if axis < missing { 1 } else { shape[axis - missing] };
-        let stretched = |axis: &usize| wanted(*axis) == 1 && from[*axis] != 1;
-        let axes: TVec<usize> = (0..from.len()).filter(stretched).collect();
+        let length = |axis: usize| if axis < missing { 1 } else { shape[axis - missing] };
+        let was_broadcast = |axis: &usize| length(*axis) == 1 && from[*axis] != 1;
+        let axes: TVec<usize> = (0..from.len()).filter(was_broadcast).collect();
         let mut sum = self.sum(gradient, axes)?;
         for _ in 0..missing {
             sum = self.wire(AxisOp::Rm(0), &[sum])?;
@@ -142,16 +142,16 @@ impl Call<'_, '_> {
         Ok(sum)
     }
 
-    /// `gradient(place)` for each operand that is wanted.
+    /// `gradient(index)` for each operand whose gradient is needed.
     fn each(
         &mut self,
         mut gradient: impl FnMut(&mut Self, usize) -> TractResult<OutletId>,
     ) -> TractResult<Gradients> {
-        let wanted = self.wanted.iter().enumerate();
-        wanted.map(|(place, wanted)| wanted.then(|| gradient(self, place)).transpose()).collect()
+        let operands = self.needs_gradient.iter().enumerate();
+        operands.map(|(index, needed)| needed.then(|| gradient(self, index)).transpose()).collect()
     }
 
-    /// The gradient for the first operand alone.
+    /// The gradient for the first operand only.
     fn first(&self, gradient: OutletId) -> Gradients {
         let mut gradients: Gradients = self.node.inputs.iter().map(|_| None).collect();
         gradients[0] = Some(gradient);

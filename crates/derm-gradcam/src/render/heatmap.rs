@@ -1,18 +1,18 @@
-//! The heatmap itself: from activations and gradients, and at other sizes.
+//! Heatmap: values in 0..=1, normalised, averaged and resized.
 
 use ndarray::Array2;
 
-/// How much each place speaks for a class: `[rows, columns]` of the target layer, 0..=1.
+/// How much each position of a layer supports a class: `[rows, columns]`, values in 0..=1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Heatmap(Array2<f32>);
 
 impl Heatmap {
-    /// A map of any scale, stretched to 0..=1.
+    /// Normalises a map of any scale to 0..=1.
     pub fn from_map(map: Array2<f32>) -> Heatmap {
-        Heatmap(stretched(map))
+        Heatmap(normalised(map))
     }
 
-    /// The mean of several of the same size, stretched to 0..=1 again.
+    /// The mean of heatmaps of one size, normalised to 0..=1; `None` of an empty list.
     ///
     /// # Panics
     /// If their sizes differ.
@@ -20,16 +20,16 @@ impl Heatmap {
         let (first, others) = heatmaps.split_first()?;
         let mut sum = first.0.clone();
         others.iter().for_each(|other| sum += &other.0);
-        Some(Heatmap(stretched(sum)))
+        Some(Heatmap(normalised(sum)))
     }
 
-    /// The values.
+    /// The values, `[rows, columns]`.
     pub fn values(&self) -> &Array2<f32> {
         &self.0
     }
 
-    /// At another size, bilinearly (pixel centres at half places, edges repeated: OpenCV's
-    /// `INTER_LINEAR`), stretched to 0..=1 again.
+    /// Resizes bilinearly (half-pixel centres, edges repeated: OpenCV's `INTER_LINEAR`) and
+    /// normalises to 0..=1 again.
     pub fn resized(&self, width: u32, height: u32) -> Heatmap {
         let (rows, columns) = self.0.dim();
         let down = Taps::new(rows, height as usize);
@@ -41,18 +41,19 @@ impl Heatmap {
             let lower = mix(self.0[[bottom, left]], self.0[[bottom, right]], h);
             mix(upper, lower, v)
         });
-        Heatmap(stretched(values))
+        Heatmap(normalised(values))
     }
 }
 
-/// For each place of the new axis: the two old places between which it lies, and how far.
+/// Interpolation taps: for each index of the new axis the two old indices it lies between, and the
+/// weight of the second.
 struct Taps(Vec<(usize, usize, f32)>);
 
 impl Taps {
     fn new(old: usize, new: usize) -> Taps {
         let scale = old as f32 / new as f32;
-        let tap = |place: usize| {
-            let centre = ((place as f32 + 0.5) * scale - 0.5).clamp(0.0, (old - 1) as f32);
+        let tap = |index: usize| {
+            let centre = ((index as f32 + 0.5) * scale - 0.5).clamp(0.0, (old - 1) as f32);
             let first = centre.floor() as usize;
             (first, (first + 1).min(old - 1), centre - first as f32)
         };
@@ -60,8 +61,8 @@ impl Taps {
     }
 }
 
-/// Least value to 0, largest to 1; 0 everywhere where all are equal.
-fn stretched(mut values: Array2<f32>) -> Array2<f32> {
+/// Min-max normalisation; all zero where all values are equal.
+fn normalised(mut values: Array2<f32>) -> Array2<f32> {
     let least = values.iter().copied().fold(f32::INFINITY, f32::min);
     let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let range = largest - least;
@@ -75,13 +76,13 @@ mod tests {
     use ndarray::array;
 
     #[test]
-    fn nothing_stays_nothing() {
+    fn zeros_stay_zeros() {
         let heatmap = Heatmap::from_map(Array2::zeros((3, 3))).resized(9, 9);
         assert!(heatmap.values().iter().all(|value| *value == 0.0));
     }
 
     #[test]
-    fn resizing_puts_centres_at_half_places() {
+    fn resizing_uses_half_pixel_centres() {
         let heatmap = Heatmap(array![[0.0, 1.0]]).resized(4, 1);
         let expected = array![[0.0, 0.25, 0.75, 1.0]];
         assert!((heatmap.values() - &expected).iter().all(|d| d.abs() < 1e-5));

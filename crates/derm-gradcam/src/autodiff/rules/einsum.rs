@@ -1,7 +1,7 @@
-//! Products of two tensors summed over shared axes. The gradient with respect to one operand is
-//! such a product itself: of the output's gradient and the other operand.
+//! Einsum of two operands. The gradient with respect to one operand is an einsum of the output's
+//! gradient and the other operand.
 
-use super::{Call, Gradients, Rule};
+use super::{Gradients, Rule, RuleContext};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{AxesMapping, bail, ensure};
 use tract_onnx::tract_core::ops::TypedOp;
@@ -14,26 +14,26 @@ pub(super) fn rule(op: &dyn TypedOp) -> Option<Rule> {
     plain.then_some(Rule(gradients))
 }
 
-fn gradients(call: &mut Call) -> TractResult<Gradients> {
-    let labels = Labels::of(&call.op::<EinSum>().axes)?;
-    call.each(|call, place| {
-        let (wanted, other) = (&labels.inputs[place], &labels.inputs[1 - place]);
+fn gradients(ctx: &mut RuleContext) -> TractResult<Gradients> {
+    let labels = Labels::of(&ctx.op::<EinSum>().axes)?;
+    ctx.each(|ctx, index| {
+        let (own, other) = (&labels.inputs[index], &labels.inputs[1 - index]);
         let known = |label: &char| labels.output.contains(*label) || other.contains(*label);
-        let reached: String = wanted.chars().filter(known).collect();
+        let reached: String = own.chars().filter(known).collect();
         let axes = AxesMapping::from_strs(&[labels.output.as_str(), other], &[reached.as_str()])?;
-        let operand = call.operand(1 - place)?;
+        let operand = ctx.operand(1 - index)?;
         let product = EinSum::new(axes, DatumType::F32);
-        let mut result = call.wire(product, &[call.gradient, operand])?;
-        // An axis that only this operand has was summed: its gradient is the same all along it.
-        for (axis, _) in wanted.chars().enumerate().filter(|(_, label)| !known(label)) {
-            result = call.wire(AxisOp::Add(axis), &[result])?;
+        let mut result = ctx.wire(product, &[ctx.gradient, operand])?;
+        // An axis that only this operand has is summed: the gradient is broadcast along it.
+        for (axis, _) in own.chars().enumerate().filter(|(_, label)| !known(label)) {
+            result = ctx.wire(AxisOp::Add(axis), &[result])?;
         }
-        let shape = call.operand_shape(place)?;
-        call.broadcast(result, &shape)
+        let shape = ctx.operand_shape(index)?;
+        ctx.broadcast(result, &shape)
     })
 }
 
-/// A product as in Einstein's notation, `inputs[0],inputs[1]->output`, one letter an axis.
+/// Einsum notation, `inputs[0],inputs[1]->output`, one letter per axis.
 struct Labels {
     inputs: [String; 2],
     output: String,
@@ -52,7 +52,7 @@ impl Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::check::{check, values};
+    use crate::autodiff::rules::check::{check, values};
 
     #[test]
     fn matrix_products_in_every_layout() {
@@ -68,8 +68,8 @@ mod tests {
             let inputs: Vec<&str> = inputs.split(',').collect();
             let axes = AxesMapping::from_strs(&inputs, &[output]).unwrap();
             let op = EinSum::new(axes, DatumType::F32);
-            for wanted in [[true, true], [true, false], [false, true]] {
-                check(&op, &[values(&a, 1), values(&b, 4)], &wanted);
+            for needs_gradient in [[true, true], [true, false], [false, true]] {
+                check(&op, &[values(&a, 1), values(&b, 4)], &needs_gradient);
             }
         }
     }

@@ -1,4 +1,5 @@
-//! How good explanations are: faithful to the network, on the lesion, and of these weights.
+//! `cargo xtask explain-eval`: metrics of explanations: faithfulness, overlap with lesion masks, and
+//! sanity checks.
 
 mod faithful;
 mod impute;
@@ -12,7 +13,7 @@ use crate::evaluate::{labels, pictures};
 use crate::explain::methods;
 use anyhow::Context;
 use derm::{Heatmap, Limits, Manifest, Method};
-use derm_gradcam::{Explainers, Layer, Wanted};
+use derm_gradcam::{ExplainRequest, Explainers, Layer};
 use derm_model::{Graph, ModelSource, Settings};
 use derm_preprocess::Prepared;
 use faithful::Faithfulness;
@@ -21,7 +22,7 @@ use ndarray::Array2;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
-/// Score every explanation method on pictures: deletion, insertion, ROAD, lesion masks, sanity
+/// Evaluate explanation methods: deletion, insertion, ROAD, lesion masks, sanity checks
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The model: a folder or an ONNX file
@@ -30,25 +31,25 @@ pub(crate) struct Arguments {
     /// Folder of the pictures
     #[arg(long, value_name = "DIR", required_unless_present_any = ["operators", "peer"])]
     data: Option<PathBuf>,
-    /// Labels, to take the pictures of one part of a split
+    /// Labels, to select the pictures of one part of a split
     #[arg(long, value_name = "CSV", requires = "split")]
     labels: Option<PathBuf>,
-    /// The split: `lesion_id,part` or `image_id,part`
+    /// The split: a CSV with `lesion_id,part` or `image_id,part`
     #[arg(long, value_name = "CSV", requires = "labels")]
     split: Option<PathBuf>,
-    /// Which part of the split
+    /// The part of the split
     #[arg(long, default_value = "validation")]
     part: String,
-    /// Lesion masks: how much of each heatmap lies inside
+    /// Folder of lesion masks: report how much of each heatmap lies inside
     #[arg(long, value_name = "DIR")]
     mask: Option<PathBuf>,
-    /// So many pictures, drawn with a fixed seed
+    /// Number of pictures, sampled with a fixed seed
     #[arg(long, default_value_t = 50)]
     pictures: usize,
-    /// Methods, with commas between; `all`; all but scorecam by default
+    /// Methods, comma-separated; or `all`; by default all but scorecam
     #[arg(long, value_delimiter = ',')]
     method: Vec<String>,
-    /// The same network with other weights' precision: how far heatmaps agree
+    /// The same network with weights of another precision: report the rank correlation of heatmaps
     #[arg(long, value_name = "PATH")]
     against: Option<PathBuf>,
     /// Write the table as JSON
@@ -57,13 +58,13 @@ pub(crate) struct Arguments {
     /// Draw the deletion and insertion curves
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// List the operators that can be differentiated, each with its error against PyTorch
+    /// List the operators that can be differentiated, with the error of each against PyTorch
     #[arg(long)]
     operators: bool,
-    /// Time explanations beside predictions and beside pytorch-grad-cam
+    /// Time explanations against predictions and against pytorch-grad-cam
     #[arg(long)]
     peer: bool,
-    /// With --peer: a Python that has models/zoo/requirements.txt; else one is made under target/
+    /// With --peer: a Python with models/zoo/requirements.txt; by default one is installed under target/
     #[arg(long, value_name = "FILE", requires = "peer")]
     python: Option<PathBuf>,
 }
@@ -72,9 +73,9 @@ pub(crate) struct Arguments {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Maker {
     Method(Method),
-    /// Every place as likely: what a heatmap that knows nothing scores.
+    /// Uniform random values: the baseline of an uninformed heatmap.
     Random,
-    /// A Gaussian about the centre: what one that only knows how pictures are taken scores.
+    /// A Gaussian at the centre: the baseline of the photographer's centre bias.
     Centre,
 }
 
@@ -88,7 +89,7 @@ impl Maker {
     }
 }
 
-/// What one heatmap of one picture scored.
+/// The metrics of one heatmap of one picture.
 struct Scored {
     faithfulness: Faithfulness,
     overlap: Option<Overlap>,
@@ -110,13 +111,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let shuffled = Network::load(&sanity::shuffled(&arguments.model, work.path())?)?;
     let other = arguments.against.as_deref().map(Network::load).transpose()?;
     let masks = arguments.mask.as_deref().map(Masks::of).transpose()?;
-    let wanted = if arguments.method.is_empty() {
+    let methods = if arguments.method.is_empty() {
         Method::ALL.into_iter().filter(|method| *method != Method::ScoreCam).collect()
     } else {
         methods(&arguments.method)?
     };
     let makers: Vec<Maker> =
-        wanted.into_iter().map(Maker::Method).chain([Maker::Random, Maker::Centre]).collect();
+        methods.into_iter().map(Maker::Method).chain([Maker::Random, Maker::Centre]).collect();
     let chosen = chosen(arguments, &network.manifest)?;
 
     let pairs: Vec<(usize, Maker)> =
@@ -148,7 +149,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The pictures to be explained: id and file.
+/// The selected pictures: id and file.
 fn chosen(arguments: &Arguments, manifest: &Manifest) -> anyhow::Result<Vec<(String, PathBuf)>> {
     let folder = arguments.data.as_deref().context("--data names the pictures' folder")?;
     let files = pictures::index(folder)?;
@@ -184,7 +185,7 @@ impl Network {
         Ok(Network { explainers, manifest })
     }
 
-    /// Probabilities of the classes for what the network reads.
+    /// Probabilities of the classes for a normalised input.
     fn probabilities(&self, input: &[f32]) -> anyhow::Result<Vec<f32>> {
         let evaluation = self.explainers.base().run(|to| to.copy_from_slice(input))?;
         Ok(self.manifest.probabilities(&evaluation.scores))
@@ -192,15 +193,15 @@ impl Network {
 
     fn heatmap(&self, method: Method, input: &[f32], class: usize) -> anyhow::Result<Heatmap> {
         let fill = |to: &mut [f32]| to.copy_from_slice(input);
-        let wanted = Wanted { method, layer: Layer::Last };
-        let explainer = self.explainers.for_explaining(&wanted)?;
+        let request = ExplainRequest { method, layer: Layer::Last };
+        let explainer = self.explainers.for_explaining(&request)?;
         let mut evaluation = explainer.run(fill)?;
         let found = evaluation.explain(method, &[class], &fill, &mut |_, _| true)?;
         found.into_iter().next().context("no heatmap")
     }
 }
 
-/// What heatmaps are scored with.
+/// What heatmaps are evaluated with.
 struct Subject<'a> {
     network: &'a Network,
     shuffled: &'a Network,
