@@ -1,4 +1,5 @@
-//! How good a classifier is on labelled pictures, through the pipeline that serves them.
+//! `cargo xtask evaluate`: metrics of a classifier on labelled pictures, through the pipeline that serves
+//! them.
 
 mod calibrate;
 pub(crate) mod labels;
@@ -18,48 +19,48 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Score a model on a folder of pictures and a CSV of labels
+/// Evaluate a model on a folder of pictures with a CSV of labels
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The model: a folder or an ONNX file
     #[arg(long, value_name = "PATH", default_value = "models/derm-lite0")]
     model: PathBuf,
-    /// Folder of the pictures (folders inside it, too)
+    /// Folder of the pictures (searched recursively)
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Labels: `image_id,dx,...` (HAM10000) or a column for each class (ISIC 2018 Task 3)
+    /// Labels: `image_id,dx,...` (HAM10000) or one column per class (ISIC 2018 Task 3)
     #[arg(long, value_name = "CSV")]
     labels: PathBuf,
-    /// Only the pictures of one part: `lesion_id,part` or `image_id,part`
+    /// Evaluate one part of a split only: a CSV with `lesion_id,part` or `image_id,part`
     #[arg(long, value_name = "CSV")]
     split: Option<PathBuf>,
-    /// Which part of the split
+    /// The part of the split
     #[arg(long, default_value = "test", requires = "split")]
     part: String,
-    /// Test-time augmentation: so many flips and turns of each picture, averaged
+    /// Test-time augmentation: number of flips and rotations of each picture to average
     #[arg(long, value_name = "1..8", default_value_t = 1)]
     tta: usize,
-    /// Lesion masks: how much of each heatmap lies inside
+    /// Folder of lesion masks: report how much of each heatmap lies inside
     #[arg(long, value_name = "DIR")]
     mask: Option<PathBuf>,
-    /// Pictures that the model must call uncertain, one folder a kind
+    /// Out-of-distribution pictures, one folder per kind: report how many are called uncertain
     #[arg(long, value_name = "DIR")]
     negatives: Option<PathBuf>,
-    /// Print what these pictures, a validation part, say about the numbers of the manifest
+    /// Print the manifest's temperature and thresholds as these (validation) pictures suggest
     #[arg(long)]
     calibrate: bool,
-    /// With --calibrate: the threshold at which so many of a class are found
+    /// With --calibrate: print the threshold for this sensitivity of a class
     #[arg(long, value_name = "CLASS=SHARE", requires = "calibrate")]
     sensitivity: Vec<String>,
-    /// Write the figures as JSON
+    /// Write the metrics as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write a page with the confusion matrix, calibration and ROC curves
+    /// Write an HTML page with the confusion matrix, calibration and ROC curves
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }
 
-/// What is known of one picture after it was classified.
+/// The result of one picture.
 struct Seen {
     scored: Scored,
     uncertainty: Option<Uncertainty>,
@@ -114,7 +115,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is done with each picture.
+/// What each picture is evaluated with.
 struct Work<'a> {
     classifier: &'a Classifier,
     tta: usize,
@@ -152,8 +153,8 @@ impl Work<'_> {
     }
 }
 
-/// How strange the pictures of a folder of folders are, by the inner ones' names. Empty where the
-/// model cannot tell.
+/// Uncertainty scores of the pictures in each subfolder, by its name. Empty where the model has no
+/// uncertainty output.
 fn kinds(folder: &Path, work: &Work<'_>) -> anyhow::Result<BTreeMap<String, Vec<Uncertainty>>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
@@ -171,7 +172,7 @@ fn kinds(folder: &Path, work: &Work<'_>) -> anyhow::Result<BTreeMap<String, Vec<
     Ok(found)
 }
 
-/// A bar on the terminal that goes when it is full.
+/// A progress bar that is cleared when it is complete.
 fn bar(length: usize, what: &str) -> ProgressBar {
     let bar = ProgressBar::new(length as u64).with_message(what.to_owned());
     bar.with_finish(ProgressFinish::AndClear)

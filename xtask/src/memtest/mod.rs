@@ -1,4 +1,5 @@
-//! Memory of the real server, state by state, beside the original application's.
+//! `cargo xtask memtest`: resident memory of the real server in each state, compared with the original
+//! application.
 
 mod crowd;
 mod map;
@@ -17,43 +18,43 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Start the server as a process of its own and measure its resident memory, state by state
+/// Start the server as a separate process and measure its resident memory in each state
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Only this model (a folder or an ONNX file) instead of those of the configuration
+    /// Measure this model (a folder or an ONNX file) instead of the configured ones
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
     /// Also write the figures as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Run the server in a control group with so much memory and let --clients ask
+    /// Run the server in a cgroup with this memory limit, under load from --clients
     #[arg(long, value_name = "MIB", num_args = 0..=1)]
     limit_mb: Option<Option<u64>>,
-    /// The same with so much of a core, as small instances have
+    /// Run the server in a cgroup with this share of a core, under load from --clients
     #[arg(long, value_name = "SHARE")]
     cpu: Option<f64>,
-    /// Clients at once, for --limit-mb and --cpu
+    /// Concurrent clients, for --limit-mb and --cpu
     #[arg(long, default_value_t = 64)]
     clients: usize,
-    /// Requests in all, for --limit-mb and --cpu
+    /// Total requests, for --limit-mb and --cpu
     #[arg(long, default_value_t = 2000)]
     requests: usize,
-    /// Send so many requests and see whether memory grows
+    /// Send this many requests and fail if memory grows
     #[arg(long, value_name = "REQUESTS")]
     soak: Option<usize>,
-    /// Load the model afresh so many times and see whether memory grows
+    /// Reload the model this many times and fail if memory grows
     #[arg(long, value_name = "LOADS")]
     rounds: Option<usize>,
-    /// Run the server on another allocator: a library that replaces malloc
+    /// Run the server with this library preloaded, such as another allocator
     #[arg(long, value_name = "LIBRARY")]
     preload: Option<PathBuf>,
-    /// Also measure what others would run, on the same model (needs Python; installs packages)
+    /// Also measure other servers on the same model (needs Python; installs packages)
     #[arg(long)]
     peers: bool,
-    /// List what the resident memory consists of
+    /// List the resident memory by mapping
     #[arg(long)]
     map: bool,
-    /// Also draw memory over time, one SVG for each model, into this folder
+    /// Also plot memory over time, one SVG per model, into this folder
     #[arg(long, value_name = "FOLDER")]
     svg: Option<PathBuf>,
     /// Models and limits
@@ -68,7 +69,7 @@ struct Config {
     models: Vec<Model>,
 }
 
-/// A model to measure, and what it may need.
+/// A model to measure, and its memory limits.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Model {
@@ -78,7 +79,7 @@ struct Model {
     /// Whether a graph of the zoo is filled with float32 weights, not float16.
     #[serde(default)]
     float32: bool,
-    /// MiB under which `--limit-mb` without a number runs it.
+    /// Memory limit of `--limit-mb` without a number, MiB.
     limit_mb: Option<u64>,
     /// Largest resident memory by state, MiB. States without one are only reported.
     #[serde(default)]
@@ -86,7 +87,7 @@ struct Model {
 }
 
 impl Model {
-    /// What MODEL_PATH must be; `None` for the model inside the binary.
+    /// The value of MODEL_PATH; `None` for the bundled model.
     fn path(&self) -> anyhow::Result<Option<PathBuf>> {
         if self.source == "bundled" {
             return Ok(None);
@@ -152,7 +153,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 impl Arguments {
-    /// Whether something else than the table is asked for.
+    /// Whether something other than the table is requested.
     fn is_special(&self) -> bool {
         let crowd = self.limit_mb.is_some() || self.cpu.is_some();
         crowd || self.soak.is_some() || self.rounds.is_some() || self.map
@@ -183,7 +184,7 @@ impl Arguments {
     }
 }
 
-/// The environment that names the model.
+/// The environment variables that select the model.
 fn environment(model: Option<&Path>) -> Vec<(&'static str, String)> {
     let path = model.map(|path| ("MODEL_PATH", path.display().to_string()));
     path.into_iter().chain([("MAX_REQUESTS", "0".to_owned())]).collect()

@@ -1,4 +1,5 @@
-//! `cargo xtask compare`: ours beside what others would run, in turns, on the same files and pictures.
+//! `cargo xtask compare`: derm against other engines and servers, interleaved, on the same files and
+//! pictures.
 
 mod engines;
 mod report;
@@ -9,28 +10,28 @@ use crate::peers::Peers;
 use report::{Bars, Table};
 use std::path::PathBuf;
 
-/// Times ours beside other engines and servers, in turns
+/// Time derm against other engines and servers, interleaved
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// What is compared; all where nothing is named
+    /// What to compare; everything by default
     #[arg(long, value_delimiter = ',')]
     what: Vec<What>,
-    /// Models of the zoo; all of the table where none is named
+    /// Models of the zoo; those of the table by default
     #[arg(long, value_delimiter = ',')]
     models: Vec<String>,
-    /// Engines, or servers, beside ours; all where none is named
+    /// Engines or servers to compare with; all by default
     #[arg(long, value_delimiter = ',')]
     peers: Vec<String>,
     /// Threads inside one inference
     #[arg(long, value_delimiter = ',', default_value = "1,2")]
     threads: Vec<usize>,
-    /// Clients of a server at once
+    /// Concurrent clients of a server
     #[arg(long, value_delimiter = ',', default_value = "1,4,16,64")]
     clients: Vec<usize>,
-    /// Turns of each
+    /// Rounds of measurement
     #[arg(long, default_value_t = 15)]
     rounds: usize,
-    /// A Markdown file whose tables are replaced by these; plots go beside it
+    /// A Markdown file in which to replace the tables; plots are written beside it
     #[arg(long)]
     write: Option<PathBuf>,
 }
@@ -41,7 +42,7 @@ enum What {
     Engines,
     /// From the start of a process to its first answer
     Start,
-    /// Requests a second
+    /// Requests per second
     Servers,
 }
 
@@ -71,7 +72,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Those that were named, or else all.
+/// The named ones, or all if none is named.
 fn named(list: &[String], all: &[&str]) -> Vec<String> {
     match list {
         [] => all.iter().map(|&name| name.to_owned()).collect(),
@@ -79,14 +80,14 @@ fn named(list: &[String], all: &[&str]) -> Vec<String> {
     }
 }
 
-/// The middle one.
+/// The median.
 fn median(list: &[f64]) -> f64 {
     let mut list = list.to_vec();
     list.sort_by(f64::total_cmp);
     list.get(list.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Ratios of what was measured in the same turns: median and quartiles.
+/// Paired ratios, of measurements of the same round: median and quartiles.
 fn ratio(ours: &[f64], base: &[f64]) -> [f64; 3] {
     let mut ratios: Vec<f64> = ours.iter().zip(base).map(|(ours, base)| ours / base).collect();
     ratios.sort_by(f64::total_cmp);
