@@ -1,4 +1,4 @@
-//! What do explanations cost beside the prediction they explain?
+//! Explanations against the prediction alone.
 
 #![allow(missing_docs)]
 

@@ -89,11 +89,11 @@ fn sheet(tiles: &[(String, RgbImage)]) -> RgbImage {
 
 /// Draws black letters of 8x8 pixels.
 fn write(sheet: &mut RgbImage, text: &str, x: u32, y: u32) {
-    for (place, letter) in text.chars().enumerate() {
+    for (index, letter) in text.chars().enumerate() {
         let Some(rows) = font8x8::BASIC_FONTS.get(letter) else { continue };
         for (dy, row) in rows.iter().enumerate() {
             for dx in (0..8).filter(|dx| row & (1 << dx) != 0) {
-                let at = (x + 8 * place as u32 + dx, y + dy as u32);
+                let at = (x + 8 * index as u32 + dx, y + dy as u32);
                 if let Some(pixel) = sheet.get_pixel_mut_checked(at.0, at.1) {
                     *pixel = Rgb([0; 3]);
                 }

@@ -81,8 +81,8 @@ fn svg(bars: &Bars) -> Result<String, std::fmt::Error> {
             if bars.top < 10.0 { format!("{value:.1}") } else { format!("{value:.0}") }
         )?;
     }
-    for (place, (name, values)) in bars.groups.iter().enumerate() {
-        let left = LEFT + GAP / 2.0 + group * place as f64;
+    for (index, (name, values)) in bars.groups.iter().enumerate() {
+        let left = LEFT + GAP / 2.0 + group * index as f64;
         for (number, value) in values.iter().enumerate() {
             let Some(value) = value.filter(|value| value.is_finite()) else { continue };
             writeln!(

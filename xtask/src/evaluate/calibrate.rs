@@ -10,7 +10,7 @@ const PASSING: f64 = 0.95;
 
 /// Prints `temperature`, `uncertain.threshold` where the model has one, and the threshold of each
 /// requested class (`CLASS=SENSITIVITY`) at which it reaches this sensitivity.
-pub(super) fn print(manifest: &Manifest, seen: &[Seen], wanted: &[String]) -> anyhow::Result<()> {
+pub(super) fn print(manifest: &Manifest, seen: &[Seen], requested: &[String]) -> anyhow::Result<()> {
     let mut scored: Vec<Scored> = seen.iter().map(|one| one.scored.clone()).collect();
     println!("\nfor the manifest, from these {} pictures:", scored.len());
     if manifest.output == Output::Logits {
@@ -23,8 +23,8 @@ pub(super) fn print(manifest: &Manifest, seen: &[Seen], wanted: &[String]) -> an
     if !scores.is_empty() {
         println!("uncertain.threshold = {:.4}", quantile(scores, PASSING));
     }
-    for wish in wanted {
-        let (class, share) = wish.split_once('=').context("give CLASS=SENSITIVITY")?;
+    for request in requested {
+        let (class, share) = request.split_once('=').context("give CLASS=SENSITIVITY")?;
         let share: f64 = share.parse().context("give a sensitivity from 0 to 1")?;
         let index = manifest.class_index(class).with_context(|| format!("no class {class:?}"))?;
         let of_class = scored.iter().filter(|one| one.truth == index);
@@ -64,8 +64,8 @@ fn best_factor(scored: &[Scored]) -> f64 {
 fn quantile(mut values: Vec<f32>, share: f64) -> f64 {
     values.sort_by(f32::total_cmp);
     // 20 * (1 - 0.9) is a little less than 2.
-    let place = (values.len() as f64 * share + 1e-6).floor() as usize;
-    f64::from(values[place.min(values.len() - 1)])
+    let index = (values.len() as f64 * share + 1e-6).floor() as usize;
+    f64::from(values[index.min(values.len() - 1)])
 }
 
 #[cfg(test)]

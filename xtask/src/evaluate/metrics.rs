@@ -18,8 +18,8 @@ pub(crate) struct Scored {
 impl Scored {
     /// The most probable class and its probability.
     pub(crate) fn answer(&self) -> (usize, f32) {
-        let places = self.probabilities.iter().copied().enumerate();
-        places.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0))
+        let classes = self.probabilities.iter().copied().enumerate();
+        classes.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0))
     }
 }
 
@@ -129,8 +129,8 @@ impl<'a> Sorted<'a> {
     /// The metrics of all pictures, with intervals by resampling groups with replacement.
     pub(crate) fn with_intervals(&self, groups: &[String]) -> BTreeMap<&'static str, Interval> {
         let mut members: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (place, group) in groups.iter().enumerate() {
-            members.entry(group).or_default().push(place);
+        for (index, group) in groups.iter().enumerate() {
+            members.entry(group).or_default().push(index);
         }
         let members: Vec<&Vec<usize>> = members.values().collect();
         let mut random = fastrand::Rng::with_seed(0);
@@ -138,8 +138,8 @@ impl<'a> Sorted<'a> {
         for _ in 0..ROUNDS {
             let mut weights = vec![0.0; self.scored.len()];
             for _ in 0..members.len() {
-                for &place in members[random.usize(..members.len())] {
-                    weights[place] += 1.0;
+                for &index in members[random.usize(..members.len())] {
+                    weights[index] += 1.0;
                 }
             }
             rounds.push(self.figures(&weights));

@@ -251,20 +251,20 @@ fn subgroups(
     labelled: &[Labelled],
 ) -> BTreeMap<&'static str, Vec<(String, usize, f64, f64)>> {
     let mut members: BTreeMap<&'static str, BTreeMap<&str, Vec<usize>>> = BTreeMap::new();
-    for (place, one) in labelled.iter().enumerate() {
+    for (index, one) in labelled.iter().enumerate() {
         for (what, value) in &one.about {
-            members.entry(what).or_default().entry(value).or_default().push(place);
+            members.entry(what).or_default().entry(value).or_default().push(index);
         }
     }
-    let figures = |places: &[usize]| {
+    let figures = |indices: &[usize]| {
         let mut weights = vec![0.0; labelled.len()];
-        places.iter().for_each(|&place| weights[place] = 1.0);
+        indices.iter().for_each(|&index| weights[index] = 1.0);
         sorted.figures(&weights)
     };
     let rows = |groups: BTreeMap<&str, Vec<usize>>| {
-        let row = |(name, places): (&str, Vec<usize>)| {
-            let figures = figures(&places);
-            (name.to_owned(), places.len(), figures.accuracy, figures.balanced_accuracy)
+        let row = |(name, indices): (&str, Vec<usize>)| {
+            let figures = figures(&indices);
+            (name.to_owned(), indices.len(), figures.accuracy, figures.balanced_accuracy)
         };
         groups.into_iter().map(row).collect()
     };

@@ -30,15 +30,15 @@ impl Faithfulness {
         seed: u64,
         score: impl Fn(&[f32]) -> anyhow::Result<f32>,
     ) -> anyhow::Result<Faithfulness> {
-        let hottest = order(heat, seed);
-        let count = hottest.len();
+        let by_relevance = order(heat, seed);
+        let count = by_relevance.len();
         let along = |start: &[f32], end: &dyn Fn(usize) -> f32| -> anyhow::Result<Vec<f64>> {
             let mut now = start.to_vec();
             let mut curve = vec![f64::from(score(&now)?)];
             for step in 0..STEPS {
-                for &pixel in &hottest[count * step / STEPS..count * (step + 1) / STEPS] {
+                for &pixel in &by_relevance[count * step / STEPS..count * (step + 1) / STEPS] {
                     let channels = 3 * pixel..3 * pixel + 3;
-                    channels.for_each(|place| now[place] = end(place));
+                    channels.for_each(|index| now[index] = end(index));
                 }
                 curve.push(f64::from(score(&now)?));
             }
@@ -46,7 +46,7 @@ impl Faithfulness {
         };
         // Zero is the mean colour of the training pictures.
         let deletion = along(input, &|_| 0.0)?;
-        let insertion = along(blurred, &|place| input[place])?;
+        let insertion = along(blurred, &|index| input[index])?;
         let (rows, columns) = heat.dim();
         let mut road = 0.0;
         for share in REMOVED {
@@ -54,9 +54,9 @@ impl Faithfulness {
             let without = |pixels: &[usize]| -> anyhow::Result<f64> {
                 Ok(f64::from(score(&impute(input, rows, columns, pixels, seed))?))
             };
-            let hot = without(&hottest[..removed])?;
-            let cold = without(&hottest[count - removed..])?;
-            road += (cold - hot) / 2.0 / REMOVED.len() as f64;
+            let without_most = without(&by_relevance[..removed])?;
+            let without_least = without(&by_relevance[count - removed..])?;
+            road += (without_least - without_most) / 2.0 / REMOVED.len() as f64;
         }
         Ok(Faithfulness { deletion, insertion, road })
     }

@@ -109,7 +109,7 @@ pub(super) fn write_svg(path: &Path, makers: &[(String, &[Scored])]) -> anyhow::
              the probability</text>",
             TOP + SIDE + 16.0
         )?;
-        for (place, (_, scored)) in makers.iter().enumerate() {
+        for (index, (_, scored)) in makers.iter().enumerate() {
             let mut line = String::new();
             for step in 0..=STEPS {
                 let mean =
@@ -120,17 +120,17 @@ pub(super) fn write_svg(path: &Path, makers: &[(String, &[Scored])]) -> anyhow::
             writeln!(
                 svg,
                 "<path d=\"{line}\" fill=\"none\" stroke=\"{}\"/>",
-                colour(place, makers.len())
+                colour(index, makers.len())
             )?;
         }
     }
-    for (place, (method, _)) in makers.iter().enumerate() {
-        let (x, y) = (2.0 * (SIDE + LEFT) + 20.0, TOP + 12.0 + 18.0 * place as f64);
+    for (index, (method, _)) in makers.iter().enumerate() {
+        let (x, y) = (2.0 * (SIDE + LEFT) + 20.0, TOP + 12.0 + 18.0 * index as f64);
         writeln!(
             svg,
             "<path d=\"M{x} {:.0}h20\" stroke=\"{}\" stroke-width=\"2\"/><text x=\"{:.0}\" y=\"{y:.0}\">{method}</text>",
             y - 4.0,
-            colour(place, makers.len()),
+            colour(index, makers.len()),
             x + 26.0
         )?;
     }
@@ -138,6 +138,6 @@ pub(super) fn write_svg(path: &Path, makers: &[(String, &[Scored])]) -> anyhow::
     std::fs::write(path, svg).with_context(|| path.display().to_string())
 }
 
-fn colour(place: usize, count: usize) -> String {
-    format!("hsl({:.0} 75% 42%)", 360.0 * place as f64 / count as f64)
+fn colour(index: usize, count: usize) -> String {
+    format!("hsl({:.0} 75% 42%)", 360.0 * index as f64 / count as f64)
 }

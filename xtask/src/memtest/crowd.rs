@@ -65,8 +65,8 @@ pub(crate) fn run(binary: &Path, model: Option<&Path>, crowd: Crowd) -> anyhow::
     let alive = server.get("/health/").is_ok_and(|answer| answer.status == 200);
     let counted = group.counted()?;
     let at = |share: f64| {
-        let place = ((outcome.times.len() as f64 - 1.0).max(0.0) * share) as usize;
-        outcome.times.get(place).map_or(0.0, |time| time.as_secs_f64() * 1e3)
+        let index = ((outcome.times.len() as f64 - 1.0).max(0.0) * share) as usize;
+        outcome.times.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e3)
     };
     println!(
         "{} requests of {} clients in {took:.0} s: {} right, {} refused (503), {} wrong; \
