@@ -10,7 +10,11 @@ const PASSING: f64 = 0.95;
 
 /// Prints `temperature`, `uncertain.threshold` where the model has one, and the threshold of each
 /// requested class (`CLASS=SENSITIVITY`) at which it reaches this sensitivity.
-pub(super) fn print(manifest: &Manifest, seen: &[Seen], requested: &[String]) -> anyhow::Result<()> {
+pub(super) fn print(
+    manifest: &Manifest,
+    seen: &[Seen],
+    requested: &[String],
+) -> anyhow::Result<()> {
     let mut scored: Vec<Scored> = seen.iter().map(|one| one.scored.clone()).collect();
     println!("\nfor the manifest, from these {} pictures:", scored.len());
     if manifest.output == Output::Logits {

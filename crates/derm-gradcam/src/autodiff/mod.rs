@@ -9,6 +9,8 @@
 mod builder;
 mod checkpoint;
 mod rules;
+#[cfg(test)]
+mod test_weights;
 
 use crate::Error;
 use crate::reachability::nodes_between;
@@ -153,9 +155,6 @@ fn logits(model: &TypedModel) -> TractResult<OutletId> {
     let is_sigmoid = node.op_as::<ElementWiseOp>().is_some_and(|op| op.0.is::<Sigmoid>());
     Ok(if is_softmax || is_sigmoid { node.inputs[0] } else { output })
 }
-
-#[cfg(test)]
-mod test_weights;
 
 #[cfg(test)]
 mod tests {

@@ -50,3 +50,33 @@ fn matrix(ctx: &mut RuleContext, from: &[usize], axis: usize) -> TractResult<Ten
     }
     Ok(Tensor::from(matrix))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autodiff::rules::check::{check, check_tensors, values};
+    use tract_onnx::tract_core::ops::nn::resize::{CoordTransformer, Interpolator, Nearest};
+
+    #[test]
+    fn nearest_upsampling_by_whole_factors() {
+        let op = NearestUpsample { scales: tvec!(1, 1, 2, 3) };
+        check(&op, &[values(&[1, 2, 3, 2], 1)], &[true]);
+    }
+
+    #[test]
+    fn every_interpolation_up_and_down() {
+        for interpolator in [Interpolator::Nearest, Interpolator::Linear, Interpolator::Cubic] {
+            for coord_transformer in [CoordTransformer::HalfPixel, CoordTransformer::AlignCorners] {
+                let op = Resize {
+                    coord_transformer: coord_transformer.clone(),
+                    interpolator: interpolator.clone(),
+                    nearest: Nearest::Floor,
+                    optional_scales_input: None,
+                    optional_sizes_input: Some(1),
+                };
+                let operands = [values(&[1, 2, 3, 5], 1).into(), tensor1(&[1i64, 2, 7, 4])];
+                check_tensors(&op, &operands, &[true, false]);
+            }
+        }
+    }
+}
