@@ -1,9 +1,9 @@
-//! What do explanations cost beside the prediction they explain?
+//! Explanations against the prediction alone.
 
 #![allow(missing_docs)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use derm_gradcam::{Explainers, Layer, Method, Wanted};
+use derm_gradcam::{ExplainRequest, Explainers, Layer, Method};
 use derm_model::{Graph, ModelSource, Settings, channels_last};
 
 const MODELS: [&str; 2] = ["efficientnet-lite0.opset13", "efficientnetv2-s.opset13"];
@@ -28,9 +28,9 @@ fn gradcam(criterion: &mut Criterion) {
             ("and Grad-CAM of seven classes", Method::GradCam, &all[..]),
             ("and saliency", Method::Saliency, &all[..1]),
         ] {
-            let wanted = Wanted { method, layer: Layer::Last };
+            let request = ExplainRequest { method, layer: Layer::Last };
             group.bench_function(format!("{}/{name}", entry.name), |bencher| {
-                let explainer = explainers.for_explaining(&wanted).expect("a plan");
+                let explainer = explainers.for_explaining(&request).expect("a plan");
                 bencher.iter(|| {
                     let mut evaluation = explainer.run(fill).expect("scores");
                     evaluation.explain(method, classes, &fill, &mut |_, _| true).expect("heatmaps")

@@ -1,4 +1,4 @@
-//! How long does one picture take through each model, on one thread?
+//! One inference per model, on one thread.
 
 #![allow(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! How long from a picture's bytes to the network's input, by format and size?
+//! From a picture's bytes to the input tensor, by format and size.
 
 #![allow(missing_docs)]
 

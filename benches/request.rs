@@ -1,4 +1,4 @@
-//! How long is a whole request without HTTP: bytes in, answer and PNG out, the bundled model?
+//! A whole request without HTTP: from a picture's bytes to predictions and the overlay's PNG.
 
 #![allow(missing_docs)]
 

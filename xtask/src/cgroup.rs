@@ -1,11 +1,11 @@
-//! A control group of one's own, for limits that the kernel enforces (cgroups(7)).
+//! A cgroup, for limits that the kernel enforces (cgroups(7)).
 
 use anyhow::{Context, bail, ensure};
 use std::path::{Path, PathBuf};
 
-/// A group with a limit; removed when dropped.
+/// A cgroup with limits; removed when dropped.
 pub(crate) struct Cgroup {
-    /// v1 has a folder for each controller, v2 one for all.
+    /// One folder per controller in v1, a single one in v2.
     folders: Vec<PathBuf>,
     version: Version,
 }
@@ -16,28 +16,28 @@ enum Version {
     V2,
 }
 
-/// What the kernel may give.
+/// Limits of a cgroup.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Limits {
-    /// Bytes.
+    /// Memory, bytes.
     pub(crate) memory: Option<u64>,
-    /// Share of a core.
+    /// CPU time, as a share of one core.
     pub(crate) cpu: Option<f64>,
 }
 
-/// What the kernel counted.
+/// Counters of a cgroup.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counted {
-    /// Most bytes at once, file pages and the kernel's own included.
+    /// Peak memory, bytes, page cache and kernel memory included.
     pub(crate) peak: u64,
-    /// Processes that it killed for want of memory.
+    /// Processes that the out-of-memory killer ended.
     pub(crate) kills: u64,
 }
 
 const ROOT: &str = "/sys/fs/cgroup";
 
 impl Cgroup {
-    /// Makes a group with these limits.
+    /// Creates a cgroup with these limits.
     pub(crate) fn new(limits: Limits) -> anyhow::Result<Cgroup> {
         let name = format!("derm-memtest-{}", std::process::id());
         let v2 = Path::new(ROOT).join("cgroup.controllers").exists();
@@ -54,7 +54,7 @@ impl Cgroup {
                 .with_context(|| format!("cannot make {}", folder.display()))?;
         }
         if version == Version::V2 {
-            // A group's children get what its parent hands on.
+            // Controllers must be enabled for the children of the root.
             let _ = std::fs::write(Path::new(ROOT).join("cgroup.subtree_control"), "+memory +cpu");
         }
         if let Some(bytes) = limits.memory {
@@ -80,12 +80,12 @@ impl Cgroup {
         Ok(group)
     }
 
-    /// Files into which a process writes its number to join.
-    pub(crate) fn doors(&self) -> Vec<PathBuf> {
+    /// The files to which a process writes its id to join.
+    pub(crate) fn procs_files(&self) -> Vec<PathBuf> {
         self.folders.iter().map(|folder| folder.join("cgroup.procs")).collect()
     }
 
-    /// What was counted so far.
+    /// The counters now.
     pub(crate) fn counted(&self) -> anyhow::Result<Counted> {
         let (peak, events) = match self.version {
             Version::V2 => ("memory.peak", "memory.events"),
@@ -111,7 +111,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // The kernel refuses while the last process is still going.
+        // The kernel refuses while the last process is exiting.
         for _ in 0..50 {
             if self
                 .folders

@@ -1,12 +1,12 @@
-//! `cargo xtask engine`: our side of `cargo xtask compare`, as a process of its own; the protocol is
-//! that of `xtask/peers/engine.py`.
+//! `cargo xtask engine`: derm as a process of `cargo xtask compare`, with the protocol of
+//! `xtask/peers/engine.py`.
 
 use derm_model::{Graph, Kernels, ModelSource, Plan, Settings, Workers, channels_last};
 use std::io::{Write, stdin, stdout};
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// Runs one model when told to, on stdin: our side of compare
+/// Run inferences on request from stdin, for compare
 #[derive(clap::Args)]
 #[command(hide = true)]
 pub(crate) struct Arguments {

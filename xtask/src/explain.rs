@@ -1,4 +1,4 @@
-//! Every explanation of one picture, on one sheet.
+//! `cargo xtask explain`: heatmaps of one picture by several methods, on one contact sheet.
 
 use anyhow::Context;
 use derm::{Classifier, Drawing, Explain, Method, ModelSource, Options, Request};
@@ -7,7 +7,7 @@ use image::{Rgb, RgbImage};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Explain a picture, by one method or by all on one sheet
+/// Explain a picture by one method, or by several on one contact sheet
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The picture
@@ -15,10 +15,10 @@ pub(crate) struct Arguments {
     /// The model: a folder or an ONNX file
     #[arg(long, value_name = "PATH", default_value = "models/derm-lite0")]
     model: PathBuf,
-    /// Methods, as the HTTP parameter has them, with commas between; `all`
+    /// Methods, comma-separated, named as in the HTTP parameter; or `all`
     #[arg(long, default_value = "all", value_delimiter = ',')]
     method: Vec<String>,
-    /// Classes, with commas between; the most probable one if none is named
+    /// Classes, comma-separated; the most probable one by default
     #[arg(long, value_delimiter = ',')]
     class: Vec<String>,
     /// The PNG file to write
@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     output: PathBuf,
 }
 
-/// Pixels around each picture, and above it for its name.
+/// Margin of each picture, and height of the caption above it, pixels.
 const FRAME: u32 = 6;
 const LINE: u32 = 16;
 
@@ -68,7 +68,7 @@ pub(crate) fn methods(names: &[String]) -> anyhow::Result<Vec<Method>> {
     names.iter().map(method).collect()
 }
 
-/// Named pictures in rows, about as wide as high.
+/// Captioned pictures on an approximately square grid.
 fn sheet(tiles: &[(String, RgbImage)]) -> RgbImage {
     let (width, height) = tiles.iter().fold((1, 1), |(width, height), (_, tile)| {
         (tile.width().max(width), tile.height().max(height))
@@ -87,13 +87,13 @@ fn sheet(tiles: &[(String, RgbImage)]) -> RgbImage {
     sheet
 }
 
-/// Black letters of 8 by 8 pixels.
+/// Draws black letters of 8x8 pixels.
 fn write(sheet: &mut RgbImage, text: &str, x: u32, y: u32) {
-    for (place, letter) in text.chars().enumerate() {
+    for (index, letter) in text.chars().enumerate() {
         let Some(rows) = font8x8::BASIC_FONTS.get(letter) else { continue };
         for (dy, row) in rows.iter().enumerate() {
             for dx in (0..8).filter(|dx| row & (1 << dx) != 0) {
-                let at = (x + 8 * place as u32 + dx, y + dy as u32);
+                let at = (x + 8 * index as u32 + dx, y + dy as u32);
                 if let Some(pixel) = sheet.get_pixel_mut_checked(at.0, at.1) {
                     *pixel = Rgb([0; 3]);
                 }

@@ -1,4 +1,4 @@
-//! `cargo xtask COMMAND`: chores of the workspace, one file a command.
+//! `cargo xtask COMMAND`: developer commands of the workspace, one file or folder per command.
 
 // A command-line tool talks to its user on stdout.
 #![allow(clippy::print_stdout)]
@@ -21,7 +21,7 @@ mod zoo;
 use clap::Parser;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Chores of the derm workspace")]
+#[command(name = "cargo xtask", about = "Developer commands of the derm workspace")]
 enum Command {
     Compare(compare::Arguments),
     Engine(engine::Arguments),

@@ -1,5 +1,5 @@
-//! What others would run instead, for the commands that measure it beside ours: installed, built
-//! and its models converted under `target/peers`.
+//! Peers: other engines and servers that commands measure for comparison. Installed and built under
+//! `target/peers`, with their models converted.
 
 use crate::python::{call, environment};
 use crate::server::cargo;
@@ -7,11 +7,11 @@ use anyhow::anyhow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Programs of ours around the peers.
+/// The programs that drive the peers.
 pub(crate) const FOLDER: &str = "xtask/peers";
-/// The virtual environment and what is built in it, beside what cargo builds.
+/// The virtual environment, and what is built in it.
 const ENVIRONMENT: &str = "target/peers";
-/// Lists of its packages, and flags for pip.
+/// Requirement files, with flags for pip.
 const PACKAGES: &[(&str, &[&str])] = &[
     ("xtask/peers/requirements.txt", &[]),
     ("xtask/peers/requirements-alone.txt", &["--no-deps"]),
@@ -19,12 +19,12 @@ const PACKAGES: &[(&str, &[&str])] = &[
 
 /// The peers' packages, installed once.
 pub(crate) struct Peers {
-    /// The environment's Python, or why there is none.
+    /// The environment's Python, or why it could not be installed.
     python: Result<PathBuf, String>,
 }
 
 impl Peers {
-    /// Installs what Python has; the first time it takes minutes.
+    /// Installs the Python packages; the first time this takes minutes.
     pub(crate) fn install() -> Peers {
         Peers { python: environment(ENVIRONMENT, PACKAGES).map_err(|error| format!("{error:#}")) }
     }
@@ -41,8 +41,8 @@ impl Peers {
         Ok(folder)
     }
 
-    /// The model in the format of that engine, made where it is not there yet; gives what the
-    /// engine is to open. `name` tells models apart.
+    /// The path of the model in the engine's format, converted if it does not exist yet. `name` identifies
+    /// the model.
     pub(crate) fn convert(
         &self,
         file: &Path,
@@ -78,14 +78,14 @@ impl Peers {
         Ok(folder.join(made))
     }
 
-    /// Where Python finds a module.
+    /// The folder of a Python module.
     pub(crate) fn module_file(&self, module: &str) -> anyhow::Result<PathBuf> {
         let find = format!("import importlib.util as u; print(u.find_spec('{module}').origin)");
         let output = Command::new(self.python()?).args(["-c", &find]).output()?;
         Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
     }
 
-    /// A program of crates.io, installed once.
+    /// A program from crates.io, installed once.
     pub(crate) fn tool(&self, name: &str, version: &str) -> anyhow::Result<PathBuf> {
         let tools = self.folder("tools")?;
         let program = tools.join("bin").join(name);
@@ -97,7 +97,7 @@ impl Peers {
         Ok(program)
     }
 
-    /// A program of `xtask/peers/rust`, built.
+    /// Builds a program of `xtask/peers/rust`.
     pub(crate) fn rust(&self, program: &str) -> anyhow::Result<PathBuf> {
         let target = Path::new(ENVIRONMENT).join("rust");
         let manifest = Path::new(FOLDER).join("rust/Cargo.toml");

@@ -1,4 +1,4 @@
-//! `cargo xtask profile`: where one inference spends its time.
+//! `cargo xtask profile`: time of one inference by step.
 
 use anyhow::Context;
 use derm_gradcam::{Explainer, Layer};
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Shows where one inference of a model spends its time, and how near its kernels are to the core's peak
+/// Profile one inference by step, with GFLOP/s as a share of the core's peak
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Folder with model.onnx and model.toml, or an ONNX file beside its manifest
@@ -18,13 +18,13 @@ pub(crate) struct Arguments {
     /// Threads inside one inference
     #[arg(long, default_value_t = 1)]
     threads: usize,
-    /// With the gradient of a class at the last feature map, or at the input
+    /// Include the gradient of a class at the last feature map, or at the input
     #[arg(long)]
     gradient: Option<Gradient>,
-    /// Inferences; the median is shown
+    /// Number of inferences; the median is shown
     #[arg(long, default_value_t = 20)]
     runs: usize,
-    /// How many kinds and steps to list
+    /// Number of kinds and steps to list
     #[arg(long, default_value_t = 15)]
     top: usize,
 }
@@ -108,7 +108,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a step does, wherever it is.
+/// The kind of a step, without its position.
 fn kind(step: &StepTime) -> &str {
     if step.kind.contains(", ") {
         return "convolutions, a few rows at a time";
@@ -120,7 +120,7 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// What a core does in registers, GFLOP/s: the best of some short runs.
+/// Peak throughput of a core on registers, GFLOP/s: the best of several short runs.
 fn peak() -> f64 {
     let run = |_| {
         let start = Instant::now();

@@ -1,11 +1,11 @@
-//! Python environments with pinned packages, for the programs that are measured beside ours.
+//! Python environments with pinned packages, for peers that are written in Python.
 
 use anyhow::{Context, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The Python of an environment in `folder`, with the packages of each list (and flags for pip);
-/// made, and the packages installed, the first time.
+/// The Python of a virtual environment in `folder` with the packages of each requirements file (and flags
+/// for pip); created the first time.
 pub(crate) fn environment(folder: &str, lists: &[(&str, &[&str])]) -> anyhow::Result<PathBuf> {
     let python = Path::new(folder).join("bin/python");
     if !python.exists() {
@@ -18,7 +18,7 @@ pub(crate) fn environment(folder: &str, lists: &[(&str, &[&str])]) -> anyhow::Re
     Ok(python)
 }
 
-/// Runs a command to its end; what it complained of, if it failed.
+/// Runs a command; the error is its stderr.
 pub(crate) fn call(command: &mut Command) -> anyhow::Result<()> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());

@@ -1,4 +1,4 @@
-//! Float16 weights in a file that every ONNX runtime loads.
+//! `cargo xtask quantize`: stores a model's weights as float16, in a file that every ONNX runtime loads.
 
 use anyhow::{Context, bail};
 use derm::{Classifier, ModelSource, Options, Report, Request};
@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 pub(crate) struct Arguments {
     /// The float32 ONNX file
     input: PathBuf,
-    /// Where the new file goes [default: INPUT with .f16.onnx]
+    /// The file to write [default: INPUT with .f16.onnx]
     #[arg(short, long)]
     out: Option<PathBuf>,
-    /// Compare both files' answers on the pictures in this folder
+    /// Compare predictions of both files on the pictures in this folder
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
-    /// The manifest for that comparison [default: beside OUT or INPUT, ending in .toml]
+    /// The manifest for the comparison [default: beside OUT or INPUT, ending in .toml]
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
 }

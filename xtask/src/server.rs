@@ -1,4 +1,4 @@
-//! The real server as a process of its own, for commands that measure it.
+//! The real server as a separate process, for commands that measure it.
 
 use crate::cgroup::Cgroup;
 use anyhow::{Context, bail, ensure};
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// A running `derm-server`; ended when dropped.
+/// A running `derm-server`; killed when dropped.
 pub(crate) struct Server {
     child: Child,
     port: u16,
@@ -18,7 +18,7 @@ pub(crate) struct Server {
     pub(crate) start: Duration,
 }
 
-/// Status and body.
+/// Status and body of a response.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
@@ -38,14 +38,14 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
     Ok(target.join("release").join(name))
 }
 
-/// The cargo that runs this program.
+/// The cargo that runs this program, or the one in PATH.
 pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
 static PRELOAD: OnceLock<Option<PathBuf>> = OnceLock::new();
 
-/// Servers that are started from now on have this library put before all others (`ld.so(8)`).
+/// Preloads this library into servers that are started from now on (`LD_PRELOAD`, `ld.so(8)`).
 pub(crate) fn preload(library: Option<PathBuf>) {
     let _ = PRELOAD.set(library);
 }
@@ -56,7 +56,7 @@ impl Server {
         Server::start_in(binary, environment, None)
     }
 
-    /// As [`Server::start`], in a control group.
+    /// As [`Server::start`], in a cgroup.
     pub(crate) fn start_in(
         binary: &Path,
         environment: &[(&str, String)],
@@ -65,10 +65,10 @@ impl Server {
         let mut command = match group {
             None => Command::new(binary),
             Some(group) => {
-                // A shell joins the group and becomes the server.
+                // A shell joins the cgroup and then executes the server.
                 let mut shell = Command::new("/bin/sh");
-                let script = r#"exe=$1; shift; for door; do echo $$ > "$door"; done; exec "$exe""#;
-                shell.args(["-c", script, "sh"]).arg(binary).args(group.doors());
+                let script = r#"exe=$1; shift; for file; do echo $$ > "$file"; done; exec "$exe""#;
+                shell.args(["-c", script, "sh"]).arg(binary).args(group.procs_files());
                 shell
             }
         };
@@ -81,7 +81,7 @@ impl Server {
         Server::start_command(command)
     }
 
-    /// Starts any server that listens where PORT says.
+    /// Starts any server that listens on the port of the variable PORT.
     pub(crate) fn start_command(mut command: Command) -> anyhow::Result<Server> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let start = Instant::now();
@@ -103,17 +103,17 @@ impl Server {
         Ok(server)
     }
 
-    /// The process's number.
+    /// The process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Where it listens.
+    /// The port it listens on.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// The kernel's own figures for the process.
+    /// The kernel's figures for the process.
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
         usage_of(self.child.id()).context("the server is gone")
     }
@@ -123,12 +123,15 @@ impl Server {
         Ok(self.usage()?.rss as f64 / MIB)
     }
 
-    /// Resident memory at most since the start or [`Server::reset_peak`], MiB.
+    /// Peak resident memory since the start or [`Server::reset_peak`], MiB.
     pub(crate) fn peak(&self) -> anyhow::Result<f64> {
         Ok(self.usage()?.peak as f64 / MIB)
     }
 
-    /// Posts a picture; the body of the answer, which must be a success.
+    /// Posts a picture; returns the body of the response.
+    ///
+    /// # Errors
+    /// If its status is not 200.
     pub(crate) fn predict(
         &self,
         query: &str,
@@ -140,14 +143,14 @@ impl Server {
         Ok(answer.body)
     }
 
-    /// The peak of one [`Server::predict`], MiB.
+    /// Peak resident memory during one [`Server::predict`], MiB.
     pub(crate) fn peak_of(&self, query: &str, kind: &str, picture: &[u8]) -> anyhow::Result<f64> {
         self.reset_peak()?;
         self.predict(query, kind, picture)?;
         self.peak()
     }
 
-    /// Lets the peak begin anew at what is resident now (Linux; `proc_pid_clear_refs(5)`).
+    /// Resets the peak to the current resident memory (Linux; `proc_pid_clear_refs(5)`).
     pub(crate) fn reset_peak(&self) -> anyhow::Result<()> {
         std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5")
             .context("the peak cannot be reset; memtest needs Linux")

@@ -1,4 +1,4 @@
-//! Fills the graphs of `models/zoo` with seeded weights.
+//! `cargo xtask zoo`: fills the graphs of `models/zoo` with seeded weights.
 
 use anyhow::bail;
 use std::path::PathBuf;
@@ -6,12 +6,12 @@ use std::path::PathBuf;
 /// Fill the graphs of models/zoo with seeded weights, float32 and float16
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Only these (names as `--list` prints them); all when none is given
+    /// Names, as `--list` prints them; all by default
     names: Vec<String>,
-    /// Where the filled models go
+    /// Folder of the filled models
     #[arg(short, long, default_value_os_t = derm_zoo::folder())]
     out: PathBuf,
-    /// Print the names and do nothing
+    /// Only print the names
     #[arg(long)]
     list: bool,
 }

@@ -1,4 +1,5 @@
-//! The explainers of one model: one that is always there, and one for what was last asked beside.
+//! Explainers: the plans of one model. The base plan predicts and is always there; the plan of the
+//! last other request is kept beside it.
 
 use crate::{Error, Explainer, Layer, LayerInfo, Method, layers};
 use derm_model::{Graph, Kernels, ModelSource, Settings};
@@ -6,70 +7,76 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// An explanation that is asked for.
+/// What an explanation is asked for: how it is made, and where.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// How it is made.
+pub struct ExplainRequest {
+    /// The method.
     pub method: Method,
-    /// The layer whose places are judged; of no effect on methods that judge pixels.
+    /// The layer to explain; ignored by methods that attribute to input pixels.
     pub layer: Layer,
 }
 
-/// What an explainer is made for.
+/// Requests of one key share a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Purpose {
+struct PlanKey {
     layer: Layer,
+    /// Whether the second phase replays the layers after this one, in place of the gradient.
     replays: bool,
 }
 
-/// A model that predicts, and explains in every way. Predictions, and methods at the default layer
-/// that need its gradient only, have one plan; anything else has a plan of its own over the same
-/// weights, of which the last one is kept until it is let go.
+/// A model that predicts and explains in every way.
+///
+/// The base plan serves predictions and all methods that need the gradient at the default layer only.
+/// Any other request needs a plan of its own over the same packed weights; the last such plan is kept
+/// until [`Explainers::release_idle`] or until another one is built.
 #[derive(Debug)]
 pub struct Explainers {
     source: ModelSource,
     settings: Settings,
     base: Explainer,
     layers: Vec<LayerInfo>,
+    /// The build lock: packed weights, held while a plan is built, which takes seconds.
     kernels: Mutex<Kernels>,
-    other: Mutex<Option<(Purpose, Arc<Explainer>)>>,
-    /// Bytes that the plans that were made take: an arena, and weights that no other has.
-    costs: Mutex<HashMap<Purpose, usize>>,
+    /// Held for a moment only, so that [`Explainers::release_idle`] never waits for a build.
+    kept: Mutex<Option<(PlanKey, Arc<Explainer>)>>,
+    /// Bytes of each plan that was built: its arena, and the weights that it packed itself. Held for
+    /// a moment only.
+    costs: Mutex<HashMap<PlanKey, usize>>,
 }
 
-/// The explainer that serves a purpose.
+/// The explainer that serves a request.
 #[derive(Debug)]
-pub enum Use<'a> {
-    /// The one that is always there.
+pub enum ExplainerRef<'a> {
+    /// The base plan.
     Base(&'a Explainer),
-    /// One beside it.
+    /// A plan beside it.
     Own(Arc<Explainer>),
 }
 
-impl Deref for Use<'_> {
+impl Deref for ExplainerRef<'_> {
     type Target = Explainer;
 
     fn deref(&self) -> &Explainer {
         match self {
-            Use::Base(explainer) => explainer,
-            Use::Own(explainer) => explainer,
+            ExplainerRef::Base(explainer) => explainer,
+            ExplainerRef::Own(explainer) => explainer,
         }
     }
 }
 
-impl Wanted {
-    fn needs(&self) -> Purpose {
-        Purpose { layer: self.method.layer(&self.layer), replays: self.method.replays() }
+impl ExplainRequest {
+    fn plan_key(&self) -> PlanKey {
+        PlanKey { layer: self.method.layer(&self.layer), replays: self.method.replays() }
     }
 
-    /// Whether a plan of its own is needed, beside the one that predicts.
+    /// Whether it needs a plan beside the base plan.
     pub fn needs_own_plan(&self) -> bool {
-        self.needs() != Purpose { layer: Layer::Last, replays: false }
+        self.plan_key() != PlanKey { layer: Layer::Last, replays: false }
     }
 }
 
 impl Explainers {
-    /// Makes the plan that predicts, of the graph of `source` ([`Graph::load`]).
+    /// Builds the base plan of `graph`, which was loaded from `source` by [`Graph::load`].
     ///
     /// # Errors
     /// Those of [`Explainer::new`].
@@ -87,69 +94,71 @@ impl Explainers {
             base,
             layers,
             kernels: Mutex::new(kernels),
-            other: Mutex::default(),
+            kept: Mutex::default(),
             costs: Mutex::default(),
         })
     }
 
-    /// The one that predicts.
+    /// The explainer with the base plan.
     pub fn base(&self) -> &Explainer {
         &self.base
     }
 
-    /// The layers that can be named, in order of computation.
+    /// The layers that [`Layer::Named`] can name, in evaluation order.
     pub fn layers(&self) -> &[LayerInfo] {
         &self.layers
     }
 
-    /// Bytes of the plan that this needs beside the one that predicts, while it runs once: 0 where it
-    /// needs none, and `None` where it was never made.
-    pub fn cost(&self, wanted: &Wanted) -> Option<usize> {
-        if !wanted.needs_own_plan() {
+    /// Bytes of the plan that the request needs beside the base plan, arena of one run included: 0
+    /// where it needs none, `None` where that plan was never built.
+    pub fn cost(&self, request: &ExplainRequest) -> Option<usize> {
+        if !request.needs_own_plan() {
             return Some(0);
         }
-        locked(&self.costs).get(&wanted.needs()).copied()
+        lock(&self.costs).get(&request.plan_key()).copied()
     }
 
-    /// Whether its plan is there.
-    pub fn is_ready(&self, wanted: &Wanted) -> bool {
-        let kept = || locked(&self.other).as_ref().is_some_and(|(kept, _)| *kept == wanted.needs());
-        !wanted.needs_own_plan() || kept()
+    /// Whether the request's plan is in memory.
+    pub fn is_ready(&self, request: &ExplainRequest) -> bool {
+        !request.needs_own_plan() || self.kept(&request.plan_key()).is_some()
     }
 
-    /// Gives back the plan that is only kept for a next explanation, and all kept arenas.
+    /// Frees the plan that is kept for a next explanation, and all idle arenas. Never waits for a plan
+    /// that is being built.
     pub fn release_idle(&self) {
-        *locked(&self.other) = None;
+        self.drop_kept();
         self.base.plan().release_idle();
     }
 
-    /// The one to predict with when this will be asked for: its prediction is the same, and may be
-    /// explained without another run. Makes its plan if it is not there.
+    /// The explainer for a request; builds its plan if it is not in memory. Its predictions equal
+    /// those of the base plan, so a prediction that will be explained can use it and needs no second
+    /// run.
     ///
     /// # Errors
-    /// [`Explainer::why_not`]'s where a layer of its own was asked for, [`Error::NoSuchLayer`],
+    /// That of [`Explainer::why_not`] where the request needs its own plan, [`Error::NoSuchLayer`],
     /// [`Error::Failed`].
-    pub fn for_explaining(&self, wanted: &Wanted) -> Result<Use<'_>, Error> {
-        if wanted.needs_own_plan() {
-            Ok(Use::Own(self.explainer(&wanted.needs())?))
+    pub fn for_explaining(&self, request: &ExplainRequest) -> Result<ExplainerRef<'_>, Error> {
+        if request.needs_own_plan() {
+            Ok(ExplainerRef::Own(self.kept_or_built(&request.plan_key())?))
         } else {
-            Ok(Use::Base(&self.base))
+            Ok(ExplainerRef::Base(&self.base))
         }
     }
 
-    fn explainer(&self, wanted: &Purpose) -> Result<Arc<Explainer>, Error> {
-        let mut other = locked(&self.other);
-        if let Some((kept, explainer)) = &*other
-            && kept == wanted
-        {
-            return Ok(Arc::clone(explainer));
+    fn kept_or_built(&self, key: &PlanKey) -> Result<Arc<Explainer>, Error> {
+        if let Some(explainer) = self.kept(key) {
+            return Ok(explainer);
         }
-        // The last one goes before the next is made.
-        *other = None;
-        let load = if wanted.replays { Explainer::load_replaying } else { Explainer::load };
-        let mut kernels = locked(&self.kernels);
-        let made = load(&self.source, &wanted.layer, &self.settings, &mut kernels);
-        let explainer = Arc::new(made.map_err(|error| match error {
+        let mut kernels = lock(&self.kernels);
+        // Another thread may have built it while this one waited.
+        if let Some(explainer) = self.kept(key) {
+            return Ok(explainer);
+        }
+        // At most one plan beside the base: the last one goes before the next is built.
+        self.drop_kept();
+        let load = if key.replays { Explainer::load_replaying } else { Explainer::load };
+        let built = load(&self.source, &key.layer, &self.settings, &mut kernels);
+        let explainer = Arc::new(built.map_err(|error| match error {
             derm_model::Error::NoSuchLayer(name) => Error::NoSuchLayer(name),
             other => other.into(),
         })?);
@@ -158,13 +167,70 @@ impl Explainers {
         }
         let plan = explainer.plan();
         let cost = plan.arena_bytes() + plan.packed_bytes();
-        // Made once more, it finds its weights packed; what it cost before stays true.
-        locked(&self.costs).entry(wanted.clone()).or_insert(cost);
-        *other = Some((wanted.clone(), Arc::clone(&explainer)));
+        // A second build finds its weights packed already; the first cost is the whole one.
+        lock(&self.costs).entry(key.clone()).or_insert(cost);
+        *lock(&self.kept) = Some((key.clone(), Arc::clone(&explainer)));
         Ok(explainer)
+    }
+
+    fn kept(&self, key: &PlanKey) -> Option<Arc<Explainer>> {
+        let kept = lock(&self.kept);
+        kept.as_ref().filter(|(of, _)| of == key).map(|(_, explainer)| Arc::clone(explainer))
+    }
+
+    /// Freeing a plan takes a while: it is dropped after the lock is released.
+    fn drop_kept(&self) {
+        let dropped = lock(&self.kept).take();
+        drop(dropped);
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// No panic leaves these values half-written, so a poisoned lock is usable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::process::Command;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    /// Housekeeping on the server's event loop calls `release_idle`: it must not wait for a build.
+    /// Here the build waits for its manifest, a named pipe, until this test writes to it.
+    #[test]
+    fn release_idle_does_not_wait_for_a_plan_that_is_being_built() {
+        let model = derm_zoo::entry("mobilenetv2.opset13").unwrap().make(&derm_zoo::folder());
+        let source = ModelSource::at(model.unwrap());
+        let ModelSource::Files { model, manifest } = source.clone() else { unreachable!() };
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("model.toml");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let slow = ModelSource::Files { model, manifest: pipe.clone() };
+        let graph = Graph::load(&source).unwrap();
+        let explainers = Explainers::new(slow, graph, Settings::default()).unwrap();
+        let request = ExplainRequest { method: Method::Saliency, layer: Layer::Last };
+        let (done, is_done) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let build = scope.spawn(|| explainers.for_explaining(&request).map(drop));
+            // Opening the pipe returns once the build has opened it too.
+            let mut writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+            scope.spawn(|| {
+                explainers.release_idle();
+                assert!(!explainers.is_ready(&request));
+                assert_eq!(explainers.cost(&request), None);
+                done.send(()).unwrap();
+            });
+            let released = is_done.recv_timeout(Duration::from_secs(30));
+            std::io::copy(&mut std::fs::File::open(manifest).unwrap(), &mut writer).unwrap();
+            drop(writer);
+            build.join().unwrap().unwrap();
+            assert!(released.is_ok(), "it waited for the build");
+        });
+        assert!(explainers.is_ready(&request));
+        assert!(explainers.cost(&request).is_some_and(|bytes| bytes > 0));
+        explainers.release_idle();
+        assert!(!explainers.is_ready(&request));
+    }
 }

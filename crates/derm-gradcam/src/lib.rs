@@ -1,21 +1,17 @@
 #![doc = include_str!("../README.md")]
 
-mod colormap;
+mod autodiff;
 mod error;
 mod explainer;
 mod explainers;
-mod heatmap;
-mod keep;
+mod layers;
 mod methods;
-mod overlay;
-mod rules;
-mod tape;
-mod target;
+mod reachability;
+mod render;
 
-pub use colormap::Colormap;
 pub use error::Error;
-pub use explainer::{Evaluation, Explainer, Layer, LayerInfo, layers};
-pub use explainers::{Explainers, Use, Wanted};
-pub use heatmap::Heatmap;
+pub use explainer::{Evaluation, Explainer};
+pub use explainers::{ExplainRequest, ExplainerRef, Explainers};
+pub use layers::{Layer, LayerInfo, layers};
 pub use methods::{Method, Watch};
-pub use overlay::{blend, contour, encode_npy, encode_png, mask, transparent};
+pub use render::{Colormap, Heatmap, blend, contour, encode_npy, encode_png, mask, transparent};

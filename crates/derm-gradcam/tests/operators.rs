@@ -21,7 +21,7 @@ fn gradients_equal_pytorchs() {
             let explainer =
                 Explainer::load(&source, &Layer::Input, &settings, &mut kernels).unwrap();
             let mut evaluation = explainer.run(operator_picture).unwrap();
-            if let Err(error) = evaluation.differentiate(0) {
+            if let Err(error) = evaluation.run_backward(0) {
                 failures.push(format!("{name}: {error}"));
                 continue;
             }

@@ -1,11 +1,11 @@
-//! Making glibc's allocator return memory. On other allocators both functions do nothing.
+//! Allocator tuning: makes glibc's malloc return memory to the system. No-ops on other allocators.
 
-/// Sets glibc's allocator so that freed memory goes back to the system; call once, at start,
-/// before other threads exist.
+/// Configures glibc's malloc so that freed memory returns to the system. Call once at start, before
+/// other threads exist.
 ///
-/// Blocks of 64 KiB and more get their own mapping, which `free` unmaps at once (by default the
+/// Blocks of at least 64 KiB get their own mapping, which `free` unmaps at once (by default the
 /// threshold grows to 32 MiB as blocks are freed, and a model's weights end up scattered over the
-/// heap), and all threads share two heaps instead of eight per core.
+/// heap). All threads share two heaps instead of eight per core.
 pub fn tune_allocator() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: mallopt only stores two numbers; the caller runs before other threads exist.
@@ -15,7 +15,7 @@ pub fn tune_allocator() {
     }
 }
 
-/// Gives the heap's free pages back to the system now.
+/// Returns the heap's free pages to the system now (`malloc_trim`).
 pub fn release_freed() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: malloc_trim is thread-safe and touches only free memory.

@@ -1,4 +1,4 @@
-//! How much memory the process may use: its cgroup's limit, v2 or v1, else the machine's memory.
+//! Memory limit: that of the process's cgroup (v2 or v1), else the machine's physical memory.
 
 use serde::Serialize;
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub struct Limit {
     /// In bytes.
     pub bytes: u64,
-    /// Who sets it.
+    /// What sets it.
     pub source: LimitSource,
 }
 
@@ -25,15 +25,15 @@ pub enum LimitSource {
     Physical,
 }
 
-/// The limit that holds for this process: the smallest along its cgroup's path, or the machine's
-/// memory where that is smaller or no cgroup sets one.
+/// The memory limit of this process: the smallest along its cgroup's path, or the machine's memory
+/// where that is smaller or no cgroup sets a limit.
 pub fn limit() -> Limit {
     let physical = Limit { bytes: physical_memory(), source: LimitSource::Physical };
     let found = cgroup_limit(Path::new("/proc/self/cgroup"), Path::new("/sys/fs/cgroup"));
     found.filter(|limit| limit.bytes < physical.bytes).unwrap_or(physical)
 }
 
-/// The folder of this process's memory cgroup and the version it is of. `cgroups` is the content
+/// The folder of this process's memory cgroup, and its version. `cgroups` is the content
 /// of `/proc/self/cgroup` (cgroups(7)): `0::/path` is v2, `N:...,memory,...:/path` is v1.
 pub(crate) fn memory_cgroup(cgroups: &str, root: &Path) -> Option<(PathBuf, LimitSource)> {
     let fields = |line: &str| {

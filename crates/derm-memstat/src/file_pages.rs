@@ -1,11 +1,11 @@
-//! Pages of the binary and of shared libraries that are mapped but were last used long ago.
+//! File pages: unmaps clean pages of the binary and of shared libraries.
 
-/// Unmaps the process's clean file pages: code and constants of the binary and its libraries.
+/// Unmaps the process's clean file-backed pages: code and constants of the binary and its libraries.
 ///
-/// The kernel maps code in pieces of 64 KiB when any byte of them runs, and counts it as resident
-/// until memory is short: after start-up and after loading a model most of it will not run again.
-/// What does is mapped again from the page cache, at a microsecond a piece. On other systems than
-/// Linux this does nothing.
+/// The kernel maps code in chunks of 64 KiB (fault-around) when any byte of them runs, and counts it
+/// as resident until memory is short, although most of it does not run again after start-up or after
+/// loading a model. Code that does is mapped again from the page cache, at about a microsecond per
+/// chunk. A no-op on systems other than Linux.
 pub fn release_file_pages() {
     #[cfg(target_os = "linux")]
     if let Ok(smaps) = std::fs::read_to_string("/proc/self/smaps") {
@@ -18,7 +18,7 @@ pub fn release_file_pages() {
     }
 }
 
-/// Start and length of each mapping of a file that is not writable and has no changed page
+/// Start and length of each read-only file mapping without modified pages
 /// (`proc_pid_smaps(5)`).
 #[cfg(any(target_os = "linux", test))]
 fn clean_mappings(smaps: &str) -> Vec<(usize, usize)> {
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_clean_mappings_of_files_are_found() {
+    fn only_clean_file_mappings_are_found() {
         let smaps = "1000-3000 r-xp 00000000 fd:00 77 /bin/one\nRss: 8 kB\nAnonymous:       0 kB\n\
                      4000-5000 r--p 00000000 fd:00 77 /bin/one\nRss: 4 kB\nAnonymous:       4 kB\n\
                      6000-7000 rw-p 00000000 fd:00 77 /bin/one\nAnonymous:       0 kB\n\

@@ -12,5 +12,5 @@ pub use file_pages::release_file_pages;
 pub use pressure::{Pressure, pressure};
 pub use usage::{Usage, usage, usage_of};
 
-/// Bytes in a MiB, the unit of every figure that a person reads.
+/// Bytes in a MiB, the unit of figures for people.
 pub const MIB: f64 = 1024.0 * 1024.0;

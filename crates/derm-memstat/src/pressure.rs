@@ -1,4 +1,4 @@
-//! Pressure stall information: the share of time that tasks waited for memory.
+//! Pressure stall information (PSI): the share of time in which tasks waited for memory.
 //! Format: <https://docs.kernel.org/accounting/psi.html>.
 
 use crate::cgroup::{LimitSource, memory_cgroup};
@@ -11,12 +11,12 @@ use std::path::Path;
 pub struct Pressure {
     /// At least one task stalled.
     pub some_avg10: f32,
-    /// Every task stalled at once.
+    /// All tasks stalled at once.
     pub full_avg10: f32,
 }
 
-/// Memory pressure of the process's own cgroup (v2), else of the whole machine; `None` where the
-/// kernel keeps no such account.
+/// Memory pressure of the process's own cgroup (v2), else of the machine; `None` where the kernel does
+/// not report it.
 pub fn pressure() -> Option<Pressure> {
     let own = fs::read_to_string("/proc/self/cgroup")
         .ok()

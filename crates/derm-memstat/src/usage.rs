@@ -1,14 +1,13 @@
-//! What a process holds: RSS, its peak, and its virtual size.
+//! Memory usage of a process: resident set size (RSS), its peak, and virtual size.
 
 use serde::Serialize;
 
 /// Memory of one process, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
-    /// Pages now in RAM, file pages included (`VmRSS`).
+    /// Resident set size, file pages included (`VmRSS`).
     pub rss: u64,
-    /// The most that `rss` has been since the process began (`VmHWM`); equal to `rss` where the
-    /// system does not tell.
+    /// Largest `rss` since the process began (`VmHWM`); equal to `rss` where the system does not report it.
     pub peak: u64,
     /// Address space (`VmSize`).
     pub virtual_size: u64,
@@ -38,7 +37,7 @@ fn parse_status(status: &str) -> Option<Usage> {
     Some(Usage { rss, peak: field("VmHWM:").unwrap_or(rss), virtual_size: field("VmSize:")? })
 }
 
-/// Systems without `/proc` tell neither the peak nor the limit; sysinfo knows the rest.
+/// For systems without `/proc`: sysinfo reports everything but the peak.
 fn from_sysinfo(pid: u32) -> Option<Usage> {
     use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
     let pid = Pid::from_u32(pid);

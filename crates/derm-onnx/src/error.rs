@@ -17,27 +17,27 @@ pub enum Error {
     NotOnnx {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         reason: String,
     },
-    /// External data lies outside the model's folder, or is shorter than it says.
-    #[error("tensor {tensor}: bad external data: {reason}")]
+    /// External data lies outside the model's folder, or its file is shorter than declared.
+    #[error("tensor {tensor}: invalid external data: {reason}")]
     ExternalData {
         /// Name of the tensor.
         tensor: String,
-        /// What is wrong.
+        /// The cause.
         reason: String,
     },
-    /// A tensor's data does not fit its shape.
-    #[error("tensor {0}: its data does not fit its shape")]
+    /// A tensor's data and shape have different lengths.
+    #[error("tensor {0}: the length of its data does not match its shape")]
     WrongLength(String),
-    /// The file's weights are float16 already.
-    #[error("the weights are float16 already")]
+    /// The weights are already float16.
+    #[error("the weights are already float16")]
     AlreadyHalf,
-    /// The file holds no float32 weights that could be narrowed.
+    /// There are no float32 weights that can be narrowed.
     #[error("there are no float32 weights to narrow")]
     NothingToNarrow,
-    /// The graph has all its weights already.
+    /// The graph has all its weights.
     #[error("no tensor of the graph is without data")]
     NothingToFill,
 }

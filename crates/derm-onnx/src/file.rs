@@ -1,4 +1,4 @@
-//! Whole files: external data is taken in, writing is atomic.
+//! Model files: reading inlines external data, writing is atomic.
 
 use crate::Error;
 use crate::messages::tensor_proto::DataLocation;
@@ -8,7 +8,7 @@ use protobuf::Message;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path};
 
-/// Reads a model; tensors whose data lies in other files of its folder get it inline.
+/// Reads a model. External data, in other files of its folder, is inlined.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::NotOnnx`], [`Error::ExternalData`].
@@ -25,16 +25,16 @@ pub fn read(path: &Path) -> Result<ModelProto, Error> {
     let mut result = Ok(());
     for_each_tensor(&mut model, &mut |tensor| {
         if result.is_ok() && tensor.data_location.enum_value() == Ok(DataLocation::EXTERNAL) {
-            result = take_in(tensor, folder);
+            result = inline(tensor, folder);
         }
     });
     result.map(|()| model)
 }
 
-/// Writes a model: into a new file beside `path`, which then takes its place.
+/// Writes a model atomically: to a temporary file in the same folder, which is then renamed.
 ///
 /// # Errors
-/// [`Error::Io`]; the old file, if any, is then as it was.
+/// [`Error::Io`]; an existing file is then unchanged.
 pub fn write(model: &ModelProto, path: &Path) -> Result<(), Error> {
     let io = |source| Error::Io { path: path.to_owned(), source };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -47,7 +47,7 @@ pub fn write(model: &ModelProto, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Temporary files are for their owner alone; a model is for everyone.
+/// Temporary files are readable by their owner only; a model is readable by everyone.
 fn make_readable(file: &std::fs::File) -> std::io::Result<()> {
     #[cfg(unix)]
     {
@@ -58,21 +58,21 @@ fn make_readable(file: &std::fs::File) -> std::io::Result<()> {
     Ok(())
 }
 
-/// External data as in the ONNX specification: keys `location`, `offset`, `length`.
-fn take_in(tensor: &mut TensorProto, folder: &Path) -> Result<(), Error> {
+/// Inlines external data (ONNX specification: keys `location`, `offset`, `length`).
+fn inline(tensor: &mut TensorProto, folder: &Path) -> Result<(), Error> {
     let name = tensor.name.clone();
-    let bad = |reason: String| Error::ExternalData { tensor: name.clone(), reason };
+    let invalid = |reason: String| Error::ExternalData { tensor: name.clone(), reason };
     let value = |key: &str| {
         tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str())
     };
     let number = |key: &str| match value(key).map(str::parse::<u64>) {
         Some(Ok(number)) => Ok(Some(number)),
-        Some(Err(_)) => Err(bad(format!("{key} is not a number"))),
+        Some(Err(_)) => Err(invalid(format!("{key} is not a number"))),
         None => Ok(None),
     };
-    let location = Path::new(value("location").ok_or_else(|| bad("no location".to_owned()))?);
+    let location = Path::new(value("location").ok_or_else(|| invalid("no location".to_owned()))?);
     if !location.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
-        return Err(bad(format!("{} leaves the model's folder", location.display())));
+        return Err(invalid(format!("{} leaves the model's folder", location.display())));
     }
     let (offset, length) = (number("offset")?.unwrap_or(0), number("length")?);
     let path = folder.join(location);
@@ -81,7 +81,7 @@ fn take_in(tensor: &mut TensorProto, folder: &Path) -> Result<(), Error> {
     let available = file.metadata().map_err(io)?.len().saturating_sub(offset);
     let length = length.unwrap_or(available);
     if length > available {
-        return Err(bad(format!("{length} bytes wanted, {available} there")));
+        return Err(invalid(format!("{length} bytes are declared, the file has {available}")));
     }
     file.seek(SeekFrom::Start(offset)).map_err(io)?;
     let mut data = vec![0; length as usize];
@@ -98,7 +98,7 @@ mod tests {
     use crate::messages::{GraphProto, StringStringEntryProto};
     use protobuf::MessageField;
 
-    /// A model in a fresh folder whose one tensor lies in `weights.bin`, bytes 2 to 10.
+    /// A model in a temporary folder whose one tensor is in `weights.bin`, bytes 2 to 10.
     fn external(location: &str, length: &str) -> (tempfile::TempDir, std::path::PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("weights.bin"), (0u8..16).collect::<Vec<_>>()).unwrap();
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_model_is_told() {
+    fn files_that_are_not_models_are_errors() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.onnx");
         assert!(matches!(read(&path), Err(Error::Io { .. })));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_are_not_in_the_schema_survive() {
+    fn unknown_fields_round_trip() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/zoo/resnet18.opset23.onnx");
         let folder = tempfile::tempdir().unwrap();
         let copy = folder.path().join("copy.onnx");
@@ -167,9 +167,9 @@ mod tests {
         assert_eq!(name, b"pytorch");
     }
 
-    /// RTen reads them in no other form.
+    /// RTen does not read packed dimensions.
     #[test]
-    fn dimensions_are_written_one_by_one() {
+    fn dimensions_are_written_unpacked() {
         let tensor = TensorProto { dims: vec![2, 3], ..TensorProto::default() };
         assert_eq!(tensor.write_to_bytes().unwrap(), [8, 2, 8, 3]);
     }

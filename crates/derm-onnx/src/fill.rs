@@ -1,20 +1,20 @@
-//! Seeded weights for graphs that were stored without any (`models/zoo`).
+//! Seeded random weights for graphs that are stored without weights (`models/zoo`).
 //!
-//! Values are uniform, of a variance that keeps activations in range: `2 / fan_in` for
+//! Values are uniform, with a variance that keeps activations in range: `2 / fan_in` for
 //! convolutions and products (He et al. 2015, arXiv:1502.01852), an eighth of that for a
-//! convolution that ends a residual branch, so that the sum over dozens of branches stays small. Each tensor has its own stream,
-//! seeded by its name, and only sums and products of float32 are used, so that a file is the
-//! same on every machine.
+//! convolution that ends a residual branch, so that the sum over dozens of branches stays small.
+//! Each tensor has its own random stream, seeded by its name, and only float32 sums and products are
+//! used, so that a file is the same on every machine.
 
 use crate::Error;
 use crate::messages::{GraphProto, ModelProto, TensorProto};
 use crate::tensor::{FLOAT, data_bytes, volume};
 use std::collections::HashMap;
 
-/// Gives every float32 initialiser that has a shape and no data seeded values.
+/// Fills every float32 initialiser that has a shape and no data.
 ///
 /// # Errors
-/// [`Error::NothingToFill`], [`Error::WrongLength`] for a nonsensical shape.
+/// [`Error::NothingToFill`], [`Error::WrongLength`] for a negative or overflowing shape.
 pub fn fill(model: &mut ModelProto, seed: u64) -> Result<(), Error> {
     let graph = model.graph.as_mut().ok_or(Error::NothingToFill)?;
     let mut initializers = std::mem::take(&mut graph.initializer);
@@ -57,10 +57,10 @@ impl Range {
     }
 }
 
-/// How a tensor is first read: by which operator, at which place.
+/// The first operator that reads a tensor, and as which input.
 struct Role {
     op_type: String,
-    place: usize,
+    input: usize,
     transposed: bool,
     output: String,
 }
@@ -68,7 +68,7 @@ struct Role {
 impl Role {
     fn range(&self, tensor: &TensorProto, ends_branch: bool) -> Range {
         let dim = |axis: usize| tensor.dims.get(axis).map_or(1, |&dim| dim.max(1) as usize);
-        match (self.op_type.as_str(), self.place) {
+        match (self.op_type.as_str(), self.input) {
             ("Conv", 1) => {
                 let fan_in = tensor.dims.iter().skip(1).product::<i64>() as usize;
                 Range::for_fan_in(fan_in, if ends_branch { 0.25 } else { 2.0 })
@@ -90,9 +90,9 @@ fn readers(graph: &GraphProto) -> HashMap<&str, Role> {
     let mut readers = HashMap::new();
     for node in &graph.node {
         let transposed = node.attribute.iter().any(|a| a.name == "transB" && a.i == 1);
-        for (place, input) in node.input.iter().enumerate() {
+        for (index, input) in node.input.iter().enumerate() {
             let output = node.output.first().cloned().unwrap_or_default();
-            let role = || Role { op_type: node.op_type.clone(), place, transposed, output };
+            let role = || Role { op_type: node.op_type.clone(), input: index, transposed, output };
             readers.entry(input.as_str()).or_insert_with(role);
         }
     }

@@ -1,7 +1,7 @@
-//! Weights from float32 to float16, arithmetic as it was.
+//! Float16 weights: float32 weights are stored as float16, arithmetic stays float32.
 //!
-//! A weight `w` becomes a float16 tensor `w.f16` and a node `Cast(w.f16) -> w`. Nothing that
-//! reads `w` changes, in subgraphs neither, and a tensor that several nodes share is stored once.
+//! A weight `w` becomes a float16 tensor `w.f16` and a node `Cast(w.f16) -> w`. Nodes that read `w`
+//! are unchanged, also in subgraphs, and a tensor that several nodes share is stored once.
 
 use crate::Error;
 use crate::messages::attribute_proto::AttributeType;
@@ -12,39 +12,39 @@ use half::slice::HalfFloatSliceExt;
 use protobuf::Message;
 use std::collections::HashSet;
 
-/// Smaller tensors (scalars, short biases, limits of a Clip) gain nothing.
+/// Smaller tensors (scalars, short biases, bounds of a Clip) are not worth a Cast.
 const MIN_ELEMENTS: usize = 64;
-/// Largest rounding error allowed, as a share of the tensor's largest value. Float16 rounds to
-/// 2^-12 of it where the largest value is a normal number, and far worse where it is not.
+/// Largest rounding error allowed, relative to the tensor's largest absolute value. Float16 rounds to
+/// 2^-12 of it where that value is a normal number, and far worse where it is subnormal.
 const MAX_ERROR: f32 = 1.0 / 2048.0;
 
-/// What [`narrow`] did.
+/// The result of [`narrow`].
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    /// Length of the serialised model before.
+    /// Size of the serialised model before.
     pub bytes_before: u64,
-    /// Length after.
+    /// Size after.
     pub bytes_after: u64,
-    /// Tensors that are float16 now.
+    /// Number of tensors that are now float16.
     pub narrowed: usize,
-    /// Tensors that stay float32, and why.
+    /// Tensors that stay float32, each with the reason.
     pub kept: Vec<Kept>,
 }
 
 /// A tensor that stays float32.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// Its name.
+    /// The tensor's name.
     pub name: String,
-    /// Why.
+    /// Why it stays float32.
     pub reason: String,
 }
 
-/// Narrows every float32 weight that float16 can hold.
+/// Narrows every float32 weight that float16 can represent.
 ///
 /// # Errors
-/// [`Error::AlreadyHalf`] and [`Error::NothingToNarrow`] where there is nothing to do;
-/// [`Error::WrongLength`] for a damaged tensor.
+/// [`Error::AlreadyHalf`] and [`Error::NothingToNarrow`] where nothing can be narrowed;
+/// [`Error::WrongLength`] for a malformed tensor.
 pub fn narrow(model: &mut ModelProto) -> Result<Report, Error> {
     let mut report = Report { bytes_before: model.compute_size(), ..Report::default() };
     let mut names = names_in_use(model);
@@ -97,7 +97,7 @@ fn narrow_graph(
     Ok(())
 }
 
-/// Constant nodes, and the graphs inside other nodes (If, Loop, Scan).
+/// Narrows constant nodes, and the subgraphs of other nodes (If, Loop, Scan).
 fn narrow_constants(
     nodes: &mut Vec<NodeProto>,
     names: &mut HashSet<String>,
@@ -128,8 +128,8 @@ fn narrow_constants(
     Ok(())
 }
 
-/// Turns the tensor's data into float16, or says in the report why not. `name` is what the graph
-/// calls it.
+/// Converts the tensor's data to float16, or adds to the report why not. `name` is the value's name in
+/// the graph.
 fn narrow_tensor(tensor: &mut TensorProto, name: &str, report: &mut Report) -> Result<bool, Error> {
     if tensor.data_type != FLOAT || data_bytes(tensor) < 4 * MIN_ELEMENTS {
         return Ok(false);
@@ -148,14 +148,14 @@ fn narrow_tensor(tensor: &mut TensorProto, name: &str, report: &mut Report) -> R
     Ok(true)
 }
 
-/// Why these values cannot be float16, if they cannot.
+/// Why these values must stay float32; `None` if float16 can represent them.
 fn must_stay(values: &[f32]) -> Option<String> {
     let largest = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
     if values.iter().any(|value| !value.is_finite()) {
-        return Some("it holds infinite or undefined values".to_owned());
+        return Some("it has infinite or NaN values".to_owned());
     }
     if largest > f16::MAX.to_f32() {
-        return Some(format!("its largest value, {largest:e}, is beyond float16's 65504"));
+        return Some(format!("its largest value, {largest:e}, exceeds float16's largest, 65504"));
     }
     let rounded = |value: f32| f16::from_f32(value).to_f32();
     let error = values.iter().fold(0f32, |worst, &value| worst.max((value - rounded(value)).abs()));
@@ -189,7 +189,7 @@ fn unused(name: &str, names: &mut HashSet<String>) -> String {
     candidate
 }
 
-/// Every value's name, in subgraphs too: a new name must differ from all of them.
+/// The names of all values, in subgraphs too: a new name must differ from each.
 fn names_in_use(model: &ModelProto) -> HashSet<String> {
     fn collect_nodes(nodes: &[NodeProto], names: &mut HashSet<String>) {
         for node in nodes {
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_float16_cannot_hold_stays_and_is_named() {
+    fn tensors_that_float16_cannot_represent_stay_and_are_named() {
         let large = weight("large", &ramp(2000.0));
         let tiny = weight("tiny", &ramp(1e-9));
         let odd = weight("odd", &[f32::NAN; 128]);
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_subnormals_among_normal_weights_are_no_reason_to_stay() {
+    fn a_few_subnormals_among_normal_weights_are_narrowed() {
         let mut values = ramp(0.02);
         values[3] = 1e-7;
         let mut model = model(vec![weight("w", &values)], vec![]);
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_not_changed() {
+    fn inputs_of_the_graph_are_not_narrowed() {
         let mut model = model(vec![weight("w", &ramp(1.0)), weight("v", &ramp(1.0))], vec![]);
         let input = ValueInfoProto { name: "w".to_owned(), ..ValueInfoProto::default() };
         model.graph.as_mut().unwrap().input.push(input);
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_time_is_refused() {
+    fn narrowing_twice_is_an_error() {
         let mut twice = model(vec![weight("w", &ramp(1.0))], vec![]);
         narrow(&mut twice).unwrap();
         assert!(matches!(narrow(&mut twice), Err(Error::AlreadyHalf)));

@@ -1,4 +1,4 @@
-//! Tensors inside a model: walking over them, and their float32 values.
+//! Tensors of a model: visiting them, and reading their float32 values.
 
 use crate::Error;
 use crate::messages::tensor_proto::DataType;
@@ -7,7 +7,7 @@ use crate::messages::{GraphProto, ModelProto, NodeProto, TensorProto};
 pub(crate) const FLOAT: i32 = DataType::FLOAT as i32;
 pub(crate) const FLOAT16: i32 = DataType::FLOAT16 as i32;
 
-/// Every initialiser and every tensor attribute, in subgraphs and functions too.
+/// Visits every initialiser and every tensor attribute, in subgraphs and functions too.
 pub(crate) fn for_each_tensor(model: &mut ModelProto, visit: &mut dyn FnMut(&mut TensorProto)) {
     if let Some(graph) = model.graph.as_mut() {
         in_graph(graph, visit);
@@ -31,7 +31,7 @@ fn in_nodes(nodes: &mut [NodeProto], visit: &mut dyn FnMut(&mut TensorProto)) {
     }
 }
 
-/// Number of elements that the shape announces; `None` for a negative or overflowing one.
+/// Number of elements of the shape; `None` if a dimension is negative or the product overflows.
 pub(crate) fn volume(tensor: &TensorProto) -> Option<usize> {
     tensor
         .dims
@@ -39,7 +39,7 @@ pub(crate) fn volume(tensor: &TensorProto) -> Option<usize> {
         .try_fold(1usize, |product, &dim| product.checked_mul(usize::try_from(dim).ok()?))
 }
 
-/// Bytes of the tensor's data, wherever in the message it is kept.
+/// Bytes of the tensor's data, in whichever field of the message.
 pub(crate) fn data_bytes(tensor: &TensorProto) -> usize {
     tensor.raw_data.len()
         + 4 * tensor.float_data.len()

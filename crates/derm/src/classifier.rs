@@ -5,7 +5,9 @@ use crate::{
     Error, Explain, Explanation, Layer, Limits, Manifest, ModelSource, Prediction, Region, Report,
     Request, Size, Timings, Uncertainty, views,
 };
-use derm_gradcam::{Evaluation, Explainer, Explainers, Heatmap, LayerInfo, Use, Wanted};
+use derm_gradcam::{
+    Evaluation, ExplainRequest, Explainer, ExplainerRef, Explainers, Heatmap, LayerInfo,
+};
 use derm_model::{Graph, Lazy, Precision, Settings, Workers};
 use derm_preprocess::{Prepared, RgbImage};
 use std::num::NonZeroUsize;
@@ -218,13 +220,13 @@ impl Classifier {
     /// comes with the prediction; `None` where that is not known before it was made once.
     pub fn explanation_memory(&self, request: &Request) -> Option<usize> {
         let Some(explain) = &request.explain else { return Some(0) };
-        let wanted = Wanted { method: explain.method, layer: explain.layer.clone() };
+        let wanted = ExplainRequest { method: explain.method, layer: explain.layer.clone() };
         if !wanted.needs_own_plan() {
             return Some(0);
         }
         let arena = self.loaded.peek(|loaded| {
             let layer = numbered(&wanted.layer, loaded.explainers.layers());
-            loaded.explainers.cost(&Wanted { layer: layer.ok()?, ..wanted })
+            loaded.explainers.cost(&ExplainRequest { layer: layer.ok()?, ..wanted })
         });
         // And the heatmaps of a method that judges pixels, in float32, several times.
         let pixels = self.manifest.input.width as usize * self.manifest.input.height as usize;
@@ -367,10 +369,12 @@ impl Classifier {
         &self,
         explainers: &'a Explainers,
         request: &Request,
-    ) -> Result<Result<Use<'a>, String>, Error> {
-        let Some(explain) = &request.explain else { return Ok(Ok(Use::Base(explainers.base()))) };
+    ) -> Result<Result<ExplainerRef<'a>, String>, Error> {
+        let Some(explain) = &request.explain else {
+            return Ok(Ok(ExplainerRef::Base(explainers.base())));
+        };
         let found = numbered(&explain.layer, explainers.layers()).and_then(|layer| {
-            let wanted = Wanted { method: explain.method, layer };
+            let wanted = ExplainRequest { method: explain.method, layer };
             let is_made = explainers.is_ready(&wanted);
             let found = explainers.for_explaining(&wanted);
             if !is_made {

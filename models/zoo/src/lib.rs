@@ -7,13 +7,13 @@ pub use operators::{Operator, operator_picture, operators, relative_error};
 use ndarray::Array4;
 use std::path::{Path, PathBuf};
 
-/// The seed of the weights that golden files were made with.
+/// The seed of the weights of the golden files.
 pub const SEED: u64 = 0;
 
 /// One graph of the zoo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    /// Stem of the file: architecture, and opset where there are two.
+    /// The file's stem: architecture, and opset where there are two.
     pub name: &'static str,
     /// Side of the square input, pixels.
     pub side: u32,
@@ -61,8 +61,8 @@ pub fn entry(name: &str) -> Option<Entry> {
     ENTRIES.into_iter().find(|entry| entry.name == name)
 }
 
-/// A model that predicts and cannot be explained: the last hard-swish of a MobileNetV3 is a cosine.
-/// Returns its folder in `folder`.
+/// Writes a model that predicts and cannot be explained, a MobileNetV3 whose last hard-swish is
+/// replaced by a cosine, to `folder/unexplained`. Returns that folder.
 ///
 /// # Errors
 /// As [`Entry::make`].
@@ -80,13 +80,13 @@ pub fn make_unexplained(folder: &Path) -> Result<PathBuf, derm_onnx::Error> {
     Ok(model_folder)
 }
 
-/// Where filled models are kept: `target/zoo` of this workspace.
+/// The folder of the filled models: `target/zoo` of this workspace.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/zoo")
 }
 
-/// The input that golden files were made with, in -1..1 (0..=255 for NHWC, as Keras has it):
-/// stripes and waves whose strength and pitch change over the picture. `golden.py` makes the same.
+/// The input of the golden files, in -1..1 (0..=255 for NHWC, as Keras has it): stripes and waves whose
+/// amplitude and frequency vary over the picture. `golden.py` generates the same.
 pub fn picture(shape: [usize; 4]) -> Array4<f32> {
     let keras = shape[3] == 3;
     let side = if keras { shape[1] } else { shape[2] };
@@ -107,43 +107,38 @@ impl Entry {
         Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("{}.onnx", self.name))
     }
 
-    /// Fills the graph into `folder/NAME/model.onnx`, float32, with a manifest beside it; does
-    /// nothing where they are. Returns `folder/NAME`.
+    /// Writes the filled graph, float32, to `folder/NAME/model.onnx` with a manifest beside it, unless
+    /// both exist. Returns `folder/NAME`.
     ///
     /// # Errors
     /// Those of reading, filling and writing.
     pub fn make(&self, folder: &Path) -> Result<PathBuf, derm_onnx::Error> {
         let model_folder = folder.join(self.name);
-        let (model, manifest) = (model_folder.join("model.onnx"), model_folder.join("model.toml"));
-        if model.exists() && manifest.exists() {
-            return Ok(model_folder);
-        }
-        let io = |source| derm_onnx::Error::Io { path: model_folder.clone(), source };
-        std::fs::create_dir_all(&model_folder).map_err(io)?;
-        let mut graph = derm_onnx::read(&self.graph())?;
-        derm_onnx::fill(&mut graph, SEED)?;
-        derm_onnx::write(&graph, &model)?;
-        std::fs::write(&manifest, self.manifest()).map_err(io)?;
+        make_once(&model_folder, |model, manifest| {
+            let mut graph = derm_onnx::read(&self.graph())?;
+            derm_onnx::fill(&mut graph, SEED)?;
+            derm_onnx::write(&graph, model)?;
+            let io = |source| derm_onnx::Error::Io { path: manifest.to_owned(), source };
+            std::fs::write(manifest, self.manifest()).map_err(io)
+        })?;
         Ok(model_folder)
     }
 
-    /// As [`Entry::make`], the weights narrowed to float16, in `folder/NAME.f16`.
+    /// As [`Entry::make`], with float16 weights, in `folder/NAME.f16`.
     ///
     /// # Errors
     /// As [`Entry::make`].
     pub fn make_f16(&self, folder: &Path) -> Result<PathBuf, derm_onnx::Error> {
-        let wide = self.make(folder)?;
         let model_folder = folder.join(format!("{}.f16", self.name));
-        let (model, manifest) = (model_folder.join("model.onnx"), model_folder.join("model.toml"));
-        if model.exists() && manifest.exists() {
-            return Ok(model_folder);
-        }
-        let io = |source| derm_onnx::Error::Io { path: model_folder.clone(), source };
-        std::fs::create_dir_all(&model_folder).map_err(io)?;
-        let mut graph = derm_onnx::read(&wide.join("model.onnx"))?;
-        derm_onnx::narrow(&mut graph)?;
-        derm_onnx::write(&graph, &model)?;
-        std::fs::copy(wide.join("model.toml"), &manifest).map_err(io)?;
+        make_once(&model_folder, |model, manifest| {
+            let wide = self.make(folder)?;
+            let mut graph = derm_onnx::read(&wide.join("model.onnx"))?;
+            derm_onnx::narrow(&mut graph)?;
+            derm_onnx::write(&graph, model)?;
+            let io = |source| derm_onnx::Error::Io { path: manifest.to_owned(), source };
+            std::fs::copy(wide.join("model.toml"), manifest).map_err(io)?;
+            Ok(())
+        })?;
         Ok(model_folder)
     }
 
@@ -162,5 +157,48 @@ impl Entry {
              [input]\nheight = {side}\nwidth = {side}\n{input}\
              fit = {{ crop_shortest_side = {side} }}\n{classes}"
         )
+    }
+}
+
+/// Calls `make` with the paths of a model and its manifest in `folder`, unless both exist. Tests that
+/// need the same model at once wait for one of them to make it.
+fn make_once(
+    folder: &Path,
+    make: impl FnOnce(&Path, &Path) -> Result<(), derm_onnx::Error>,
+) -> Result<(), derm_onnx::Error> {
+    let (model, manifest) = (folder.join("model.onnx"), folder.join("model.toml"));
+    let exist = || model.exists() && manifest.exists();
+    if exist() {
+        return Ok(());
+    }
+    let io = |source| derm_onnx::Error::Io { path: folder.to_owned(), source };
+    std::fs::create_dir_all(folder).map_err(io)?;
+    let lock = std::fs::File::create(folder.join("lock")).map_err(io)?;
+    lock.lock().map_err(io)?;
+    if exist() { Ok(()) } else { make(&model, &manifest) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    #[test]
+    fn a_model_is_made_once_although_several_ask_for_it() {
+        let folder = std::env::temp_dir().join(format!("derm-zoo-{}", std::process::id()));
+        let made = AtomicUsize::new(0);
+        let make = |model: &Path, manifest: &Path| {
+            made.fetch_add(1, SeqCst);
+            std::fs::write(model, "").unwrap();
+            std::fs::write(manifest, "").unwrap();
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| make_once(&folder, make).unwrap());
+            }
+        });
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(made.into_inner(), 1);
     }
 }

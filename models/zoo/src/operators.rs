@@ -1,5 +1,4 @@
-//! Small networks of one operator each, with PyTorch's gradients: `operators/`, made by
-//! `operators.py`.
+//! Networks of one operator each, with PyTorch's gradients: `operators/`, written by `operators.py`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,15 +9,14 @@ const MANIFEST: &str = "name = \"operator\"\noutput = \"logits\"\nprovenance = \
     [input]\nheight = 6\nwidth = 6\nmean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n\
     fit = { crop_shortest_side = 6 }\n\n[[classes]]\nid = \"a\"\n\n[[classes]]\nid = \"b\"\n";
 
-/// A network of one operator.
+/// A network of one operator, with its golden values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Operator {
-    /// What it is called.
+    /// The name of its file.
     pub name: String,
     /// PyTorch's scores for [`operator_picture`], two.
     pub scores: Vec<f64>,
-    /// The gradient of the first score with respect to the input, `[channels][rows][columns]` one
-    /// after the other.
+    /// The gradient of the first score with respect to the input, `[channels, rows, columns]`.
     pub gradient: Vec<f64>,
 }
 
@@ -28,10 +26,10 @@ struct Golden {
     gradient: Vec<Vec<Vec<f64>>>,
 }
 
-/// Every one, by name.
+/// All networks, sorted by name.
 ///
 /// # Errors
-/// If the files are not there.
+/// If `operators/golden.json` cannot be read.
 pub fn operators() -> std::io::Result<Vec<Operator>> {
     let text = std::fs::read_to_string(files().join("golden.json"))?;
     let golden: BTreeMap<String, Golden> = serde_json::from_str(&text)?;
@@ -43,7 +41,7 @@ pub fn operators() -> std::io::Result<Vec<Operator>> {
 }
 
 impl Operator {
-    /// Puts the network with a manifest into `folder/NAME`; returns that.
+    /// Writes the network with a manifest to `folder/NAME`; returns that folder.
     ///
     /// # Errors
     /// Those of writing.
@@ -56,17 +54,16 @@ impl Operator {
     }
 }
 
-/// Writes the input of the golden values: rows, columns, channels.
+/// Writes the input of the golden values, `[rows, columns, channels]`.
 pub fn operator_picture(input: &mut [f32]) {
-    for (place, value) in input.iter_mut().enumerate() {
-        let (pixel, channel) = (place / 3, place % 3);
+    for (index, value) in input.iter_mut().enumerate() {
+        let (pixel, channel) = (index / 3, index % 3);
         let number = channel * SIDE * SIDE + pixel;
         *value = (((number * 37 + 11) % 109) as f64 / 54.0 - 1.0) as f32;
     }
 }
 
-/// How far numbers are from what they should be: the Euclidean length of the difference over that
-/// of what is expected.
+/// The relative error of values: the Euclidean norm of the difference over that of the expected values.
 pub fn relative_error<'a>(found: impl IntoIterator<Item = &'a f32>, expected: &[f64]) -> f64 {
     let (mut off, mut length) = (0.0, 0.0);
     for (&found, expected) in found.into_iter().zip(expected) {

@@ -1,4 +1,4 @@
-//! Engines by themselves: the time of one inference, and the memory of a process that makes them.
+//! Engines: time of one inference, and resident memory of the process.
 
 use super::report::{Bars, Table};
 use super::{Arguments, median, named, ratio};
@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-/// Models of the zoo, the two that are named in the goals first.
+/// Models of the zoo, in the table's order.
 const MODELS: [&str; 10] = [
     "efficientnetv2-s",
     "efficientnet-lite0",
@@ -25,22 +25,22 @@ const MODELS: [&str; 10] = [
     "deit-ti",
 ];
 
-/// The peer that ratios are to.
+/// The peer in the denominator of ratios.
 const BASE: &str = "onnxruntime";
 const OURS: &str = "derm";
 const ENGINES: [&str; 6] = [BASE, "OpenVINO", "ncnn", "MNN", "RTen", "tract"];
 
-/// What one turn takes, ms: as many inferences as fit.
+/// Duration of one turn, ms: as many inferences as fit.
 const TURN: f64 = 120.0;
 
-/// What was measured of one engine.
+/// The measurements of one engine.
 struct Measured {
     engine: String,
     /// Median of each turn, ms.
     turns: Vec<f64>,
-    /// Resident memory after, MiB.
+    /// Resident memory after the last turn, MiB.
     memory: f64,
-    /// The largest difference of a score from onnxruntime's, over the largest score.
+    /// The largest absolute difference from onnxruntime's scores, relative to the largest score.
     error: f64,
 }
 
@@ -132,7 +132,7 @@ fn measure(
     let mut turns = vec![Vec::new(); processes.len()];
     for _ in 0..rounds.max(1) {
         for ((process, turns), &count) in processes.iter_mut().zip(&mut turns).zip(&counts) {
-            // Threads of the one before may still wait for more work, spinning.
+            // Threads of the previous engine may still be spinning for work.
             std::thread::sleep(Duration::from_millis(20));
             turns.push(median(&process.turn(count)?));
         }
@@ -147,7 +147,7 @@ fn measure(
     rows.collect()
 }
 
-/// What starts a peer; picture, side and threads are to follow.
+/// The command that starts a peer, without its last arguments: picture, side and threads.
 fn command(peers: &Peers, engine: &str, model: &Path, threads: usize) -> anyhow::Result<Command> {
     let mut command = if matches!(engine, "RTen" | "tract") {
         Command::new(peers.rust("engine")?)
@@ -160,14 +160,14 @@ fn command(peers: &Peers, engine: &str, model: &Path, threads: usize) -> anyhow:
     Ok(command)
 }
 
-/// How far scores are from others, over the largest of those.
+/// The largest absolute difference, relative to the largest reference score.
 fn distance(scores: &[f64], from: &[f64]) -> f64 {
     let most = from.iter().fold(0.0f64, |most, score| most.max(score.abs()));
     let far = scores.iter().zip(from).fold(0.0f64, |far, (a, b)| far.max((a - b).abs()));
     far / most
 }
 
-/// A process that runs inferences when told to; ended when dropped.
+/// A process that runs inferences on request; killed when dropped.
 struct Process {
     engine: String,
     child: Child,
@@ -198,7 +198,7 @@ impl Process {
         }
     }
 
-    /// The times of that many inferences, ms.
+    /// Runs that many inferences; returns their times, ms.
     fn turn(&mut self, count: usize) -> anyhow::Result<Vec<f64>> {
         writeln!(self.input, "{count}")?;
         let line = self.lines.next().context("it ended")??;

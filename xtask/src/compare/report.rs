@@ -1,31 +1,31 @@
-//! Tables in a Markdown file, and bars beside it.
+//! Tables in a Markdown file, and bar charts beside it.
 
 use anyhow::Context;
 use std::fmt::Write;
 use std::path::Path;
 
-/// A table, and the name of its place in the file.
+/// A table, and the name of its markers in the file.
 pub(super) struct Table {
     pub(super) name: String,
     pub(super) text: String,
 }
 
-/// Groups of bars, one of each series: ratios, with a line across at 1.
+/// A grouped bar chart of ratios, with a line at 1.
 pub(super) struct Bars {
     pub(super) title: String,
     pub(super) series: Vec<String>,
-    /// What a group is of, and a value for each series, where there is one.
+    /// The label of each group, and a value per series where there is one.
     pub(super) groups: Vec<(String, Vec<Option<f64>>)>,
-    /// Bars are cut off here; their tooltips have the value.
+    /// Upper end of the axis; longer bars are cut off, and tooltips show their values.
     pub(super) top: f64,
 }
 
-/// Puts the table between its marks, `<!-- NAME -->` and `<!-- end NAME -->`, and draws
+/// Writes the table between its markers, `<!-- NAME -->` and `<!-- end NAME -->`, and draws
 /// `performance-NAME.svg`.
 pub(super) fn write(file: &Path, table: &Table, bars: Option<&Bars>) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
     let Table { name, text: rows } = table;
-    let replaced = replaced(&text, name, rows).with_context(|| format!("no mark for {name}"))?;
+    let replaced = replaced(&text, name, rows).with_context(|| format!("no marker for {name}"))?;
     std::fs::write(file, replaced)?;
     if let Some(bars) = bars {
         std::fs::write(file.with_file_name(format!("performance-{name}.svg")), svg(bars)?)?;
@@ -81,8 +81,8 @@ fn svg(bars: &Bars) -> Result<String, std::fmt::Error> {
             if bars.top < 10.0 { format!("{value:.1}") } else { format!("{value:.0}") }
         )?;
     }
-    for (place, (name, values)) in bars.groups.iter().enumerate() {
-        let left = LEFT + GAP / 2.0 + group * place as f64;
+    for (index, (name, values)) in bars.groups.iter().enumerate() {
+        let left = LEFT + GAP / 2.0 + group * index as f64;
         for (number, value) in values.iter().enumerate() {
             let Some(value) = value.filter(|value| value.is_finite()) else { continue };
             writeln!(
@@ -109,7 +109,7 @@ fn svg(bars: &Bars) -> Result<String, std::fmt::Error> {
     Ok(out)
 }
 
-/// Ours is the first and stands out.
+/// The first series is derm, in a distinct colour.
 fn colour(number: usize) -> String {
     match number {
         0 => "#06c".to_owned(),
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_goes_between_its_marks() {
+    fn a_table_is_written_between_its_markers() {
         let text = "a\n<!-- t -->\nold\n<!-- end t -->\nb";
         let expected = "a\n<!-- t -->\nnew\n<!-- end t -->\nb";
         assert_eq!(replaced(text, "t", "new\n").unwrap(), expected);

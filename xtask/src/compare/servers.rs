@@ -1,4 +1,4 @@
-//! Whole servers over HTTP: requests a second, waiting times and memory, by a load generator (`oha`).
+//! Servers over HTTP: throughput, latency and memory, under a load generator (`oha`).
 
 use super::report::{Bars, Table};
 use super::{Arguments, median, named, ratio};
@@ -16,17 +16,17 @@ const OURS: &str = "derm";
 const BASE: &str = "FastAPI, onnxruntime";
 const RUST: &str = "actix-web, ort";
 const ORIGINAL: &str = "Django, TensorFlow";
-/// Every server that is known, ours first.
+/// All servers, derm first.
 const SERVERS: [&str; 4] = [OURS, BASE, RUST, ORIGINAL];
-/// The models whose servers are measured, and the only one that the original's stack brings.
+/// The measured models, and the only one that the original application's stack has.
 const MODELS: [&str; 2] = ["efficientnet-lite0", ORIGINALS];
 const ORIGINALS: &str = "efficientnetv2-s";
-/// Inferences at once: one a core.
+/// Concurrent inferences: one per core.
 const CORES: &str = "2";
-/// How long the clients ask in one turn, seconds.
+/// Duration of the load in one turn, seconds.
 const TURN: &str = "2s";
 
-/// The servers to be measured with a model: those named, as far as they can serve it.
+/// The servers to measure with a model: the named ones that can serve it.
 pub(super) fn servers(arguments: &Arguments, model: &str) -> Vec<String> {
     let mut servers = named(&arguments.peers, &SERVERS);
     servers.retain(|server| server != OURS && (server != ORIGINAL || model == ORIGINALS));
@@ -38,7 +38,8 @@ pub(super) fn models(arguments: &Arguments) -> Vec<String> {
     named(&arguments.models, &MODELS)
 }
 
-/// What starts a server with a model of the zoo: ours with float16 weights, the peers with float32.
+/// The command that starts a server with a model of the zoo: derm with float16 weights, peers with
+/// float32.
 pub(super) fn command(peers: &Peers, server: &str, model: &str) -> anyhow::Result<Command> {
     let entry = derm_zoo::entry(&format!("{model}.opset13")).context("no such model in the zoo")?;
     let file = entry.make(&derm_zoo::folder())?.join("model.onnx");
@@ -76,7 +77,7 @@ pub(super) fn command(peers: &Peers, server: &str, model: &str) -> anyhow::Resul
     Ok(command)
 }
 
-/// The library in onnxruntime's Python package.
+/// The shared library of onnxruntime's Python package.
 fn onnxruntime(peers: &Peers) -> anyhow::Result<PathBuf> {
     let folder = peers.module_file("onnxruntime")?.with_file_name("capi");
     let files = std::fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
@@ -86,7 +87,7 @@ fn onnxruntime(peers: &Peers) -> anyhow::Result<PathBuf> {
         .context("onnxruntime's package has no library")
 }
 
-/// A turn of a server, as the load generator tells it.
+/// One turn of a server, as reported by the load generator.
 struct Turn {
     requests_a_second: f64,
     /// Milliseconds.
@@ -98,7 +99,7 @@ struct Measured {
     name: String,
     server: Server,
     turns: Vec<Turn>,
-    /// Resident memory at most, MiB.
+    /// Peak resident memory, MiB.
     peak: f64,
 }
 
@@ -193,7 +194,7 @@ fn measure(
     Ok(measured)
 }
 
-/// What a request to ours takes beside the inference, ms: receiving, decoding, resizing, answering.
+/// Time of a request to derm beside the inference, ms: receiving, decoding, resizing, answering.
 fn outside(server: &Server) -> anyhow::Result<f64> {
     let once = |_| {
         let start = Instant::now();

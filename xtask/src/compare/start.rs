@@ -1,4 +1,4 @@
-//! From the start of a process to its first answer, the loading of the model included.
+//! Start-up: from starting a process to its first response, loading the model included.
 
 use super::report::Table;
 use super::servers::{command, models, servers};

@@ -1,16 +1,20 @@
-//! What a validation part says about the numbers of a manifest.
+//! Calibration: the manifest's temperature and thresholds from a validation set.
 
 use super::Seen;
 use super::metrics::Scored;
 use anyhow::{Context, ensure};
 use derm::{Manifest, Output};
 
-/// Share of the labelled pictures that is not to be called uncertain.
+/// Share of the labelled pictures that must not be called uncertain.
 const PASSING: f64 = 0.95;
 
 /// Prints `temperature`, `uncertain.threshold` where the model has one, and the threshold of each
-/// wanted class (`CLASS=SENSITIVITY`) at which that share of its pictures is found.
-pub(super) fn print(manifest: &Manifest, seen: &[Seen], wanted: &[String]) -> anyhow::Result<()> {
+/// requested class (`CLASS=SENSITIVITY`) at which it reaches this sensitivity.
+pub(super) fn print(
+    manifest: &Manifest,
+    seen: &[Seen],
+    requested: &[String],
+) -> anyhow::Result<()> {
     let mut scored: Vec<Scored> = seen.iter().map(|one| one.scored.clone()).collect();
     println!("\nfor the manifest, from these {} pictures:", scored.len());
     if manifest.output == Output::Logits {
@@ -23,8 +27,8 @@ pub(super) fn print(manifest: &Manifest, seen: &[Seen], wanted: &[String]) -> an
     if !scores.is_empty() {
         println!("uncertain.threshold = {:.4}", quantile(scores, PASSING));
     }
-    for wish in wanted {
-        let (class, share) = wish.split_once('=').context("give CLASS=SENSITIVITY")?;
+    for request in requested {
+        let (class, share) = request.split_once('=').context("give CLASS=SENSITIVITY")?;
         let share: f64 = share.parse().context("give a sensitivity from 0 to 1")?;
         let index = manifest.class_index(class).with_context(|| format!("no class {class:?}"))?;
         let of_class = scored.iter().filter(|one| one.truth == index);
@@ -37,7 +41,7 @@ pub(super) fn print(manifest: &Manifest, seen: &[Seen], wanted: &[String]) -> an
     Ok(())
 }
 
-/// Probabilities whose logits are multiplied.
+/// Multiplies the logits of probabilities by a factor (temperature scaling).
 fn sharpen(probabilities: &mut [f32], factor: f64) {
     let powers: Vec<f64> = probabilities.iter().map(|&p| f64::from(p).powf(factor)).collect();
     let sum: f64 = powers.iter().sum();
@@ -60,12 +64,12 @@ fn best_factor(scored: &[Scored]) -> f64 {
     with_loss.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(1.0, |(factor, _)| factor)
 }
 
-/// The value below which this share of the list lies.
+/// The quantile of a list.
 fn quantile(mut values: Vec<f32>, share: f64) -> f64 {
     values.sort_by(f32::total_cmp);
     // 20 * (1 - 0.9) is a little less than 2.
-    let place = (values.len() as f64 * share + 1e-6).floor() as usize;
-    f64::from(values[place.min(values.len() - 1)])
+    let index = (values.len() as f64 * share + 1e-6).floor() as usize;
+    f64::from(values[index.min(values.len() - 1)])
 }
 
 #[cfg(test)]
@@ -73,8 +77,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_overconfident_model_is_cooled() {
-        // Right three times of four, and sure of it each time.
+    fn an_overconfident_model_gets_a_higher_temperature() {
+        // Accuracy 0.75 at confidence 0.99.
         let mut scored = vec![Scored { truth: 0, probabilities: vec![0.99, 0.01] }; 3];
         scored.push(Scored { truth: 1, probabilities: vec![0.99, 0.01] });
         let factor = best_factor(&scored);
@@ -84,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn nine_of_ten_reach_the_threshold_for_nine_tenths() {
+    fn the_threshold_for_a_sensitivity_reaches_it() {
         let values: Vec<f32> = (0..20).map(|i| i as f32).collect();
         let threshold = quantile(values.clone(), 1.0 - 0.9);
         assert_eq!(values.iter().filter(|&&value| f64::from(value) >= threshold).count(), 18);

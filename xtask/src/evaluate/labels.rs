@@ -1,4 +1,4 @@
-//! What the pictures of a folder are: a CSV of labels, and which of them to take.
+//! Labels: CSV files of labels and splits.
 
 use anyhow::{Context, bail};
 use derm::Manifest;
@@ -11,11 +11,11 @@ use std::path::Path;
 pub(crate) struct Labelled {
     /// Name of its file, without the extension.
     pub(crate) image: String,
-    /// Place of its class in the manifest.
+    /// Index of its class in the manifest.
     pub(crate) truth: usize,
-    /// Pictures of one group (a lesion) are no independent witnesses: intervals draw groups.
+    /// Pictures of one group (a lesion) are not independent: the bootstrap resamples groups.
     pub(crate) group: String,
-    /// What else is known: age group, sex, body site.
+    /// Metadata: age group, sex, body site.
     pub(crate) about: BTreeMap<&'static str, String>,
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn read(path: &Path, manifest: &Manifest) -> anyhow::Result<Vec<Label
         columns.any(&["image_id", "image"]).context("there is no column image_id or image")?;
     let label = columns.any(&["dx", "label", "class"]);
     let one_hot: Vec<Option<usize>> =
-        manifest.classes.iter().map(|class| columns.place(&class.id)).collect();
+        manifest.classes.iter().map(|class| columns.index(&class.id)).collect();
     if label.is_none() && one_hot.iter().any(Option::is_none) {
         bail!("{}: neither a column dx, label or class, nor one for each class", path.display());
     }
@@ -41,10 +41,10 @@ pub(crate) fn read(path: &Path, manifest: &Manifest) -> anyhow::Result<Vec<Label
                 .with_context(|| format!("{name}: the model has no class {:?}", &record[label]))?,
             None => one_hot
                 .iter()
-                .position(|&place| place.is_some_and(|place| record[place].parse() == Ok(1.0)))
+                .position(|&index| index.is_some_and(|index| record[index].parse() == Ok(1.0)))
                 .with_context(|| format!("{name}: no class has a 1"))?,
         };
-        let value = |names: &[&str]| columns.any(names).map(|place| record[place].to_owned());
+        let value = |names: &[&str]| columns.any(names).map(|index| record[index].to_owned());
         let group = value(&["lesion_id"]).filter(|group| !group.is_empty());
         let mut about = BTreeMap::new();
         let age = value(&["age", "age_approx"]).filter(|age| !age.is_empty());
@@ -67,17 +67,17 @@ fn age_group(age: &str) -> String {
     groups.iter().find(|(end, _)| age < *end).map_or("75 and more", |(_, name)| name).to_owned()
 }
 
-/// Keeps what a split file (`lesion_id,part` or `image_id,part`) puts in this part.
+/// Keeps the pictures of one part of a split file (`lesion_id,part` or `image_id,part`).
 pub(crate) fn keep_part(
     labelled: Vec<Labelled>,
     split: &Path,
     part: &str,
 ) -> anyhow::Result<Vec<Labelled>> {
     let (mut reader, columns) = open(split)?;
-    let by_lesion = columns.place("lesion_id");
+    let by_lesion = columns.index("lesion_id");
     let key = by_lesion.or_else(|| columns.any(&["image_id", "image"]));
     let key = key.context("the split has no column lesion_id or image_id")?;
-    let of = columns.place("part").context("the split has no column part")?;
+    let of = columns.index("part").context("the split has no column part")?;
     let mut parts = HashMap::new();
     for record in reader.records() {
         let record = record?;
@@ -106,12 +106,12 @@ fn open(path: &Path) -> anyhow::Result<(csv::Reader<File>, Columns)> {
 struct Columns(csv::StringRecord);
 
 impl Columns {
-    fn place(&self, name: &str) -> Option<usize> {
+    fn index(&self, name: &str) -> Option<usize> {
         self.0.iter().position(|column| column.trim().eq_ignore_ascii_case(name))
     }
 
     fn any(&self, names: &[&str]) -> Option<usize> {
-        names.iter().find_map(|name| self.place(name))
+        names.iter().find_map(|name| self.index(name))
     }
 }
 
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn ham10000_and_isic_say_the_same() -> anyhow::Result<()> {
+    fn ham10000_and_isic_formats_are_read() -> anyhow::Result<()> {
         let ham = read_text("lesion_id,image_id,dx,age,sex\nL,a,nv,31.0,male\nL,b,mel,,\n")?;
         assert_eq!((ham[0].truth, ham[1].truth), (1, 0));
         assert_eq!((ham[0].group.as_str(), ham[0].about["age"].as_str()), ("L", "30-44"));
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_column_or_picture() {
         for (text, named) in [
             ("image_id,dx\na,wart\n", "wart"),
             ("picture,dx\na,nv\n", "image_id"),

@@ -1,4 +1,4 @@
-//! Does the heatmap lie on the lesion?
+//! Overlap of heatmaps with lesion masks.
 
 use super::pictures;
 use anyhow::Context;
@@ -9,10 +9,10 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// Side of the grid on which heatmap and mask are compared.
+/// Side of the grid on which heatmap and mask are compared, pixels.
 const SIDE: u32 = 224;
 
-/// What one heatmap shares with its mask.
+/// The overlap of one heatmap with its mask.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Overlap {
     /// Share of the heatmap's sum inside the mask.
@@ -20,7 +20,7 @@ pub(crate) struct Overlap {
     /// Whether its largest value lies inside (the pointing game, Zhang et al. 2016,
     /// arXiv:1608.00507).
     pub(crate) hit: bool,
-    /// Share of the view that the mask covers: what a heatmap at random would have of both.
+    /// Share of the view that the mask covers: the expectation of both for a random heatmap.
     pub(crate) area: f64,
 }
 
@@ -35,7 +35,7 @@ impl Masks {
         Ok(Masks(files.map(|(stem, path)| (name(stem), path)).collect()))
     }
 
-    /// None where the picture has no mask, or an empty one.
+    /// `None` where the picture has no mask, or an empty one.
     pub(crate) fn overlap(
         &self,
         image: &str,
@@ -49,8 +49,8 @@ impl Masks {
     }
 }
 
-/// The part of a mask that the network saw. A mask of another shape than its picture is of the
-/// frame that the picture was cut from, about its centre.
+/// The part of a mask that the network saw. A mask whose aspect ratio differs from its picture's is of
+/// the frame from which the picture was cropped at the centre.
 fn seen(mask: &GrayImage, (width, height): (u32, u32), region: Region) -> GrayImage {
     let (whole_width, whole_height) = (f64::from(mask.width()), f64::from(mask.height()));
     let aspect = f64::from(width) / f64::from(height);
@@ -88,7 +88,7 @@ mod tests {
     use image::Luma;
 
     #[test]
-    fn a_mask_of_a_wider_frame_is_cut_about_its_centre() {
+    fn a_mask_of_a_wider_frame_is_cropped_at_its_centre() {
         // The middle third of a 300x100 frame is white; the picture is that third.
         let mask = GrayImage::from_fn(300, 100, |x, _| {
             Luma([if (100..200).contains(&x) { 255 } else { 0 }])

@@ -1,14 +1,14 @@
-//! Scores of classifiers, with intervals.
+//! Classification metrics with bootstrap confidence intervals.
 
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Bins of the calibration error.
+/// Bins of the expected calibration error.
 const BINS: usize = 15;
-/// Resamples of an interval.
+/// Resamples of the bootstrap.
 const ROUNDS: usize = 1000;
 
-/// A picture's class and what the model said, as probabilities.
+/// A picture's true class and its predicted probabilities.
 #[derive(Debug, Clone)]
 pub(crate) struct Scored {
     pub(crate) truth: usize,
@@ -18,16 +18,16 @@ pub(crate) struct Scored {
 impl Scored {
     /// The most probable class and its probability.
     pub(crate) fn answer(&self) -> (usize, f32) {
-        let places = self.probabilities.iter().copied().enumerate();
-        places.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0))
+        let classes = self.probabilities.iter().copied().enumerate();
+        classes.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, 0.0))
     }
 }
 
-/// The figures that get an interval.
+/// The metrics that get an interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Figures {
     pub(crate) accuracy: f64,
-    /// Mean recall of the classes that are there.
+    /// Mean recall of the classes that occur.
     pub(crate) balanced_accuracy: f64,
     /// Mean area under the ROC curve, each class against the rest.
     pub(crate) macro_auroc: f64,
@@ -35,7 +35,7 @@ pub(crate) struct Figures {
     pub(crate) ece: f64,
 }
 
-/// A figure with the middle 95 % of its resamples.
+/// A metric with its 95 % bootstrap interval.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Interval {
     pub(crate) value: f64,
@@ -43,11 +43,11 @@ pub(crate) struct Interval {
     pub(crate) high: f64,
 }
 
-/// Pictures sorted once, so that any weighting of them is scored in one pass.
+/// Pictures sorted once, so that each resample is scored in one pass.
 pub(crate) struct Sorted<'a> {
     scored: &'a [Scored],
     answers: Vec<(usize, f32)>,
-    /// For each class: the pictures, the least probable first.
+    /// For each class: the pictures in ascending order of its probability.
     orders: Vec<Vec<usize>>,
 }
 
@@ -63,7 +63,7 @@ impl<'a> Sorted<'a> {
         Sorted { scored, answers, orders: (0..classes).map(order).collect() }
     }
 
-    /// The figures with each picture counted so many times.
+    /// The metrics with a weight per picture.
     pub(crate) fn figures(&self, weights: &[f64]) -> Figures {
         let classes = self.orders.len();
         let (mut right, mut all) = (vec![0.0; classes], vec![0.0; classes]);
@@ -86,7 +86,7 @@ impl<'a> Sorted<'a> {
         }
     }
 
-    /// Area under the ROC curve of one class. None where it or the rest has no picture.
+    /// Area under the ROC curve of one class; `None` where it or the rest has no picture.
     pub(crate) fn auroc(&self, class: usize, weights: &[f64]) -> Option<f64> {
         let ordered: Vec<(f32, bool, f64)> = self.orders[class]
             .iter()
@@ -97,7 +97,7 @@ impl<'a> Sorted<'a> {
         area(&ordered)
     }
 
-    /// The answers by their probability.
+    /// Predictions by confidence.
     fn bins(&self, weights: &[f64]) -> [Bin; BINS] {
         let mut bins = [Bin::default(); BINS];
         for ((one, &(answer, p)), &weight) in self.scored.iter().zip(&self.answers).zip(weights) {
@@ -126,11 +126,11 @@ impl<'a> Sorted<'a> {
         points
     }
 
-    /// The figures of all pictures, with intervals: groups are drawn anew with replacement.
+    /// The metrics of all pictures, with intervals by resampling groups with replacement.
     pub(crate) fn with_intervals(&self, groups: &[String]) -> BTreeMap<&'static str, Interval> {
         let mut members: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (place, group) in groups.iter().enumerate() {
-            members.entry(group).or_default().push(place);
+        for (index, group) in groups.iter().enumerate() {
+            members.entry(group).or_default().push(index);
         }
         let members: Vec<&Vec<usize>> = members.values().collect();
         let mut random = fastrand::Rng::with_seed(0);
@@ -138,8 +138,8 @@ impl<'a> Sorted<'a> {
         for _ in 0..ROUNDS {
             let mut weights = vec![0.0; self.scored.len()];
             for _ in 0..members.len() {
-                for &place in members[random.usize(..members.len())] {
-                    weights[place] += 1.0;
+                for &index in members[random.usize(..members.len())] {
+                    weights[index] += 1.0;
                 }
             }
             rounds.push(self.figures(&weights));
@@ -159,7 +159,7 @@ impl<'a> Sorted<'a> {
         ])
     }
 
-    /// Rows: the truth; columns: the answer.
+    /// Confusion matrix. Rows: true class; columns: predicted class.
     pub(crate) fn confusion(&self) -> Vec<Vec<usize>> {
         let mut counts = vec![vec![0; self.orders.len()]; self.orders.len()];
         for (one, (answer, _)) in self.scored.iter().zip(&self.answers) {
@@ -168,7 +168,7 @@ impl<'a> Sorted<'a> {
         counts
     }
 
-    /// For each bin that is not empty: mean confidence, share that is right, pictures.
+    /// For each non-empty bin: mean confidence, accuracy, number of pictures.
     pub(crate) fn reliability(&self) -> Vec<(f64, f64, usize)> {
         let bins = self.bins(&vec![1.0; self.scored.len()]);
         let filled = bins.into_iter().filter(|bin| bin.count > 0.0);
@@ -179,8 +179,7 @@ impl<'a> Sorted<'a> {
     }
 }
 
-/// Answers of about the same probability: their weight, that of the right ones, and the sum of the
-/// probabilities.
+/// A bin of confidence: weight of its predictions, weight of the correct ones, and sum of confidences.
 #[derive(Debug, Clone, Copy, Default)]
 struct Bin {
     count: f64,
@@ -188,7 +187,7 @@ struct Bin {
     confidence: f64,
 }
 
-/// Sensitivity and specificity of calling a class from this probability on.
+/// Sensitivity and specificity of a class at this threshold.
 pub(crate) fn at_threshold(scored: &[Scored], class: usize, threshold: f32) -> (f64, f64) {
     let share = |inside: bool| {
         let those = || scored.iter().filter(move |one| (one.truth == class) == inside);
@@ -198,7 +197,7 @@ pub(crate) fn at_threshold(scored: &[Scored], class: usize, threshold: f32) -> (
     (share(true), 1.0 - share(false))
 }
 
-/// Share of pairs, one of each list, in which the second list has the larger value; ties count half.
+/// AUROC of two lists: the share of pairs in which the second list's value is larger; ties count half.
 pub(crate) fn separation(smaller: &[f32], larger: &[f32]) -> f64 {
     let first = smaller.iter().map(|&value| (value, false, 1.0));
     let mut ordered: Vec<_> = first.chain(larger.iter().map(|&value| (value, true, 1.0))).collect();
@@ -206,9 +205,8 @@ pub(crate) fn separation(smaller: &[f32], larger: &[f32]) -> f64 {
     area(&ordered).unwrap_or(f64::NAN)
 }
 
-/// Area under the ROC curve: of (value, is it one of those sought, weight) in the values' order, the
-/// share of pairs, one sought and one not, that are in the right order; ties count half. None where
-/// one side is empty.
+/// Area under the ROC curve of (value, is positive, weight) in ascending order: the share of pairs of a
+/// positive and a negative in the right order; ties count half. `None` where one side is empty.
 fn area(ordered: &[(f32, bool, f64)]) -> Option<f64> {
     let (mut below, mut pairs, mut inside) = (0.0, 0.0, 0.0);
     for tied in ordered.chunk_by(|a, b| a.0 == b.0) {

@@ -1,4 +1,4 @@
-//! The pictures of a folder.
+//! Index of the pictures of a folder.
 
 use anyhow::{Context, ensure};
 use std::collections::HashMap;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 const KINDS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"];
 
-/// Every picture in a folder and its folders, by its name without the extension.
+/// Every picture of a folder, recursively, by its name without the extension.
 pub(crate) fn index(folder: &Path) -> anyhow::Result<HashMap<String, PathBuf>> {
     let mut found = HashMap::new();
     let mut open = vec![folder.to_owned()];

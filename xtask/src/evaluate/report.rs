@@ -1,4 +1,4 @@
-//! The figures: on the terminal, as JSON, as a page.
+//! Report of the metrics: on the terminal, as JSON, as an HTML page.
 
 use super::Seen;
 use super::labels::Labelled;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-/// Everything that was found; its JSON is this.
+/// All results; serialised as the JSON report.
 #[derive(Serialize)]
 pub(crate) struct Report {
     model: String,
@@ -19,15 +19,15 @@ pub(crate) struct Report {
     tta: usize,
     pictures: usize,
     groups: usize,
-    /// Pictures that were labelled and could not be scored, and why.
+    /// Labelled pictures that could not be evaluated, with the reason.
     left_out: Vec<(String, String)>,
     figures: BTreeMap<&'static str, Interval>,
     classes: Vec<ClassFigures>,
-    /// Rows: the truth; columns: the answer; in the order of `classes`.
+    /// Confusion matrix. Rows: true class; columns: predicted class; in the order of `classes`.
     confusion: Vec<Vec<usize>>,
-    /// Mean confidence, share that is right, pictures.
+    /// Mean confidence, accuracy, number of pictures.
     reliability: Vec<(f64, f64, usize)>,
-    /// By what is known of the picture: group, pictures, accuracy, balanced accuracy.
+    /// By metadata: group, number of pictures, accuracy, balanced accuracy.
     subgroups: BTreeMap<&'static str, Vec<(String, usize, f64, f64)>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     uncertain: Option<Uncertain>,
@@ -44,7 +44,7 @@ struct ClassFigures {
     pictures: usize,
     recall: f64,
     auroc: Option<f64>,
-    /// Of the manifest, with the sensitivity and the specificity that it has here.
+    /// The manifest's thresholds, with their sensitivity and specificity here.
     threshold: Option<(f32, f64, f64)>,
 }
 
@@ -52,7 +52,7 @@ struct ClassFigures {
 struct Uncertain {
     /// Share of the labelled pictures that are called uncertain.
     flagged: f64,
-    /// Kind, pictures, share that is called uncertain, AUROC against the labelled pictures.
+    /// Kind, number of pictures, share that is called uncertain, AUROC against the labelled pictures.
     negatives: Vec<(String, usize, f64, f64)>,
 }
 
@@ -61,9 +61,9 @@ struct Heatmaps {
     pictures: usize,
     /// Mean share of the heatmap inside the mask.
     energy: f64,
-    /// Share of heatmaps whose largest value lies inside.
+    /// Share of heatmaps whose largest value is inside the mask.
     pointing_game: f64,
-    /// Mean share of the view that the mask covers: both of the above, at random.
+    /// Mean share of the view that the mask covers: the expectation of both for a random heatmap.
     area: f64,
 }
 
@@ -251,20 +251,20 @@ fn subgroups(
     labelled: &[Labelled],
 ) -> BTreeMap<&'static str, Vec<(String, usize, f64, f64)>> {
     let mut members: BTreeMap<&'static str, BTreeMap<&str, Vec<usize>>> = BTreeMap::new();
-    for (place, one) in labelled.iter().enumerate() {
+    for (index, one) in labelled.iter().enumerate() {
         for (what, value) in &one.about {
-            members.entry(what).or_default().entry(value).or_default().push(place);
+            members.entry(what).or_default().entry(value).or_default().push(index);
         }
     }
-    let figures = |places: &[usize]| {
+    let figures = |indices: &[usize]| {
         let mut weights = vec![0.0; labelled.len()];
-        places.iter().for_each(|&place| weights[place] = 1.0);
+        indices.iter().for_each(|&index| weights[index] = 1.0);
         sorted.figures(&weights)
     };
     let rows = |groups: BTreeMap<&str, Vec<usize>>| {
-        let row = |(name, places): (&str, Vec<usize>)| {
-            let figures = figures(&places);
-            (name.to_owned(), places.len(), figures.accuracy, figures.balanced_accuracy)
+        let row = |(name, indices): (&str, Vec<usize>)| {
+            let figures = figures(&indices);
+            (name.to_owned(), indices.len(), figures.accuracy, figures.balanced_accuracy)
         };
         groups.into_iter().map(row).collect()
     };
@@ -302,7 +302,7 @@ struct Curve<'a> {
     dots: bool,
 }
 
-/// A square of 0..1 on both axes, with the diagonal.
+/// A plot area of 0..1 on both axes, with the diagonal.
 fn plot(across: &str, up: &str, curves: &[Curve<'_>]) -> Result<String, std::fmt::Error> {
     const SIDE: f64 = 360.0;
     const COLOURS: [&str; 7] =

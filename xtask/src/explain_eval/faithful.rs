@@ -1,28 +1,28 @@
-//! Does the class's probability follow the heatmap?
+//! Faithfulness: how the class's probability follows the heatmap (deletion, insertion, ROAD).
 
 use super::impute::impute;
 use ndarray::Array2;
 
-/// Parts into which the pixels are cut, in order of their heat.
+/// Steps of the deletion and insertion curves.
 pub(super) const STEPS: usize = 20;
-/// Shares of the pixels that ROAD removes.
+/// Shares of the pixels that ROAD removes, each in turn.
 const REMOVED: [f64; 4] = [0.2, 0.4, 0.6, 0.8];
 
-/// How the probability follows one heatmap.
+/// Faithfulness of one heatmap.
 pub(super) struct Faithfulness {
-    /// The probability while pixels are taken away, the hottest first (Petsiuk et al. 2018,
-    /// arXiv:1806.07421): `STEPS + 1` values, the lower the better.
+    /// Deletion curve: the probability while pixels are removed, most relevant first (Petsiuk et al. 2018,
+    /// arXiv:1806.07421); `STEPS + 1` values, lower is better.
     pub(super) deletion: Vec<f64>,
-    /// The same while they are put into a blurred picture, the higher the better.
+    /// Insertion curve: the probability while they are inserted into a blurred picture; higher is better.
     pub(super) insertion: Vec<f64>,
-    /// ROAD (Rong et al. 2022, arXiv:2202.00449): the probability without the coldest pixels less
-    /// that without the hottest, halved, mean over [`REMOVED`]. What is removed is imputed from
-    /// around, so that no edge tells the network what was there.
+    /// ROAD (Rong et al. 2022, arXiv:2202.00449): half the difference of the probability without the least
+    /// relevant pixels and that without the most relevant ones, mean over [`REMOVED`]. Removed pixels are
+    /// imputed from their neighbours, so that no edge reveals the removed shape.
     pub(super) road: f64,
 }
 
 impl Faithfulness {
-    /// `input` and `blurred` are what the network reads; `score` gives the class's probability.
+    /// `input` and `blurred` are normalised inputs; `score` returns the class's probability.
     pub(super) fn of(
         heat: &Array2<f32>,
         input: &[f32],
@@ -30,15 +30,15 @@ impl Faithfulness {
         seed: u64,
         score: impl Fn(&[f32]) -> anyhow::Result<f32>,
     ) -> anyhow::Result<Faithfulness> {
-        let hottest = order(heat, seed);
-        let count = hottest.len();
+        let by_relevance = order(heat, seed);
+        let count = by_relevance.len();
         let along = |start: &[f32], end: &dyn Fn(usize) -> f32| -> anyhow::Result<Vec<f64>> {
             let mut now = start.to_vec();
             let mut curve = vec![f64::from(score(&now)?)];
             for step in 0..STEPS {
-                for &pixel in &hottest[count * step / STEPS..count * (step + 1) / STEPS] {
+                for &pixel in &by_relevance[count * step / STEPS..count * (step + 1) / STEPS] {
                     let channels = 3 * pixel..3 * pixel + 3;
-                    channels.for_each(|place| now[place] = end(place));
+                    channels.for_each(|index| now[index] = end(index));
                 }
                 curve.push(f64::from(score(&now)?));
             }
@@ -46,7 +46,7 @@ impl Faithfulness {
         };
         // Zero is the mean colour of the training pictures.
         let deletion = along(input, &|_| 0.0)?;
-        let insertion = along(blurred, &|place| input[place])?;
+        let insertion = along(blurred, &|index| input[index])?;
         let (rows, columns) = heat.dim();
         let mut road = 0.0;
         for share in REMOVED {
@@ -54,15 +54,15 @@ impl Faithfulness {
             let without = |pixels: &[usize]| -> anyhow::Result<f64> {
                 Ok(f64::from(score(&impute(input, rows, columns, pixels, seed))?))
             };
-            let hot = without(&hottest[..removed])?;
-            let cold = without(&hottest[count - removed..])?;
-            road += (cold - hot) / 2.0 / REMOVED.len() as f64;
+            let without_most = without(&by_relevance[..removed])?;
+            let without_least = without(&by_relevance[count - removed..])?;
+            road += (without_least - without_most) / 2.0 / REMOVED.len() as f64;
         }
         Ok(Faithfulness { deletion, insertion, road })
     }
 }
 
-/// Pixels from the hottest to the coldest; equally hot ones in an order of chance.
+/// Pixels in descending order of relevance; ties in random order.
 fn order(heat: &Array2<f32>, seed: u64) -> Vec<usize> {
     let heat: Vec<f32> = heat.iter().copied().collect();
     let mut pixels: Vec<usize> = (0..heat.len()).collect();

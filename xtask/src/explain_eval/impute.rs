@@ -1,15 +1,15 @@
-//! Removed pixels made up from those around: Rong et al. 2022's "noisy linear imputation".
+//! Noisy linear imputation of removed pixels (Rong et al. 2022, arXiv:2202.00449).
 
-/// Rounds of successive over-relaxation; the values move by less than the noise after that.
+/// Iterations of successive over-relaxation; further changes are smaller than the noise.
 const ROUNDS: usize = 120;
 const RELAXATION: f32 = 1.8;
 const NOISE: f32 = 0.01;
-/// Weight of a neighbour in a row or column, and of one at a corner.
+/// Weights of an edge neighbour and of a corner neighbour.
 const NEAR: f32 = 1.0 / 6.0;
 const FAR: f32 = 1.0 / 12.0;
 
-/// The picture (rows, columns, three channels) with `removed` pixels replaced: each by the weighed
-/// mean of its eight neighbours, solved for all at once, and a little noise.
+/// The picture (`[rows, columns, 3]`) with each removed pixel replaced by the weighted mean of its eight
+/// neighbours, solved for all of them together, plus noise.
 pub(super) fn impute(
     picture: &[f32],
     rows: usize,

@@ -1,4 +1,4 @@
-//! Which operators can be differentiated, and how exactly.
+//! Operators that can be differentiated, with their errors against PyTorch.
 
 use anyhow::ensure;
 use derm_gradcam::{Explainer, Layer};
@@ -14,7 +14,7 @@ pub(super) fn print() -> anyhow::Result<()> {
         let (settings, mut kernels) = (Settings::default(), Kernels::default());
         let explainer = Explainer::load(&source, &Layer::Input, &settings, &mut kernels)?;
         let mut evaluation = explainer.run(operator_picture)?;
-        evaluation.differentiate(0)?;
+        evaluation.run_backward(0)?;
         let error = relative_error(&evaluation.gradients()?, &operator.gradient);
         println!("{:24} {error:.1e}", operator.name);
         worst = worst.max(error);

@@ -1,4 +1,4 @@
-//! What an explanation costs beside a prediction, and beside pytorch-grad-cam: in turns, one
+//! Time and memory of explanations against predictions and against pytorch-grad-cam, interleaved, one
 //! thread each.
 
 use crate::profile::median;
@@ -6,14 +6,14 @@ use crate::python::environment;
 use anyhow::{Context, ensure};
 use derm::Method;
 use derm::memory::{MIB, usage};
-use derm_gradcam::{Explainers, Layer, Wanted};
+use derm_gradcam::{ExplainRequest, Explainers, Layer};
 use derm_model::{Graph, ModelSource, Settings};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The packages of the reference, in an environment of their own.
+/// The virtual environment of the reference.
 const ENVIRONMENT: &str = "target/explain-peer";
 const ROUNDS: usize = 15;
 
@@ -91,7 +91,7 @@ pub(super) fn run(python: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Our side, and what this process held at most.
+/// derm, and the resident memory of this process, MiB.
 struct Ours {
     explainers: Explainers,
     memory: f64,
@@ -114,8 +114,8 @@ impl Ours {
     }
 
     fn explain(&self, method: Method, classes: &[usize]) -> anyhow::Result<Duration> {
-        let wanted = Wanted { method, layer: Layer::Last };
-        let explainer = self.explainers.for_explaining(&wanted)?;
+        let request = ExplainRequest { method, layer: Layer::Last };
+        let explainer = self.explainers.for_explaining(&request)?;
         let fill = |to: &mut [f32]| to.fill(0.0);
         let start = Instant::now();
         let mut evaluation = explainer.run(fill)?;
@@ -123,7 +123,7 @@ impl Ours {
         Ok(start.elapsed())
     }
 
-    /// A prediction, Grad-CAM of one class and of seven, saliency.
+    /// Times of a prediction, Grad-CAM of one class and of seven, saliency.
     fn round(&self) -> anyhow::Result<[Duration; 4]> {
         let start = Instant::now();
         self.explainers.base().run(|to| to.fill(0.0))?;

@@ -1,4 +1,4 @@
-//! The table and the curves.
+//! Report: a Markdown table, JSON, and the curves as SVG.
 
 use super::Scored;
 use super::faithful::{STEPS, area};
@@ -7,7 +7,7 @@ use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
 
-/// Means over the pictures.
+/// Metrics of one method, means over the pictures.
 #[derive(Serialize)]
 struct Row {
     method: String,
@@ -50,7 +50,7 @@ impl Row {
     }
 }
 
-/// A table that Markdown reads, too.
+/// Prints a Markdown table.
 pub(super) fn print(makers: &[(String, &[Scored])]) {
     println!(
         "| method | deletion (low) | insertion (high) | ROAD (high) | energy in mask | pointing game | \
@@ -109,7 +109,7 @@ pub(super) fn write_svg(path: &Path, makers: &[(String, &[Scored])]) -> anyhow::
              the probability</text>",
             TOP + SIDE + 16.0
         )?;
-        for (place, (_, scored)) in makers.iter().enumerate() {
+        for (index, (_, scored)) in makers.iter().enumerate() {
             let mut line = String::new();
             for step in 0..=STEPS {
                 let mean =
@@ -120,17 +120,17 @@ pub(super) fn write_svg(path: &Path, makers: &[(String, &[Scored])]) -> anyhow::
             writeln!(
                 svg,
                 "<path d=\"{line}\" fill=\"none\" stroke=\"{}\"/>",
-                colour(place, makers.len())
+                colour(index, makers.len())
             )?;
         }
     }
-    for (place, (method, _)) in makers.iter().enumerate() {
-        let (x, y) = (2.0 * (SIDE + LEFT) + 20.0, TOP + 12.0 + 18.0 * place as f64);
+    for (index, (method, _)) in makers.iter().enumerate() {
+        let (x, y) = (2.0 * (SIDE + LEFT) + 20.0, TOP + 12.0 + 18.0 * index as f64);
         writeln!(
             svg,
             "<path d=\"M{x} {:.0}h20\" stroke=\"{}\" stroke-width=\"2\"/><text x=\"{:.0}\" y=\"{y:.0}\">{method}</text>",
             y - 4.0,
-            colour(place, makers.len()),
+            colour(index, makers.len()),
             x + 26.0
         )?;
     }
@@ -138,6 +138,6 @@ pub(super) fn write_svg(path: &Path, makers: &[(String, &[Scored])]) -> anyhow::
     std::fs::write(path, svg).with_context(|| path.display().to_string())
 }
 
-fn colour(place: usize, count: usize) -> String {
-    format!("hsl({:.0} 75% 42%)", 360.0 * place as f64 / count as f64)
+fn colour(index: usize, count: usize) -> String {
+    format!("hsl({:.0} 75% 42%)", 360.0 * index as f64 / count as f64)
 }

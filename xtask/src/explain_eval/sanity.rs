@@ -1,11 +1,11 @@
-//! Does a heatmap know the weights? Adebayo et al., *Sanity Checks for Saliency Maps*, 2018,
-//! arXiv:1810.03292: one that looks the same for a network of shuffled weights explains nothing.
+//! Model randomisation test: Adebayo et al., *Sanity Checks for Saliency Maps*, 2018, arXiv:1810.03292. A
+//! heatmap that is the same for a network with shuffled weights does not depend on the model.
 
 use anyhow::Context;
 use ndarray::Array2;
 use std::path::{Path, PathBuf};
 
-/// Writes the model with the numbers of every large weight shuffled into `folder`; returns it.
+/// Writes the model with the values of every large weight shuffled to `folder`; returns that folder.
 pub(super) fn shuffled(model: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
     let (file, manifest) = if model.is_dir() {
         (model.join("model.onnx"), model.join("model.toml"))
@@ -16,7 +16,7 @@ pub(super) fn shuffled(model: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
     let mut random = fastrand::Rng::with_seed(0);
     let tensors = graph.graph.as_mut().into_iter().flat_map(|graph| graph.initializer.iter_mut());
     for tensor in tensors {
-        // Float32 and float16 as raw bytes; how ONNX writes them elsewhere is rare.
+        // Float32 and float16 as raw bytes; other fields are rare.
         let size = match tensor.data_type {
             1 => 4,
             10 => 2,
@@ -24,10 +24,10 @@ pub(super) fn shuffled(model: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
         };
         let numbers = tensor.raw_data.len() / size;
         if numbers > 16 {
-            let mut places: Vec<usize> = (0..numbers).collect();
-            random.shuffle(&mut places);
+            let mut indices: Vec<usize> = (0..numbers).collect();
+            random.shuffle(&mut indices);
             let moved =
-                places.iter().flat_map(|&p| tensor.raw_data[p * size..(p + 1) * size].to_vec());
+                indices.iter().flat_map(|&p| tensor.raw_data[p * size..(p + 1) * size].to_vec());
             tensor.raw_data = moved.collect();
         }
     }
@@ -38,7 +38,7 @@ pub(super) fn shuffled(model: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
-/// Spearman's rank correlation of two heatmaps of one size; 0 where one of them is flat.
+/// Spearman's rank correlation of two heatmaps of one size; 0 where one of them is constant.
 pub(super) fn rank_correlation(a: &Array2<f32>, b: &Array2<f32>) -> f64 {
     let (a, b) = (ranks(a), ranks(b));
     let mean = (a.len() as f64 - 1.0) / 2.0;
@@ -51,7 +51,7 @@ pub(super) fn rank_correlation(a: &Array2<f32>, b: &Array2<f32>) -> f64 {
     if of_a * of_b > 0.0 { product / (of_a * of_b).sqrt() } else { 0.0 }
 }
 
-/// Each value's rank from 0; equal values share the mean of theirs.
+/// The rank of each value, from 0; ties get their mean rank.
 fn ranks(values: &Array2<f32>) -> Vec<f64> {
     let values: Vec<f32> = values.iter().copied().collect();
     let mut order: Vec<usize> = (0..values.len()).collect();
@@ -59,10 +59,10 @@ fn ranks(values: &Array2<f32>) -> Vec<f64> {
     let mut ranks = vec![0.0; values.len()];
     let mut first = 0;
     while first < order.len() {
-        let same = |&&place: &&usize| values[place] == values[order[first]];
+        let same = |&&index: &&usize| values[index] == values[order[first]];
         let end = first + order[first..].iter().take_while(same).count();
-        for &place in &order[first..end] {
-            ranks[place] = (first + end - 1) as f64 / 2.0;
+        for &index in &order[first..end] {
+            ranks[index] = (first + end - 1) as f64 / 2.0;
         }
         first = end;
     }

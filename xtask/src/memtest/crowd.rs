@@ -1,4 +1,4 @@
-//! Many clients at once under limits that the kernel enforces.
+//! Load test under memory and CPU limits that the kernel enforces.
 
 use super::environment;
 use super::pictures::{Picture, mixed};
@@ -11,10 +11,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Most refusals (503), as a share of all requests.
+/// Largest accepted share of requests that are refused (503).
 const REFUSALS: f64 = 0.05;
 
-/// Who asks what, under which limits.
+/// The load and the limits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Crowd {
     pub(crate) limit_mb: Option<u64>,
@@ -23,7 +23,8 @@ pub(crate) struct Crowd {
     pub(crate) requests: usize,
 }
 
-/// Sends the requests; tells whether every answer was right (or a rare 503) and nobody was killed.
+/// Sends the requests; returns whether every response was correct (or a rare 503) and no process was
+/// killed.
 pub(crate) fn run(binary: &Path, model: Option<&Path>, crowd: Crowd) -> anyhow::Result<bool> {
     let pictures = mixed()?;
     let expected = expected(binary, model, &pictures)?;
@@ -47,7 +48,7 @@ pub(crate) fn run(binary: &Path, model: Option<&Path>, crowd: Crowd) -> anyhow::
                     if number >= crowd.requests {
                         return;
                     }
-                    // The large one is rarer than the others.
+                    // The large picture is sent less often than the others.
                     let which = if number % 16 == 15 { 4 } else { number % 4 };
                     let begun = Instant::now();
                     let answer = ask(&server, &pictures[which], &expected[which]);
@@ -64,8 +65,8 @@ pub(crate) fn run(binary: &Path, model: Option<&Path>, crowd: Crowd) -> anyhow::
     let alive = server.get("/health/").is_ok_and(|answer| answer.status == 200);
     let counted = group.counted()?;
     let at = |share: f64| {
-        let place = ((outcome.times.len() as f64 - 1.0).max(0.0) * share) as usize;
-        outcome.times.get(place).map_or(0.0, |time| time.as_secs_f64() * 1e3)
+        let index = ((outcome.times.len() as f64 - 1.0).max(0.0) * share) as usize;
+        outcome.times.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e3)
     };
     println!(
         "{} requests of {} clients in {took:.0} s: {} right, {} refused (503), {} wrong; \
@@ -116,7 +117,7 @@ impl Outcome {
 
 type Scores = Vec<(String, f64)>;
 
-/// What the same server answers when nothing is scarce.
+/// The responses of the same server without limits.
 fn expected(
     binary: &Path,
     model: Option<&Path>,
@@ -132,7 +133,10 @@ fn expected(
         .collect()
 }
 
-/// Whether the answer is right; false for a 503.
+/// Whether the request was served; `false` for a 503.
+///
+/// # Errors
+/// If the response is wrong.
 fn ask(server: &Server, picture: &Picture, expected: &Scores) -> anyhow::Result<bool> {
     let answer = server.post("/predict/?gradcam=true", picture.kind, &picture.bytes)?;
     if answer.status == 503 {

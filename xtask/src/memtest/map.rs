@@ -1,4 +1,4 @@
-//! What the resident memory consists of, mapping by mapping (`proc_pid_smaps(5)`).
+//! Resident memory by mapping (`proc_pid_smaps(5)`).
 
 use super::environment;
 use super::pictures::EXAMPLE;
@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-/// Prints the parts of a loaded server's memory: one second after a prediction with Grad-CAM.
+/// Prints the resident memory of a server by kind of mapping: idle, and one second after a prediction
+/// with Grad-CAM.
 pub(crate) fn run(binary: &Path, model: Option<&Path>) -> anyhow::Result<()> {
     let server = Server::start(binary, &environment(model))?;
     let idle = parts(server.id())?;

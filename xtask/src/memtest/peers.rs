@@ -1,4 +1,4 @@
-//! What others would run instead, on the same model and pictures, in the same run.
+//! Memory of other servers on the same model and pictures.
 
 use super::pictures::{EXAMPLE, tiny};
 use super::states::States;
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-/// The states of the table, in its order.
+/// The columns of the table.
 const STATES: [&str; 6] = [
     "idle",
     "loaded",
@@ -20,18 +20,18 @@ const STATES: [&str; 6] = [
     "1 s after",
 ];
 
-/// A server that others would run.
+/// Another server.
 struct Peer {
     name: &'static str,
     kind: Kind,
 }
 
 enum Kind {
-    /// FastAPI around an engine of `fastapi_server.py`, by its name there.
+    /// FastAPI with an engine of `fastapi_server.py`, by its name there.
     FastApi(&'static str),
     /// The program in `rten/`.
     Rten,
-    /// `django_server.py`, which brings its own model, as the original did.
+    /// `django_server.py`, which has its own model, as the original application.
     Django,
 }
 
@@ -44,7 +44,7 @@ const PEERS: [Peer; 6] = [
     Peer { name: "Django, TensorFlow, V2-S", kind: Kind::Django },
 ];
 
-/// Measures each peer and prints it beside ours. One that cannot be had is named as skipped.
+/// Measures each peer and prints it next to derm. One that cannot be installed is printed as skipped.
 pub(crate) fn run(model: &Path, ours: &States) -> anyhow::Result<()> {
     println!("\n| {:<26} | {} | ours is smaller, loaded |", "MiB", STATES.join(" | "));
     println!("|{:-<28}|{}------------------------:|", "", "---:|".repeat(STATES.len()));
@@ -72,7 +72,7 @@ fn print_row(name: &str, states: &States, ours_loaded: f64) {
 }
 
 impl Peer {
-    /// What starts it, all it needs built and converted.
+    /// The command that starts it; builds the program and converts the model.
     fn command(&self, model: &Path, peers: &Peers) -> anyhow::Result<Command> {
         let side = ModelSource::at(model).manifest()?.input.height;
         let file = if model.is_dir() { model.join("model.onnx") } else { model.to_owned() };
@@ -101,7 +101,7 @@ impl Peer {
     }
 }
 
-/// A model's own name for what is made of it.
+/// The model's file name, to identify converted models.
 fn file_name(model: &Path) -> String {
     model.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

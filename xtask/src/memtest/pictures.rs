@@ -1,19 +1,19 @@
-//! The pictures that clients send.
+//! Test pictures.
 
 use anyhow::Context;
 use image::{ImageFormat, RgbImage, imageops::FilterType};
 
-/// A picture as a client sends it.
+/// A picture as it is uploaded.
 pub(crate) struct Picture {
     pub(crate) name: &'static str,
     pub(crate) kind: &'static str,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// An 800x600 JPEG, drawn.
+/// A drawn 800x600 JPEG.
 pub(crate) const EXAMPLE: &[u8] = include_bytes!("../../../bins/derm-server/src/page/example.jpg");
 
-/// The drawn example at this size, with a little noise, as a camera would give it.
+/// The drawn example at this size, with noise like a camera's.
 fn photograph(width: u32, height: u32) -> anyhow::Result<RgbImage> {
     let spec = derm_preprocess::Spec {
         width: 800,
@@ -34,7 +34,7 @@ fn photograph(width: u32, height: u32) -> anyhow::Result<RgbImage> {
     Ok(large)
 }
 
-/// A baseline JPEG of twelve megapixels, chroma halved both ways, as cameras write them.
+/// A baseline JPEG of twelve megapixels with 4:2:0 chroma subsampling, as cameras write them.
 pub(crate) fn twelve_megapixels() -> anyhow::Result<Vec<u8>> {
     let (width, height) = (4000, 3000);
     let mut bytes = Vec::new();
@@ -49,7 +49,7 @@ pub(crate) fn twelve_megapixels() -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// One of each kind that clients mix.
+/// One picture per format and size of the load test.
 pub(crate) fn mixed() -> anyhow::Result<Vec<Picture>> {
     let encoded = |width, height, format| -> anyhow::Result<Vec<u8>> {
         let mut bytes = std::io::Cursor::new(Vec::new());

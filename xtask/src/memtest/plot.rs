@@ -1,4 +1,4 @@
-//! Memory over time as a picture.
+//! Plot of memory over time.
 
 use super::states::Samples;
 use anyhow::Context;
@@ -54,8 +54,7 @@ fn svg(name: &str, samples: &Samples) -> Result<String, std::fmt::Error> {
             low + 14.0 + 12.0 * (number % 2) as f64
         )?;
     }
-    // Of neighbouring samples in one column of pixels, the largest; steps, so that a level stretch
-    // is one line.
+    // The largest sample per pixel column, as a step plot, so that a constant stretch is one line.
     let mut columns: Vec<(f64, f64)> = Vec::new();
     for (seconds, mib) in &samples.points {
         let at = (x(*seconds) * 2.0).round() / 2.0;

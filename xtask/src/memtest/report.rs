@@ -1,12 +1,12 @@
-//! The table, its JSON, and the limits.
+//! Report: the table, its JSON, and the check of limits.
 
 use super::states::States;
 use anyhow::Context;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What the original application (Django + TensorFlow, EfficientNetV2-S) was measured to need in
-/// each state, MiB: docs/optimization-guide.md says how.
+/// Measured memory of the original application (Django and TensorFlow, EfficientNetV2-S) in each state,
+/// MiB; docs/optimization-guide.md says how.
 const ORIGINAL: [(&str, Option<f64>); 8] = [
     ("idle", Some(556.0)),
     ("loaded", Some(708.0)),
@@ -41,7 +41,7 @@ pub(crate) fn print(measured: &[(String, States)]) {
     }
 }
 
-/// Prints each limit that was passed; tells whether none was.
+/// Prints each limit that is exceeded; returns whether none is.
 pub(crate) fn within_limits(states: &States, limits: &BTreeMap<String, f64>) -> bool {
     let mut within = true;
     for (state, mib) in states {

@@ -1,4 +1,4 @@
-//! Does it grow? Many requests, and many loads.
+//! Soak test: memory growth over many requests, and over many loads.
 
 use super::environment;
 use super::pictures::{EXAMPLE, tiny};
@@ -8,18 +8,18 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Most that resident memory may grow, KiB for 1,000 requests.
+/// Largest accepted growth of resident memory, KiB per 1,000 requests.
 const SLOPE: f64 = 1.0;
-/// Growth over the whole run that is no sign of anything, KiB: four pages come and go by chance,
-/// which in a run of 1,000 requests is more than `SLOPE`.
+/// Growth over the whole run that is within noise, KiB: a few pages vary at random, which in a run of
+/// 1,000 requests is more than `SLOPE`.
 const CHANCE: f64 = 16.0;
-/// Most that a hundred loads may add, MiB.
+/// Largest accepted growth over a hundred loads, MiB.
 const GROWTH: f64 = 2.0;
-/// Requests between two looks.
+/// Requests between two samples.
 const STEP: usize = 100;
 
-/// Sends `requests` and fits a line to the resident memory of the last three quarters; tells
-/// whether it does not grow.
+/// Sends requests and fits a line to the resident memory of the last three quarters; returns whether it
+/// does not grow.
 pub(crate) fn run(binary: &Path, model: Option<&Path>, requests: usize) -> anyhow::Result<bool> {
     let server = Server::start(binary, &environment(model))?;
     let mut points = Vec::new();
@@ -41,7 +41,7 @@ pub(crate) fn run(binary: &Path, model: Option<&Path>, requests: usize) -> anyho
     Ok(slope <= SLOPE || growth <= CHANCE)
 }
 
-/// The median of the slopes of all pairs (Theil 1950, Sen 1968): outliers do not move it.
+/// Theil-Sen estimator: the median slope of all pairs (Theil 1950, Sen 1968), robust against outliers.
 fn theil_sen(points: &[(f64, f64)]) -> f64 {
     let mut slopes: Vec<f64> = points
         .iter()
@@ -52,8 +52,8 @@ fn theil_sen(points: &[(f64, f64)]) -> f64 {
     slopes.get(slopes.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// Loads the model afresh for each of `rounds` requests; tells whether memory stays, and whether
-/// two plans were never held at once.
+/// Reloads the model for each of `rounds` requests; returns whether memory does not grow and two plans
+/// were never in memory together.
 pub(crate) fn rounds(binary: &Path, model: Option<&Path>, rounds: usize) -> anyhow::Result<bool> {
     let mut variables = environment(model);
     variables.retain(|(name, _)| *name != "MAX_REQUESTS");
@@ -73,7 +73,7 @@ pub(crate) fn rounds(binary: &Path, model: Option<&Path>, rounds: usize) -> anyh
     for _ in 0..rounds {
         ask()?;
     }
-    // And from two sides at once.
+    // Two clients at once.
     let failed = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {

@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// State -> MiB, in the order of the table.
+/// Resident memory by state, MiB, in the table's order.
 pub(crate) type States = Vec<(&'static str, f64)>;
 
-/// Memory over time, and when each state began.
+/// Memory over time, and the start of each state.
 pub(crate) struct Samples {
     /// Seconds, MiB.
     pub(crate) points: Vec<(f64, f64)>,
@@ -52,7 +52,7 @@ fn states(server: &Server, mut mark: impl FnMut(&'static str)) -> anyhow::Result
 
     mark("idle");
     let mut states = vec![("idle", server.rss()?)];
-    // The first prediction loads; a picture of one place keeps preprocessing out of the peak.
+    // The first prediction loads the model; a picture of one pixel keeps preprocessing out of the peak.
     mark("load");
     let loading = server.peak_of("gradcam=false", "image/bmp", &tiny()?)?;
     wait();

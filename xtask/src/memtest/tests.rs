@@ -1,5 +1,5 @@
-//! The six tests of the original application's memory suite, against real memory: it tested its
-//! own flags and passed while the process needed 1.3 GB.
+//! The six tests of the original application's memory suite, on real memory: the suite tested its own
+//! flags and passed while the process needed 1.3 GB.
 
 use super::environment;
 use super::pictures::EXAMPLE;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 type Test = fn(&Path, Option<&Path>) -> anyhow::Result<String>;
 
-/// Runs them all; tells whether all passed.
+/// Runs all tests; returns whether all passed.
 pub(crate) fn run(binary: &Path, model: Option<&Path>) -> anyhow::Result<bool> {
     let tests: [(&str, Test); 6] = [
         ("lazy loading", lazy_loading),
@@ -86,7 +86,7 @@ fn gradcam_can_be_disabled(binary: &Path, model: Option<&Path>) -> anyhow::Resul
 }
 
 fn cleanup_works(binary: &Path, model: Option<&Path>) -> anyhow::Result<String> {
-    /// What twenty predictions may leave behind, MiB.
+    /// Largest accepted growth over twenty predictions, MiB.
     const MARGIN: f64 = 2.0;
     let server = Server::start(binary, &environment(model))?;
     predict(&server, "gradcam=true")?;

@@ -1,8 +1,8 @@
 //! Grad-CAM++: Chattopadhay et al., *Grad-CAM++: Improved Visual Explanations for Deep
-//! Convolutional Networks*, 2018, arXiv:1710.11063, equation 19, for the logit's exponential, whose
-//! second and third derivatives are powers of the gradient.
+//! Convolutional Networks*, 2018, arXiv:1710.11063, equation 19, for the exponential of the logit,
+//! whose second and third derivatives are powers of the gradient.
 
-use super::weighed;
+use super::maps::weighted_sum;
 use ndarray::{Array2, ArrayView3};
 
 pub(super) fn map(activations: ArrayView3<f32>, gradients: ArrayView3<f32>) -> Array2<f32> {
@@ -16,5 +16,5 @@ pub(super) fn map(activations: ArrayView3<f32>, gradients: ArrayView3<f32>) -> A
         gradient.iter().map(|&g| at(g)).sum()
     };
     let weights: Vec<f32> = channels.map(weight).collect();
-    weighed(activations, &weights)
+    weighted_sum(activations, &weights)
 }

@@ -1,20 +1,22 @@
 //! Integrated gradients: Sundararajan, Taly and Yan, *Axiomatic Attribution for Deep Networks*,
-//! 2017, arXiv:1703.01365, equation 3, by the midpoint rule. The neutral picture is zero as the
-//! network reads it: the mean colour of its training data where the manifest subtracts that.
+//! 2017, arXiv:1703.01365, equation 3, by the midpoint rule. The baseline is zero after
+//! normalisation: the mean colour of the training data where the manifest subtracts that.
 
-use super::{Probe, clipped, positive, sum_over_channels};
+use super::maps::{clipped, relu, sum_over_channels};
+use super::probe::Probe;
 use crate::Error;
 use ndarray::{Array2, Array3};
 
-/// Places on the way from the neutral picture.
+/// Points on the line from the baseline to the input.
 const STEPS: usize = 24;
 
-/// What speaks for the class: positive attributions.
+/// Positive attributions, summed over channels.
 pub(super) fn map(probe: &mut Probe<'_, '_>) -> Result<Array2<f32>, Error> {
-    Ok(clipped(positive(sum_over_channels(&attributions(probe, STEPS)?))))
+    Ok(clipped(relu(sum_over_channels(&attributions(probe, STEPS)?))))
 }
 
-/// `[channels, rows, columns]`: together, nearly, the logit's change from the neutral picture.
+/// Attributions, `[channels, rows, columns]`; their sum approximates the logit's change from the
+/// baseline.
 fn attributions(probe: &mut Probe<'_, '_>, steps: usize) -> Result<Array3<f32>, Error> {
     let [rows, columns, channels] = probe.shape;
     let mut sum = Array3::<f32>::zeros((channels, rows, columns));
@@ -24,7 +26,7 @@ fn attributions(probe: &mut Probe<'_, '_>, steps: usize) -> Result<Array3<f32>, 
         sum += &probe.gradient(|input| input.iter_mut().for_each(|value| *value *= share))?;
     }
     let picture = ndarray::ArrayView3::from_shape((rows, columns, channels), probe.input);
-    let picture = picture.expect("as many values as places").permuted_axes([2, 0, 1]);
+    let picture = picture.expect("as many values as pixels").permuted_axes([2, 0, 1]);
     Ok(sum * picture / steps as f32)
 }
 
@@ -34,7 +36,7 @@ mod tests {
     use crate::{Explainer, Layer};
     use derm_model::{Kernels, ModelSource, Settings};
 
-    /// The axiom of completeness: attributions add up to the change of the logit.
+    /// The completeness axiom: attributions add up to the change of the logit.
     #[test]
     fn attributions_add_up() {
         let entry = derm_zoo::entry("mobilenetv3-l.opset13").unwrap();

@@ -1,8 +1,8 @@
-//! How an explanation is made: one file a method, each with its source.
+//! Explanation methods, one file per method, each with its paper.
 //!
-//! Class activation maps (`*_cam`) judge the places of a layer by its values and the gradient of
-//! the class's logit there. The others judge the pixels of the network's input, or try the network
-//! on many changed inputs.
+//! Class activation maps (`*_cam`) combine a layer's activations with the gradient of the class's
+//! logit, or with predictions for perturbed inputs or activations. The others attribute to the pixels
+//! of the input.
 
 mod ablation_cam;
 mod eigen_cam;
@@ -12,119 +12,83 @@ mod grad_cam_plus_plus;
 mod hires_cam;
 mod integrated_gradients;
 mod layer_cam;
+mod maps;
+mod probe;
 mod saliency;
 mod score_cam;
 mod smooth_grad;
 mod xgrad_cam;
 
+pub use probe::Watch;
+
 use crate::{Error, Evaluation, Heatmap, Layer};
-use ndarray::{Array2, Array3, ArrayView1, ArrayView3, Axis, CowArray, Ix3};
+use ndarray::{Array2, ArrayView3};
+use probe::Probe;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// How an explanation is made.
+/// An explanation method.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Method {
-    /// Channels weighed by their mean gradient (Selvaraju et al. 2017).
+    /// Channels weighted by their mean gradient (Selvaraju et al. 2017).
     #[default]
     #[serde(rename = "gradcam")]
     GradCam,
-    /// Channels weighed by higher-order terms of their positive gradients (Chattopadhay et al.
+    /// Channels weighted by higher-order terms of their positive gradients (Chattopadhay et al.
     /// 2018).
     #[serde(rename = "gradcam++")]
     GradCamPlusPlus,
-    /// Channels weighed by their gradient times their share of the activation (Fu et al. 2020).
+    /// Channels weighted by their gradient times their share of the activation (Fu et al. 2020).
     #[serde(rename = "xgradcam")]
     XGradCam,
-    /// Activation times gradient, place by place (Draelos and Carin 2020).
+    /// Activation times gradient, elementwise (Draelos and Carin 2020).
     #[serde(rename = "hirescam")]
     HiResCam,
-    /// Activation times positive gradient, place by place (Jiang et al. 2021).
+    /// Activation times positive gradient, elementwise (Jiang et al. 2021).
     #[serde(rename = "layercam")]
     LayerCam,
-    /// The first principal component of the activations; of no class (Muhammad and Yeasin 2020).
+    /// The first principal component of the activations; independent of the class (Muhammad and Yeasin 2020).
     #[serde(rename = "eigencam")]
     EigenCam,
     /// The first principal component of activation times gradient (Gildenblat 2021).
     #[serde(rename = "eigengradcam")]
     EigenGradCam,
-    /// Channels weighed by the score of the picture seen through them: a prediction for each
-    /// channel (Wang et al. 2020).
+    /// Channels weighted by the score of the input masked by them: one prediction per channel (Wang et al. 2020).
     #[serde(rename = "scorecam")]
     ScoreCam,
-    /// Channels weighed by what the score loses without them: a run of the layers behind for each
+    /// Channels weighted by the drop of the logit when they are zero: one run of the later layers per
     /// channel (Desai and Ramaswamy 2020).
     #[serde(rename = "ablationcam")]
     AblationCam,
     /// The gradient with respect to each pixel (Simonyan et al. 2014).
     #[serde(rename = "saliency")]
     Saliency,
-    /// Saliency averaged over noisy copies of the picture (Smilkov et al. 2017).
+    /// Saliency averaged over noisy copies of the input (Smilkov et al. 2017).
     #[serde(rename = "smoothgrad")]
     SmoothGrad,
-    /// The gradient along the way from a neutral picture, times the way (Sundararajan et al. 2017).
+    /// The mean gradient on the line from a baseline to the input, times their difference (Sundararajan
+    /// et al. 2017).
     #[serde(rename = "integrated_gradients")]
     IntegratedGradients,
 }
 
-/// What a method computes with.
+/// What a method is computed from.
 enum Kind {
-    /// Activations and gradients of a layer, `[channels, rows, columns]`: an unscaled map.
+    /// Activations and gradients of the layer, `[channels, rows, columns]`.
     Map(fn(ArrayView3<f32>, ArrayView3<f32>) -> Array2<f32>),
-    /// Activations alone.
+    /// Activations of the layer.
     Activations(fn(ArrayView3<f32>) -> Array2<f32>),
-    /// The input's gradient of the class.
+    /// The gradient with respect to the input.
     Pixels(fn(ArrayView3<f32>) -> Array2<f32>),
-    /// The gradients of several inputs.
-    Input(fn(&mut Probe<'_, '_>) -> Result<Array2<f32>, Error>),
-    /// Predictions for changed inputs.
+    /// Gradients with respect to several inputs.
+    Inputs(fn(&mut Probe<'_, '_>) -> Result<Array2<f32>, Error>),
+    /// Predictions for changed inputs, and the layer's activations.
     Predictions(fn(&mut Probe<'_, '_>, ArrayView3<f32>) -> Result<Array2<f32>, Error>),
-    /// The layers behind, for changed values of the layer.
+    /// Replays of the later layers for changed activations.
     Replays(fn(&mut Probe<'_, '_>, ArrayView3<f32>) -> Result<Array2<f32>, Error>),
 }
 
-/// Told how many of how many runs are done, between two runs; `false` ends the work.
-pub type Watch<'a> = &'a mut dyn FnMut(usize, usize) -> bool;
-
-/// A network that can be asked again and again about one picture and one class, in the memory of
-/// one evaluation.
-struct Probe<'p, 'e> {
-    evaluation: &'p mut Evaluation<'e>,
-    /// The picture as the network reads it: rows, columns, channels.
-    input: &'p [f32],
-    /// Its rows, columns and channels.
-    shape: [usize; 3],
-    class: usize,
-    watch: Watch<'p>,
-}
-
-impl Probe<'_, '_> {
-    fn report(&mut self, done: usize, total: usize) -> Result<(), Error> {
-        if (self.watch)(done, total) { Ok(()) } else { Err(Error::Stopped) }
-    }
-
-    /// The input's gradient of the class's logit, `[channels, rows, columns]`, for the picture that
-    /// `change` makes of this one.
-    fn gradient(
-        &mut self,
-        change: impl FnOnce(&mut [f32]),
-    ) -> Result<CowArray<'_, f32, Ix3>, Error> {
-        self.score(change)?;
-        self.evaluation.differentiate(self.class)?;
-        self.evaluation.gradients()
-    }
-
-    /// The class's score for the picture that `change` makes of this one.
-    fn score(&mut self, change: impl FnOnce(&mut [f32])) -> Result<f32, Error> {
-        let scores = self.evaluation.rerun(|to| {
-            to.copy_from_slice(self.input);
-            change(to);
-        })?;
-        Ok(scores[self.class])
-    }
-}
-
-/// The name that a request has for it, and serialisation.
+/// The name in requests, as serde has it.
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
@@ -160,38 +124,39 @@ impl Method {
             Method::ScoreCam => Kind::Predictions(score_cam::map),
             Method::AblationCam => Kind::Replays(ablation_cam::map),
             Method::Saliency => Kind::Pixels(saliency::map),
-            Method::SmoothGrad => Kind::Input(smooth_grad::map),
-            Method::IntegratedGradients => Kind::Input(integrated_gradients::map),
+            Method::SmoothGrad => Kind::Inputs(smooth_grad::map),
+            Method::IntegratedGradients => Kind::Inputs(integrated_gradients::map),
         }
     }
 
-    /// Whether it judges the pixels of the input, whatever layer is asked for.
+    /// Whether it attributes to the pixels of the input, whatever layer is requested.
     pub fn is_of_input(self) -> bool {
-        matches!(self.kind(), Kind::Input(_) | Kind::Pixels(_))
+        matches!(self.kind(), Kind::Inputs(_) | Kind::Pixels(_))
     }
 
-    /// Whether it runs the network, or a part of it, more than once for a class.
+    /// Whether it runs the network, or a part of it, more than once per class.
     pub fn is_slow(self) -> bool {
-        matches!(self.kind(), Kind::Input(_) | Kind::Predictions(_) | Kind::Replays(_))
+        matches!(self.kind(), Kind::Inputs(_) | Kind::Predictions(_) | Kind::Replays(_))
     }
 
-    /// The layer it is made at, if `layer` is asked for.
+    /// The layer at which it is made when `layer` is requested.
     pub fn layer(self, layer: &Layer) -> Layer {
         if self.is_of_input() { Layer::Input } else { layer.clone() }
     }
 
-    /// Whether it needs an explainer that replays (`Explainer::load_replaying`).
+    /// Whether it needs an explainer of `Explainer::load_replaying`.
     pub(crate) fn replays(self) -> bool {
         matches!(self.kind(), Kind::Replays(_))
     }
 }
 
 impl Evaluation<'_> {
-    /// A heatmap of each class, of the explainer that [`crate::Explainers::for_explaining`] gave for
-    /// `method`. `fill` writes the picture that was evaluated: some methods run it again.
+    /// One heatmap per class. The evaluation must be of an explainer that
+    /// [`crate::Explainers::for_explaining`] gave for `method`. `fill` writes the evaluated input once
+    /// more, for methods that run it again.
     ///
     /// # Errors
-    /// [`crate::Explainer::why_not`]'s, [`Error::NoSuchClass`], [`Error::Stopped`], [`Error::Failed`].
+    /// That of [`crate::Explainer::why_not`], [`Error::NoSuchClass`], [`Error::Stopped`], [`Error::Failed`].
     pub fn explain(
         &mut self,
         method: Method,
@@ -216,25 +181,26 @@ fn heatmap(
     evaluation.restore(fill)?;
     let map = match method.kind() {
         Kind::Map(map) => {
-            evaluation.differentiate(class)?;
+            evaluation.run_backward(class)?;
             map(evaluation.activations()?.view(), evaluation.gradients()?.view())
         }
         Kind::Pixels(map) => {
-            evaluation.differentiate(class)?;
+            evaluation.run_backward(class)?;
             map(evaluation.gradients()?.view())
         }
         Kind::Activations(map) => map(evaluation.activations()?.view()),
-        Kind::Input(map) => probing(evaluation, class, fill, watch, map)?,
+        Kind::Inputs(map) => with_probe(evaluation, class, fill, watch, map)?,
         Kind::Predictions(map) | Kind::Replays(map) => {
             let activations = evaluation.activations()?.into_owned();
             let map = |probe: &mut Probe<'_, '_>| map(probe, activations.view());
-            probing(evaluation, class, fill, watch, map)?
+            with_probe(evaluation, class, fill, watch, map)?
         }
     };
     Ok(Heatmap::from_map(map))
 }
 
-fn probing(
+/// Runs `map` on a probe of the evaluated input.
+fn with_probe(
     evaluation: &mut Evaluation<'_>,
     class: usize,
     fill: &dyn Fn(&mut [f32]),
@@ -248,46 +214,10 @@ fn probing(
     map(&mut Probe { evaluation, input: &input, shape, class, watch })
 }
 
-/// The sum over channels, place by place.
-fn sum_over_channels(maps: &Array3<f32>) -> Array2<f32> {
-    maps.sum_axis(Axis(0))
-}
-
-/// The activations' channels, each times its weight, summed; negative values cut off. Place by
-/// place: the channels of one lie side by side in memory.
-fn weighed(activations: ArrayView3<f32>, weights: &[f32]) -> Array2<f32> {
-    let weights = ArrayView1::from(weights);
-    positive(activations.map_axis(Axis(0), |channels| channels.dot(&weights)))
-}
-
-fn positive(mut map: Array2<f32>) -> Array2<f32> {
-    map.mapv_inplace(|value| value.max(0.0));
-    map
-}
-
-/// The largest gradient of a pixel's channels, by absolute value; the strongest hundredth of the
-/// pixels count as one value, so that few do not hide the rest.
-fn strongest(gradients: ArrayView3<f32>) -> Array2<f32> {
-    clipped(gradients.fold_axis(Axis(0), 0.0, |largest: &f32, value| largest.max(value.abs())))
-}
-
-/// Values above the 99th percentile, held to it.
-fn clipped(mut map: Array2<f32>) -> Array2<f32> {
-    let mut sorted: Vec<f32> = map.iter().copied().collect();
-    let place = sorted.len() * 99 / 100;
-    if place < sorted.len() {
-        let (_, &mut limit, _) = sorted.select_nth_unstable_by(place, f32::total_cmp);
-        if limit > 0.0 {
-            map.mapv_inplace(|value| value.min(limit));
-        }
-    }
-    map
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::array;
+    use ndarray::{Array3, array};
 
     fn activations() -> Array3<f32> {
         Array3::from_shape_vec((2, 1, 3), vec![1.0, 2.0, 0.0, 0.0, 4.0, 1.0]).unwrap()
@@ -302,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn maps_by_hand() {
+    fn maps_equal_those_computed_by_hand() {
         let (a, g) = (activations(), gradients());
         // Weights 3 and -1.
         close(&grad_cam::map(a.view(), g.view()), &array![[3.0, 2.0, 0.0]]);
@@ -311,7 +241,7 @@ mod tests {
         close(&layer_cam::map(a.view(), g.view()), &array![[3.0, 6.0, 0.0]]);
         // Weights (3 * 1 + 3 * 2) / 3 = 3 and -2 / 5.
         close(&xgrad_cam::map(a.view(), g.view()), &array![[3.0, 4.4, 0.0]]);
-        // First channel: each place 9 / (18 + 3 * 27), times 3, three times; the second has none.
+        // First channel: 9 / (18 + 3 * 27) at each position, times 3, three times; the second has none.
         let weight = 3.0 * 3.0 * 9.0 / (18.0 + 3.0 * 27.0);
         let expected = array![[weight, 2.0 * weight, 0.0]];
         close(&grad_cam_plus_plus::map(a.view(), g.view()), &expected);

@@ -1,10 +1,11 @@
 //! Score-CAM: Wang et al., *Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural
-//! Networks*, 2020, arXiv:1910.01279. No gradient: a prediction for each channel of the layer.
+//! Networks*, 2020, arXiv:1910.01279. No gradient: one prediction per channel of the layer.
 //!
-//! As in pytorch-grad-cam, a channel is resized to the input (corners aligned), stretched to 0..=1,
-//! multiplied with the network's input, and weighed by the softmax over channels of the score.
+//! As in pytorch-grad-cam, a channel is resized to the input (corners aligned), normalised to
+//! 0..=1, multiplied with the input, and weighted by the softmax over channels of the score.
 
-use super::{Probe, weighed};
+use super::maps::weighted_sum;
+use super::probe::Probe;
 use crate::Error;
 use ndarray::{Array2, ArrayView2, ArrayView3};
 
@@ -17,7 +18,7 @@ pub(super) fn map(
     let mut scores = Vec::with_capacity(count);
     for (number, channel) in activations.outer_iter().enumerate() {
         probe.report(number, count)?;
-        let mask = stretched(corners_aligned(channel, rows, columns));
+        let mask = normalised(corners_aligned(channel, rows, columns));
         scores.push(probe.score(|input| {
             for (pixel, share) in input.chunks_exact_mut(channels).zip(&mask) {
                 pixel.iter_mut().for_each(|value| *value *= share);
@@ -25,13 +26,13 @@ pub(super) fn map(
         })?);
     }
     let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f32> = scores.iter().map(|score| (score - largest).exp()).collect();
-    let sum: f32 = powers.iter().sum();
-    let weights: Vec<f32> = powers.into_iter().map(|power| power / sum).collect();
-    Ok(weighed(activations, &weights))
+    let exponentials: Vec<f32> = scores.iter().map(|score| (score - largest).exp()).collect();
+    let sum: f32 = exponentials.iter().sum();
+    let weights: Vec<f32> = exponentials.into_iter().map(|value| value / sum).collect();
+    Ok(weighted_sum(activations, &weights))
 }
 
-/// Bilinear, the corner places of both grids one upon the other.
+/// Bilinear resize with the corner pixels of both grids aligned.
 fn corners_aligned(channel: ArrayView2<f32>, rows: usize, columns: usize) -> Array2<f32> {
     let (old_rows, old_columns) = channel.dim();
     let step = |old: usize, new: usize| (old - 1) as f32 / (new.max(2) - 1) as f32;
@@ -47,7 +48,8 @@ fn corners_aligned(channel: ArrayView2<f32>, rows: usize, columns: usize) -> Arr
     })
 }
 
-fn stretched(mut mask: Array2<f32>) -> Array2<f32> {
+/// Min-max normalisation.
+fn normalised(mut mask: Array2<f32>) -> Array2<f32> {
     let least = mask.iter().copied().fold(f32::INFINITY, f32::min);
     let largest = mask.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     mask.mapv_inplace(|value| (value - least) / (largest - least + 1e-8));

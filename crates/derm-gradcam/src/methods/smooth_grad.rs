@@ -1,13 +1,14 @@
 //! SmoothGrad: Smilkov et al., *SmoothGrad: removing noise by adding noise*, 2017,
-//! arXiv:1706.03825: the mean gradient of pictures with Gaussian noise.
+//! arXiv:1706.03825: the mean gradient over inputs with Gaussian noise.
 
-use super::{Probe, strongest};
+use super::maps::max_abs_over_channels;
+use super::probe::Probe;
 use crate::Error;
 use ndarray::{Array2, Array3};
 
-/// Noisy copies.
+/// Number of noisy copies.
 const COPIES: usize = 16;
-/// Standard deviation of the noise, as a share of the picture's range; the paper finds 10-20 % best.
+/// Standard deviation of the noise, as a share of the input's range; the paper finds 10-20 % best.
 const NOISE: f32 = 0.15;
 
 pub(super) fn map(probe: &mut Probe<'_, '_>) -> Result<Array2<f32>, Error> {
@@ -20,7 +21,7 @@ pub(super) fn map(probe: &mut Probe<'_, '_>) -> Result<Array2<f32>, Error> {
             });
         largest - least
     };
-    // The same noise for the same picture: an answer can be had again.
+    // A fixed seed: equal requests get equal answers.
     let mut random = fastrand::Rng::with_seed(0);
     let [rows, columns, channels] = probe.shape;
     let mut sum = Array3::<f32>::zeros((channels, rows, columns));
@@ -30,10 +31,10 @@ pub(super) fn map(probe: &mut Probe<'_, '_>) -> Result<Array2<f32>, Error> {
             input.iter_mut().for_each(|value| *value += NOISE * range * normal(&mut random));
         })?;
     }
-    Ok(strongest(sum.view()))
+    Ok(max_abs_over_channels(sum.view()))
 }
 
-/// A number of the standard normal distribution (Box and Muller 1958).
+/// A sample of the standard normal distribution (Box and Muller 1958).
 fn normal(random: &mut fastrand::Rng) -> f32 {
     let (radius, angle) = (1.0 - random.f32(), std::f32::consts::TAU * random.f32());
     (-2.0 * radius.ln()).sqrt() * angle.cos()

@@ -1,6 +1,6 @@
 //! XGrad-CAM: Fu et al., *Axiom-based Grad-CAM*, 2020, arXiv:2008.02312, equation 8.
 
-use super::weighed;
+use super::maps::weighted_sum;
 use ndarray::{Array2, ArrayView3};
 
 pub(super) fn map(activations: ArrayView3<f32>, gradients: ArrayView3<f32>) -> Array2<f32> {
@@ -8,5 +8,5 @@ pub(super) fn map(activations: ArrayView3<f32>, gradients: ArrayView3<f32>) -> A
     let weights: Vec<f32> = channels
         .map(|(activation, gradient)| (&gradient * &activation).sum() / (activation.sum() + 1e-7))
         .collect();
-    weighed(activations, &weights)
+    weighted_sum(activations, &weights)
 }
