@@ -3,6 +3,7 @@
 mod decoder;
 mod error;
 mod format;
+mod ink;
 mod jpeg;
 mod limits;
 mod orientation;
@@ -10,6 +11,7 @@ mod picture;
 mod prepared;
 mod resample;
 mod spec;
+mod strips;
 mod upright;
 mod warning;
 

@@ -1,7 +1,12 @@
 //! Formats: which one a file has, and its decoder.
 
+mod alpha;
+mod bmp;
 mod foreign;
-mod other;
+mod gif;
+mod png;
+mod tiff;
+mod webp;
 
 use crate::decoder::Decoder;
 use crate::error::Error;
@@ -71,6 +76,10 @@ pub(crate) fn read_header(
 ) -> Result<Box<dyn Decoder>, Error> {
     Ok(match format {
         Format::Jpeg => Box::new(Jpeg::read_header(bytes)?),
-        format => Box::new(other::Other::read_header(format.name(), bytes, limits)?),
+        Format::Png => Box::new(png::Png::read_header(bytes)?),
+        Format::WebP => Box::new(webp::WebP::read_header(bytes)?),
+        Format::Bmp => Box::new(bmp::Bmp::read_header(bytes)?),
+        Format::Gif => Box::new(gif::Gif::read_header(bytes, limits)?),
+        Format::Tiff => Box::new(tiff::Tiff::read_header(bytes)?),
     })
 }

@@ -50,19 +50,6 @@ fn pieces(
     }
 }
 
-/// Lets black ink darken RGB, as Pillow's conversion from CMYK does. `rgb` holds the complements of
-/// the other inks, `black` the complement of the black ink, three and one bytes a pixel.
-pub(super) fn darken(black: &[u8], rgb: &mut [u8]) {
-    for (pixel, &black) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(black) {
-        let black = u32::from(black);
-        for value in pixel {
-            // The ink times the remaining light, divided by 255 and rounded.
-            let product = (255 - u32::from(*value)) * black + 128;
-            *value = (black - (((product >> 8) + product) >> 8)) as u8;
-        }
-    }
-}
-
 #[inline(always)]
 fn converted(y: &[u8; MANY], cb: &[u8; MANY], cr: &[u8; MANY]) -> [[u8; MANY]; 3] {
     const HALF: i32 = 1 << 15;

@@ -10,6 +10,7 @@ use super::upsample::RowWriter;
 use crate::decoder::RowSink;
 use crate::error::Error;
 use crate::limits::Limits;
+use crate::strips::incomplete;
 use crate::warning::Warning;
 
 /// Bytes of a strip of decoded rows.
@@ -140,12 +141,9 @@ pub(super) fn warnings(
     ends_early: bool,
     damaged: bool,
 ) -> Result<Vec<Warning>, Error> {
-    if 2 * lost > all {
-        return Err(undecodable("it is damaged or was cut short: most of it is missing"));
-    }
-    let mut warnings = Vec::new();
-    if ends_early || lost > 0 {
-        warnings.push(Warning::Incomplete { percent: (100 * lost).div_ceil(all) as u8 });
+    let mut warnings = incomplete("JPEG", lost, all)?;
+    if ends_early && warnings.is_empty() {
+        warnings.push(Warning::Incomplete { percent: 0 });
     }
     if damaged {
         warnings.push(Warning::Damaged);

@@ -1,8 +1,9 @@
 //! Rows of the components to rows of the picture: chroma upsampling and colour conversion.
 
-use super::colour;
+use super::colour::to_rgb;
 use super::header::{Colour, Component, Header};
 use super::planes::{Bands, Plane};
+use crate::ink::darken;
 use multiversion::multiversion;
 
 /// Buffers for one row of each component at the picture's width.
@@ -48,18 +49,18 @@ impl RowWriter {
                     *to = [first[i], second[i], third[i]];
                 }
             }
-            Colour::YCbCr => colour::to_rgb(first, second, third, to),
+            Colour::YCbCr => to_rgb(first, second, third, to),
             Colour::Cmyk => {
                 for (i, to) in to.as_chunks_mut::<3>().0.iter_mut().enumerate() {
                     *to = [first[i], second[i], third[i]];
                 }
-                colour::darken(fourth, to);
+                darken(fourth, to);
             }
             Colour::Ycck => {
-                // YCbCr gives the inks' complements inverted once more: R = 255 - C.
-                colour::to_rgb(first, second, third, to);
+                // Here YCbCr gives the inks; black is stored as its complement.
+                to_rgb(first, second, third, to);
                 to.iter_mut().for_each(|value| *value = 255 - *value);
-                colour::darken(fourth, to);
+                darken(fourth, to);
             }
         }
     }
