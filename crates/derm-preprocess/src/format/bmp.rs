@@ -66,6 +66,9 @@ impl Bmp {
             _ => 0,
         };
         let colours = if size >= 40 { number(bytes, 46, 4)? } else { 0 };
+        let colours = if colours == 0 && bits <= 8 { 1 << bits } else { colours.min(256) as usize };
+        // Writers exist that forget the palette.
+        let data = if data == 14 + size && bits <= 8 { data + 4 * colours } else { data };
         let palette = palette(bytes, 14 + size + outside, is_core, bits, colours, data);
         let bottom_up = !is_negative;
         Ok(Bmp { width, height, bottom_up, bits, compression, masks, palette, data })
@@ -210,7 +213,7 @@ fn palette(
     start: usize,
     is_core: bool,
     bits: u16,
-    colours: u32,
+    colours: usize,
     data: usize,
 ) -> Box<[[u8; 3]; 256]> {
     let mut palette = Box::new([[0; 3]; 256]);
@@ -218,10 +221,9 @@ fn palette(
         return palette;
     }
     let entry = if is_core { 3 } else { 4 };
-    let count = if colours == 0 { 1 << bits } else { (colours as usize).min(256) };
     let end = if data > start { data.min(bytes.len()) } else { bytes.len() };
     let entries = bytes.get(start..end).unwrap_or_default().chunks_exact(entry);
-    for (to, colour) in palette.iter_mut().zip(entries.take(count)) {
+    for (to, colour) in palette.iter_mut().zip(entries.take(colours)) {
         *to = [colour[2], colour[1], colour[0]];
     }
     palette

@@ -22,7 +22,7 @@ use crate::limits::Limits;
 use crate::orientation::Orientation;
 use crate::warning::Warning;
 use coefficients::Coefficients;
-use header::Header;
+use header::{Colour, Header, undecodable};
 use rows::OneScan;
 
 /// A JPEG whose header was read.
@@ -31,6 +31,18 @@ pub(crate) struct Jpeg(Header);
 impl Jpeg {
     pub(crate) fn read_header(bytes: &[u8]) -> Result<Jpeg, Error> {
         Header::read(bytes).map(Jpeg)
+    }
+
+    /// For a JPEG of one scan in another file, which tells whether three components are RGB or YCbCr.
+    pub(crate) fn read_embedded(bytes: &[u8], is_rgb: bool) -> Result<Jpeg, Error> {
+        let mut header = Header::read(bytes)?;
+        if header.components.len() == 3 {
+            header.colour = if is_rgb { Colour::Rgb } else { Colour::YCbCr };
+        }
+        if !header.is_one_scan() || header.components.len() == 4 || header.height == 0 {
+            return Err(undecodable("it is not a baseline JPEG of one or three components"));
+        }
+        Ok(Jpeg(header))
     }
 }
 

@@ -77,9 +77,5 @@ impl Colour {
 fn from_ycbcr(y: u8, cb: u8, cr: u8) -> [u8; 3] {
     let (y, cb, cr) = (i32::from(y) << 16, i32::from(cb) - 128, i32::from(cr) - 128);
     let clamped = |value: i32| ((value + (1 << 15)) >> 16).clamp(0, 255) as u8;
-    [
-        clamped(y + 91_881 * cr),
-        clamped(y - 22_554 * cb - 46_802 * cr),
-        clamped(y + 116_130 * cb),
-    ]
+    [clamped(y + 91_881 * cr), clamped(y - 22_554 * cb - 46_802 * cr), clamped(y + 116_130 * cb)]
 }

@@ -1,6 +1,7 @@
 //! Compression of strips and tiles.
 
 use super::error::unsupported;
+use super::fax::{self, Fax};
 use crate::error::Error;
 use std::borrow::Cow;
 
@@ -11,24 +12,23 @@ pub(super) enum Compression {
     PackBits,
     Lzw,
     Deflate,
-    /// CCITT T.4, one-dimensional.
-    Group3,
-    /// CCITT T.6.
-    Group4,
+    Fax(Fax),
+    Jpeg,
 }
 
 impl Compression {
     pub(super) fn new(number: u64, t4_options: u64) -> Result<Compression, Error> {
         Ok(match number {
             1 => Compression::None,
-            3 if t4_options & 1 == 0 => Compression::Group3,
-            4 => Compression::Group4,
+            2 => Compression::Fax(Fax::RunLength),
+            3 if t4_options & 1 == 0 => Compression::Fax(Fax::Group3),
+            4 => Compression::Fax(Fax::Group4),
             5 => Compression::Lzw,
             8 | 32946 => Compression::Deflate,
             32773 => Compression::PackBits,
-            2 => return Err(unsupported("CCITT RLE compression")),
             3 => return Err(unsupported("two-dimensional CCITT Group 3 compression")),
-            6 | 7 => return Err(unsupported("JPEG compression")),
+            6 => return Err(unsupported("old-style JPEG compression")),
+            7 => Compression::Jpeg,
             34925 => return Err(unsupported("LZMA compression")),
             50000 => return Err(unsupported("Zstandard compression")),
             50001 => return Err(unsupported("WebP compression")),
@@ -37,7 +37,7 @@ impl Compression {
     }
 
     pub(super) fn is_fax(self) -> bool {
-        matches!(self, Compression::Group3 | Compression::Group4)
+        matches!(self, Compression::Fax(_))
     }
 
     /// Decompresses into at most `size` bytes; gives fewer where the data ends early. `width`: pixels
@@ -48,42 +48,10 @@ impl Compression {
             Compression::PackBits => Cow::Owned(pack_bits(data, size)),
             Compression::Lzw => Cow::Owned(lzw(data, size)),
             Compression::Deflate => Cow::Owned(deflate(data, size)),
-            Compression::Group3 | Compression::Group4 => Cow::Owned(self.fax(data, size, width)),
+            Compression::Fax(kind) => Cow::Owned(fax::decompress(kind, data, size, width)),
+            // Strips and tiles that are JPEGs are decoded, not only decompressed.
+            Compression::Jpeg => Cow::Borrowed(&[]),
         }
-    }
-
-    fn fax(self, data: &[u8], size: usize, width: usize) -> Vec<u8> {
-        let (row_bytes, Ok(columns)) = (width.div_ceil(8), u16::try_from(width)) else {
-            return Vec::new();
-        };
-        let mut rows = Vec::with_capacity(size);
-        let mut push = |transitions: &[u16]| {
-            let start = rows.len();
-            if start + row_bytes > size {
-                return false;
-            }
-            rows.resize(start + row_bytes, 0);
-            // Black runs are ones.
-            let black = transitions.chunks(2).flat_map(|run| {
-                usize::from(run[0].min(columns))
-                    ..usize::from(run.get(1).map_or(columns, |&end| end.min(columns)))
-            });
-            black.for_each(|x| rows[start + x / 8] |= 0x80 >> (x % 8));
-            true
-        };
-        let input = data.iter().map(|&byte| Ok::<u8, std::convert::Infallible>(byte));
-        if self == Compression::Group4 {
-            let Ok(mut decoder) = fax::decoder::Group4Decoder::new(input, columns);
-            while let Ok(fax::decoder::DecodeStatus::Incomplete) = decoder.advance()
-                && push(decoder.transition())
-            {}
-        } else if let Ok(mut decoder) = fax::decoder::Group3Decoder::new(input) {
-            while let Ok(status) = decoder.advance()
-                && push(decoder.transitions())
-                && status != fax::decoder::DecodeStatus::End
-            {}
-        }
-        rows
     }
 }
 
@@ -156,7 +124,8 @@ mod tests {
 
     #[test]
     fn damaged_data_gives_what_precedes_the_damage() {
-        for compression in [Compression::Lzw, Compression::Deflate, Compression::Group3] {
+        let fax = [Fax::RunLength, Fax::Group3, Fax::Group4].map(Compression::Fax);
+        for compression in [Compression::Lzw, Compression::Deflate].into_iter().chain(fax) {
             for data in [&[][..], &[0; 3], &[0xff; 300], &[0x78, 0x9c, 1, 2, 3]] {
                 assert!(compression.decompress(data, 100, 8).len() <= 100);
             }

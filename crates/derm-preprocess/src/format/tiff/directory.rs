@@ -77,4 +77,9 @@ impl Field {
         let at = self.start.checked_add(self.size.checked_mul(index)?)?;
         order.number(bytes.get(at..at.checked_add(self.size)?)?)
     }
+
+    /// All values, as bytes.
+    pub(super) fn bytes<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        bytes.get(self.start..self.start.checked_add(self.count.checked_mul(self.size)?)?)
+    }
 }

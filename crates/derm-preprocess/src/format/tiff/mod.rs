@@ -1,11 +1,13 @@
 //! TIFF 6.0 and BigTIFF: strips and tiles, chunky and planar, 1 to 16 bits a sample; grey, RGB,
-//! palette, CMYK and YCbCr without subsampling. The first page is read, a row of strips or tiles at
+//! palette, CMYK and YCbCr (subsampled only in JPEG compression). The first page is read, a row of strips or tiles at
 //! a time.
 
 mod colour;
 mod compression;
 mod directory;
 mod error;
+mod fax;
+mod jpeg;
 mod samples;
 
 use crate::decoder::{Decoder, RowSink};
@@ -41,6 +43,14 @@ pub(super) struct Tiff {
     /// Where the chunks lie, and their lengths; none for a single one up to the end of the file.
     offsets: Field,
     lengths: Option<Field>,
+    /// JPEGs in the file have RGB, not YCbCr.
+    is_rgb: bool,
+    /// Tables of JPEGs.
+    tables: Option<Field>,
+    /// One strip holds all planes, one after the other, as some writers have it.
+    joined_planes: bool,
+    /// Bytes of the largest strip or tile that is copied before it is decompressed.
+    copied: u64,
 }
 
 impl Tiff {
@@ -54,12 +64,24 @@ impl Tiff {
         };
         let (width, height) = (side(256, "width")?, side(257, "height")?);
         let photometric = tag(262).unwrap_or(1);
+        let compression = Compression::new(tag(259).unwrap_or(1), tag(292).unwrap_or(0))?;
         let mut colour = Colour::new(photometric)?;
-        let samples = tag(277).unwrap_or(1) as usize;
+        let mut samples = tag(277).unwrap_or(1) as usize;
+        let mut layout = sample_layout(&directory, bytes, samples)?;
+        let mut planar = tag(284) == Some(2) && samples > 1;
+        let is_rgb = colour == Colour::Rgb;
+        if compression == Compression::Jpeg {
+            let is_read = matches!(colour, Colour::BlackIsZero | Colour::Rgb | Colour::YCbCr);
+            if !is_read || planar || layout.bits() != 8 {
+                return Err(unsupported("JPEG compression of these colours"));
+            }
+            // What the strips and tiles are decoded to.
+            (colour, samples, planar) = (Colour::Rgb, 3, false);
+            layout = Samples::new(8, 1, directory.order, false)?;
+        }
         if !(colour.samples()..=64).contains(&samples) {
             return Err(undecodable(format!("it has {samples} samples a pixel")));
         }
-        let layout = sample_layout(&directory, bytes)?;
         if let Colour::Palette(palette) = &mut colour {
             read_palette(palette, &directory, bytes, &layout)?;
         }
@@ -69,7 +91,6 @@ impl Tiff {
         if colour == Colour::YCbCr && (subsampling(0), subsampling(1)) != (Some(1), Some(1)) {
             return Err(unsupported("subsampled YCbCr colours"));
         }
-        let compression = Compression::new(tag(259).unwrap_or(1), tag(292).unwrap_or(0))?;
         if compression.is_fax() && (layout.bits() != 1 || samples != 1 || width > 65_535) {
             return Err(undecodable("CCITT compression needs one bit a pixel"));
         }
@@ -84,7 +105,7 @@ impl Tiff {
         if chunk.0 == 0 || chunk.1 == 0 {
             return Err(undecodable("its strips or tiles have no pixels"));
         }
-        let tiff = Tiff {
+        let mut tiff = Tiff {
             width,
             height,
             orientation: tag(274).and_then(Orientation::from_value).unwrap_or_default(),
@@ -92,18 +113,32 @@ impl Tiff {
             colour,
             compression,
             reversed: tag(266) == Some(2),
-            planar: tag(284) == Some(2) && samples > 1,
+            planar,
             samples,
             layout,
             chunk,
             offsets,
             lengths: directory.field(325).or_else(|| directory.field(279)),
+            is_rgb,
+            tables: directory.field(347),
+            joined_planes: false,
+            copied: 0,
             directory,
         };
         let (across, down) = tiff.chunks();
         let needed = (across as u64 * down as u64).saturating_mul(tiff.planes() as u64);
-        if (tiff.offsets.count() as u64) < needed {
+        tiff.joined_planes = tiff.planar
+            && (across, down, tiff.offsets.count()) == (1, 1, 1)
+            && tiff.compression == Compression::None;
+        if (tiff.offsets.count() as u64) < needed && !tiff.joined_planes {
             return Err(undecodable("it has too few strips or tiles"));
+        }
+        if tiff.reversed || tiff.tables.is_some() {
+            let order = tiff.directory.order;
+            let length = |index| tiff.lengths.and_then(|l| l.value(bytes, order, index));
+            let largest = (0..tiff.offsets.count()).map(|index| length(index).unwrap_or(u64::MAX));
+            let tables = tiff.tables.map_or(0, |tables| tables.count() as u64);
+            tiff.copied = largest.max().unwrap_or(0).min(bytes.len() as u64) + tables;
         }
         Ok(tiff)
     }
@@ -125,21 +160,34 @@ impl Tiff {
     }
 
     /// A chunk, decompressed. It may end early.
-    fn read_chunk<'a>(&self, bytes: &'a [u8], index: usize, size: usize) -> Cow<'a, [u8]> {
+    fn read_chunk<'a>(
+        &self,
+        bytes: &'a [u8],
+        index: usize,
+        size: usize,
+        limits: &Limits,
+    ) -> Result<Cow<'a, [u8]>, Error> {
         let order = self.directory.order;
+        let (plane, index) = if self.joined_planes { (index as u64, 0) } else { (0, index) };
         let start = self.offsets.value(bytes, order, index).unwrap_or(u64::MAX);
+        let start = start.saturating_add(plane.saturating_mul(size as u64));
         let data = usize::try_from(start).ok().and_then(|start| bytes.get(start..));
         let data = data.unwrap_or_default();
         let length = self.lengths.and_then(|lengths| lengths.value(bytes, order, index));
         // Writers exist that store a length of 0.
         let length = length.filter(|&length| length > 0).unwrap_or(u64::MAX);
         let data = &data[..usize::try_from(length).unwrap_or(usize::MAX).min(data.len())];
-        if self.reversed && (self.compression.is_fax() || self.layout.bits() == 1) {
+        if self.reversed {
             let data: Vec<u8> = data.iter().map(|byte| byte.reverse_bits()).collect();
             let plain = self.compression.decompress(&data, size, self.chunk.0);
-            return Cow::Owned(plain.into_owned());
+            return Ok(Cow::Owned(plain.into_owned()));
         }
-        self.compression.decompress(data, size, self.chunk.0)
+        if self.compression == Compression::Jpeg {
+            let tables = self.tables.and_then(|tables| tables.bytes(bytes)).unwrap_or_default();
+            let pixels = jpeg::decompress(tables, data, self.is_rgb, self.chunk, limits);
+            return pixels.map(Cow::Owned);
+        }
+        Ok(self.compression.decompress(data, size, self.chunk.0))
     }
 
     /// Decodes row `chunk_row` of the chunks; gives how many of its rows are missing.
@@ -147,6 +195,7 @@ impl Tiff {
         &self,
         bytes: &[u8],
         chunk_row: usize,
+        limits: &Limits,
         strips: &mut Strips<'_, '_>,
     ) -> Result<usize, Error> {
         let (across, down) = self.chunks();
@@ -154,11 +203,11 @@ impl Tiff {
         let row_bytes = row_bytes as usize;
         let rows = self.chunk.1.min(self.height - chunk_row * self.chunk.1);
         let size = chunk_bytes as usize;
-        let chunks: Vec<Cow<'_, [u8]>> = (0..self.planes())
+        let chunks = (0..self.planes())
             .flat_map(|plane| (0..across).map(move |column| (plane, column)))
             .map(|(plane, column)| (plane * down + chunk_row) * across + column)
-            .map(|index| self.read_chunk(bytes, index, size))
-            .collect();
+            .map(|index| self.read_chunk(bytes, index, size, limits))
+            .collect::<Result<Vec<Cow<'_, [u8]>>, Error>>()?;
         let per_chunk = if self.planar { 1 } else { self.samples };
         let mut pixels = vec![0; self.width * self.samples];
         let mut scratch = vec![0; self.chunk.0 * per_chunk];
@@ -195,7 +244,7 @@ impl Tiff {
     }
 }
 
-fn sample_layout(directory: &Directory, bytes: &[u8]) -> Result<Samples, Error> {
+fn sample_layout(directory: &Directory, bytes: &[u8], samples: usize) -> Result<Samples, Error> {
     let tag = |tag: u16| directory.first(bytes, tag);
     match tag(339).unwrap_or(1) {
         1 | 4 => {}
@@ -206,7 +255,7 @@ fn sample_layout(directory: &Directory, bytes: &[u8]) -> Result<Samples, Error> 
     let bits = directory.field(258);
     let value = |index| bits.and_then(|bits| bits.value(bytes, directory.order, index));
     let first = value(0).unwrap_or(1);
-    let count = bits.map_or(0, |bits| bits.count().min(64));
+    let count = bits.map_or(0, |bits| bits.count().min(samples));
     if (1..count).any(|index| value(index) != Some(first)) {
         return Err(unsupported("samples of different sizes"));
     }
@@ -265,8 +314,12 @@ impl Decoder for Tiff {
         let held = if is_copied { bytes.saturating_mul(chunks) } else { 0 };
         let list = chunks.saturating_mul(32);
         let rows = (self.width as u64 + self.chunk.0 as u64) * self.samples as u64;
-        let tables = 256 * 1024;
+        let tables = match self.compression {
+            Compression::Jpeg => jpeg::memory(self.chunk.0),
+            _ => 256 * 1024,
+        };
         held.saturating_add(list)
+            .saturating_add(self.copied)
             .saturating_add(rows + tables)
             .saturating_add(Strips::memory(self.width))
     }
@@ -281,7 +334,7 @@ impl Decoder for Tiff {
         let mut missing = 0;
         for chunk_row in 0..self.chunks().1 {
             limits.check_time()?;
-            missing += self.decode_chunk_row(bytes, chunk_row, &mut strips)?;
+            missing += self.decode_chunk_row(bytes, chunk_row, limits, &mut strips)?;
         }
         let warnings = incomplete("TIFF", missing, self.height)?;
         strips.flush()?;

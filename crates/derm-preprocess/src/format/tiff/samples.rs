@@ -22,10 +22,10 @@ impl Samples {
         order: ByteOrder,
         is_index: bool,
     ) -> Result<Samples, Error> {
-        if !matches!(bits, 1 | 2 | 4 | 8 | 16) {
+        if !matches!(bits, 1 | 2 | 4 | 8 | 12 | 16) {
             return Err(unsupported(&format!("{bits} bits a sample")));
         }
-        if predictor > 2 || (predictor == 2 && bits < 8) {
+        if predictor > 2 || (predictor == 2 && !matches!(bits, 8 | 16)) {
             return Err(undecodable(format!("predictor {predictor} with {bits} bits a sample")));
         }
         Ok(Samples { bits: bits as usize, differences: predictor == 2, order, is_index })
@@ -44,6 +44,16 @@ impl Samples {
                     for index in samples..to.len() {
                         to[index] = to[index].wrapping_add(to[index - samples]);
                     }
+                }
+            }
+            12 => {
+                for (index, to) in to.iter_mut().enumerate() {
+                    let first = index * 3 / 2;
+                    // The upper eight of twelve bits.
+                    *to = match index % 2 {
+                        0 => row[first],
+                        _ => row[first] << 4 | row[first + 1] >> 4,
+                    };
                 }
             }
             16 => self.unpack_16(row, samples, to),
