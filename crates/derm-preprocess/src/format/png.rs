@@ -11,7 +11,7 @@ use png::{DecodeOptions, DecodingError, Reader, Transformations};
 use std::io::{BufRead, Cursor, Seek};
 
 /// Bytes that the `png` crate holds beside rows: windows of the decompressor.
-const DECOMPRESSOR: u64 = 256 * 1024;
+const DECOMPRESSOR: u64 = 320 * 1024;
 
 /// A PNG's header.
 pub(super) struct Png {

@@ -30,6 +30,15 @@ impl HorizontalPass {
         HorizontalPass { resizer: Resizer::new(), filter, axis, target }
     }
 
+    /// Bytes that resizing `rows` rows at once holds.
+    pub(super) fn memory(filter: Filter, axis: Axis, rows: usize) -> u64 {
+        let outputs = u64::from(axis.length);
+        // The weights of each output, in double precision and in fixed point.
+        let scale = (axis.source.1 / f64::from(axis.length)).max(1.0);
+        let window = 2 * (filter.support() * scale).ceil() as u64 + 1;
+        outputs * (3 * rows as u64 + 10 * window + 64)
+    }
+
     /// Bytes of a resized row.
     pub(super) fn row_bytes(&self) -> usize {
         3 * self.axis.length as usize
@@ -47,6 +56,8 @@ impl HorizontalPass {
         );
         let source = ImageRef::new(width, count, rows, PixelType::U8x3).expect("whole rows of RGB");
         if self.target.height() != count {
+            // The old rows are freed before the new ones are allocated.
+            self.target = Image::new(0, 0, PixelType::U8x3);
             self.target = Image::new(self.axis.length, count, PixelType::U8x3);
         }
         self.resizer

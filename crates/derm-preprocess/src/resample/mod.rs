@@ -49,6 +49,7 @@ impl Resampler {
         let values = 3 * if orientation.transposed { stored.0 } else { along.length } as usize;
         let rows = stored.1 as usize;
         let outputs = between.length as usize;
+        let waiting = 3 * waiting_rows(orientation, stored, outputs) * stored.0 as usize;
         Resampler {
             orientation,
             horizontal: HorizontalPass::new(spec.filter, along),
@@ -61,7 +62,7 @@ impl Resampler {
                 values,
             ),
             width: stored.0,
-            waiting: Vec::new(),
+            waiting: Vec::with_capacity(waiting),
             columns: Vec::new(),
             result: RgbImage::new(horizontal.length, vertical.length),
             margins: (horizontal.margin, vertical.margin),
@@ -79,11 +80,11 @@ impl Resampler {
         let pixels = if orientation.transposed { stored.0 } else { along.length };
         let rows = stored.1 as usize;
         let (outputs, values) = (between.length as usize, 3 * pixels as usize);
-        let batch =
-            if orientation.transposed { area(batch_rows(stored.0) as u32, stored.0) } else { 0 };
+        let waiting = waiting_rows(orientation, stored, outputs);
+        let batch = waiting.max(batch_rows(stored.0));
         VerticalPass::memory(spec.filter, rows, between.source, outputs, values)
-            + batch
-            + area(batch_rows(stored.0) as u32, along.length)
+            + area(waiting as u32, stored.0)
+            + HorizontalPass::memory(spec.filter, along, batch)
             + area(horizontal.length, vertical.length)
     }
 
@@ -145,6 +146,14 @@ impl Resampler {
             crop(self.result, self.margins, self.side)
         };
         Prepared { view, region: self.region, full_size: self.full_size, warnings }
+    }
+}
+
+/// Rows that may wait for the horizontal pass: a batch, and those that its last stored row completes.
+fn waiting_rows(orientation: Orientation, stored: (u32, u32), outputs: usize) -> usize {
+    match orientation.transposed {
+        true => batch_rows(stored.0) + outputs.div_ceil(stored.1 as usize) + 2,
+        false => 0,
     }
 }
 

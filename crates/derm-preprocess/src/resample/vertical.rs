@@ -112,7 +112,8 @@ impl VerticalPass {
         let longest = 2.0 * filter.support() * scale.max(1.0) + 2.0;
         let open = (longest / scale + 1.0).min(outputs as f64);
         let weights = outputs as f64 * longest.min(rows as f64);
-        (4.0 * (open * width as f64 + weights)) as u64 + width as u64
+        let lists = 48 * outputs as u64;
+        (4.0 * (open * width as f64 + weights)) as u64 + width as u64 + lists
     }
 
     /// Takes the next row; `finish` gets the index and the values of each output row that it
