@@ -31,15 +31,40 @@ pub enum Error {
         /// The limit.
         limit: u64,
     },
-    /// Not a format that is read.
+    /// Not a known format.
     #[error("not a picture in a format that is read here (JPEG, PNG, WebP, BMP, GIF, TIFF)")]
     UnknownFormat,
-    /// The right format, but damaged, truncated, or with a feature the decoder lacks.
+    /// A known format, or a feature of one, that is not supported.
+    #[error("{what} is not supported; {remedy}")]
+    Unsupported {
+        /// The format or the feature.
+        what: String,
+        /// What the user can do.
+        remedy: &'static str,
+    },
+    /// The right format, but damaged or truncated.
     #[error("the {format} picture cannot be decoded: {reason}")]
     Undecodable {
         /// Name of the format.
         format: &'static str,
-        /// The decoder's words.
+        /// What is wrong.
         reason: String,
     },
+    /// The decoder panicked, which is a bug in it: the file is probably damaged.
+    #[error("the {format} picture cannot be decoded: its decoder failed ({message})")]
+    DecoderPanicked {
+        /// Name of the format.
+        format: &'static str,
+        /// The panic's message.
+        message: String,
+    },
+    /// Decoding was not finished at [`Limits::deadline`](crate::Limits::deadline).
+    #[error("decoding the picture took too long")]
+    TimedOut,
+}
+
+impl Error {
+    pub(crate) fn undecodable(format: &'static str, reason: impl ToString) -> Error {
+        Error::Undecodable { format, reason: reason.to_string() }
+    }
 }

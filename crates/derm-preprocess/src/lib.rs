@@ -1,17 +1,25 @@
 #![doc = include_str!("../README.md")]
 
-mod decode;
-mod down;
+mod decoder;
 mod error;
+mod format;
+mod ink;
 mod jpeg;
 mod limits;
-mod prepare;
+mod orientation;
+mod picture;
+mod prepared;
 mod resample;
 mod spec;
+mod strips;
+mod upright;
+mod warning;
 
-pub use decode::dimensions;
 pub use error::Error;
+pub use format::Format;
 pub use image::RgbImage;
 pub use limits::Limits;
-pub use prepare::{Prepared, Region};
+pub use picture::{Cost, Picture};
+pub use prepared::{Prepared, Region};
 pub use spec::{ChannelOrder, Filter, Fit, Layout, Spec};
+pub use warning::Warning;

@@ -1,4 +1,5 @@
-use crate::Error;
+use crate::error::Error;
+use std::time::Instant;
 
 /// What a picture may cost. Each limit is checked as soon as the file's length or header tells,
 /// before memory is taken.
@@ -8,14 +9,16 @@ pub struct Limits {
     pub max_bytes: usize,
     /// Width times height, as the header announces them.
     pub max_pixels: u64,
-    /// Bytes that decoding may hold at once.
+    /// Bytes that decoding may hold at once, beside the file's own.
     pub max_memory: u64,
+    /// When decoding is given up with [`Error::TimedOut`]; checked every few rows.
+    pub deadline: Option<Instant>,
 }
 
 impl Default for Limits {
-    /// 5 MiB, 25 megapixels, 128 MiB.
+    /// 5 MiB, 25 megapixels, 128 MiB, no deadline.
     fn default() -> Self {
-        Limits { max_bytes: 5 << 20, max_pixels: 25_000_000, max_memory: 128 << 20 }
+        Limits { max_bytes: 5 << 20, max_pixels: 25_000_000, max_memory: 128 << 20, deadline: None }
     }
 }
 
@@ -42,5 +45,12 @@ impl Limits {
             return Err(Error::TooMuchMemory { needed, limit: self.max_memory });
         }
         Ok(())
+    }
+
+    pub(crate) fn check_time(&self) -> Result<(), Error> {
+        match self.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(Error::TimedOut),
+            _ => Ok(()),
+        }
     }
 }

@@ -1,6 +1,8 @@
+use crate::prepared::Region;
+use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-/// What a network wants of a picture. Read from the `[input]` table of a model's manifest.
+/// The input of a network: its shape, and how a picture is resized and normalised for it. Read from the `[input]` table of a model's manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
@@ -20,7 +22,7 @@ pub struct Spec {
     /// Subtracted from the scaled pixel; in the order of `channels`.
     #[serde(default)]
     pub mean: [f32; 3],
-    /// What is left is divided by this; in the order of `channels`.
+    /// The difference is divided by this; in the order of `channels`.
     #[serde(default = "ones")]
     pub std: [f32; 3],
     /// Interpolation while resizing.
@@ -64,6 +66,16 @@ pub enum Filter {
     Bicubic,
 }
 
+impl Filter {
+    /// Radius, in source or resized pixels, whichever are larger.
+    pub(crate) fn support(self) -> f64 {
+        match self {
+            Filter::Bilinear => 1.0,
+            Filter::Bicubic => 2.0,
+        }
+    }
+}
+
 /// How a picture fits the input's shape.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -99,11 +111,6 @@ impl Spec {
         }
     }
 
-    /// For the whole of a picture of this size (width, height), as it is.
-    pub fn whole(&self, (width, height): (u32, u32)) -> Spec {
-        Spec { width, height, fit: Fit::Stretch, ..self.clone() }
-    }
-
     /// Shape of the tensor, batch of one.
     pub fn shape(&self) -> [usize; 4] {
         let (height, width) = (self.height as usize, self.width as usize);
@@ -113,7 +120,7 @@ impl Spec {
         }
     }
 
-    /// Which axes of [`Spec::shape`] are rows and columns.
+    /// The axes of [`Spec::shape`] that are rows and columns.
     pub fn spatial_axes(&self) -> [usize; 2] {
         match self.layout {
             Layout::Nchw => [2, 3],
@@ -121,7 +128,7 @@ impl Spec {
         }
     }
 
-    /// What is wrong with the numbers, if anything.
+    /// Why the values are invalid, if they are.
     pub fn problem(&self) -> Option<String> {
         let sides = 1..=4096;
         if !sides.contains(&self.height) || !sides.contains(&self.width) {
@@ -153,6 +160,38 @@ impl Spec {
                 let scale = f64::from(side) / f64::from(width.min(height));
                 let scaled = |length: u32| (f64::from(length) * scale).round().max(side.into());
                 (scaled(width), scaled(height))
+            }
+        }
+    }
+
+    /// The part of a picture of this size that the network sees.
+    pub(crate) fn region(&self, width: u32, height: u32) -> Region {
+        // The crop's offset is a whole number of resized pixels, as `center_crop` after `resize`.
+        let (resized_width, resized_height) = self.resized_size(width, height);
+        let offset = |resized: f64, side: u32| ((resized - f64::from(side)) / 2.0).floor();
+        Region {
+            left: offset(resized_width, self.width) / resized_width,
+            top: offset(resized_height, self.height) / resized_height,
+            width: f64::from(self.width) / resized_width,
+            height: f64::from(self.height) / resized_height,
+        }
+    }
+
+    /// Normalises a prepared picture: writes the network's input as `[row, column, channel]`,
+    /// whatever the layout (the caller transposes for another one).
+    ///
+    /// # Panics
+    /// If `input` has not one value for each channel of each pixel.
+    pub fn normalise(&self, view: &RgbImage, input: &mut [f32]) {
+        assert_eq!(input.len(), view.as_raw().len());
+        let order = match self.channels {
+            ChannelOrder::Rgb => [0, 1, 2],
+            ChannelOrder::Bgr => [2, 1, 0],
+        };
+        for (values, pixel) in input.chunks_exact_mut(3).zip(view.as_raw().chunks_exact(3)) {
+            for channel in 0..3 {
+                let value = f32::from(pixel[order[channel]]);
+                values[channel] = (value * self.scale - self.mean[channel]) / self.std[channel];
             }
         }
     }

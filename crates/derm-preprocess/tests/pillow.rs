@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use derm_preprocess::{Filter, Fit, Limits, Spec};
+use derm_preprocess::{Filter, Fit, Limits, Picture, Spec};
 use std::path::{Path, PathBuf};
 
 const SIDE: u32 = 48;
@@ -19,7 +19,8 @@ fn data() -> PathBuf {
 fn difference(name: &str, reference: &str, filter: Filter, fit: Fit) -> (f64, u8) {
     let spec = Spec { filter, fit, ..Spec::square(SIDE) };
     let bytes = std::fs::read(data().join(name)).unwrap();
-    let ours = spec.prepare(&bytes, &Limits::default()).unwrap().view;
+    let picture = Picture::open(&bytes, &Limits::default()).unwrap();
+    let ours = picture.prepare(&spec).unwrap().view;
     let path = data().join(format!("{name}.{reference}.png"));
     let theirs = image::open(path).unwrap().into_rgb8();
     assert_eq!(ours.dimensions(), theirs.dimensions());

@@ -9,7 +9,7 @@ use derm_gradcam::{
     Evaluation, ExplainRequest, Explainer, ExplainerRef, Explainers, Heatmap, LayerInfo,
 };
 use derm_model::{Graph, Lazy, Precision, Settings, Workers};
-use derm_preprocess::{Prepared, RgbImage};
+use derm_preprocess::{Picture, RgbImage};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -202,16 +202,14 @@ impl Classifier {
     /// [`Error::Picture`], but for damage that only decoding finds.
     pub fn memory_needed(&self, bytes: &[u8], request: &Request) -> Result<u64, Error> {
         let spec = &self.manifest.input;
-        let prepared = spec.memory_needed(bytes, &self.limits)?;
+        let picture = Picture::open(bytes, &self.limits)?;
         // Decoding is over when the heatmaps are drawn.
         let explain = request.explain.as_ref();
-        let drawn = match explain.map_or(Size::Input, |explain| explain.size) {
-            Size::Input => drawing::memory((spec.width, spec.height)),
-            Size::Upload => {
-                let size = derm_preprocess::dimensions(bytes)?;
-                spec.whole(size).memory_needed(bytes, &self.limits)? + drawing::memory(size)
-            }
+        let (prepared, drawn) = match explain.map_or(Size::Input, |explain| explain.size) {
+            Size::Input => (picture.cost(spec)?, drawing::memory((spec.width, spec.height))),
+            Size::Upload => (picture.cost_with_upload(spec)?, drawing::memory(picture.size())),
         };
+        let prepared = prepared.memory;
         let count = explain.map_or(1, |explain| explain.classes.len().max(1)) as u64;
         Ok(prepared.max(drawn * count))
     }
@@ -277,8 +275,16 @@ impl Classifier {
             return Err(Error::TimedOut);
         }
         let spec = &self.manifest.input;
-        let prepared = timed(&mut timings.decode, || spec.prepare(bytes, &self.limits))?;
-        let Prepared { view, region, full_size: size } = prepared;
+        let limits = Limits { deadline: Some(deadline), ..self.limits };
+        let wants_upload = request.explain.as_ref().is_some_and(|e| e.size == Size::Upload);
+        let (prepared, upload) = timed(&mut timings.decode, || {
+            let picture = Picture::open(bytes, &limits)?;
+            if wants_upload {
+                return picture.prepare_with_upload(spec).map(|(view, all)| (view, Some(all)));
+            }
+            picture.prepare(spec).map(|view| (view, None))
+        })?;
+        let (view, region, size) = (prepared.view, prepared.region, prepared.full_size);
 
         let loaded = timed(&mut timings.load, || self.loaded.acquire(deadline))?;
         let explainers = &loaded.explainers;
@@ -314,9 +320,9 @@ impl Classifier {
             (Some(explain), Ok(explainer)) => {
                 let classes = if classes.is_empty() { vec![predictions[0].index] } else { classes };
                 let (classes, view) = (&classes[..], &view);
-                let picture = Picture { bytes, size, region };
-                let work = Work { explainer, explain, classes, view, views, picture, deadline };
-                Some(self.explained(&work, evaluation, &mut timings)?)
+                let work =
+                    Work { explainer, explain, classes, view, views, upload, region, deadline };
+                Some(self.explained(work, evaluation, &mut timings)?)
             }
         };
         let flagged = self.flagged(&predictions);
@@ -395,31 +401,24 @@ impl Classifier {
     /// The explanations, or why the model has none.
     fn explained(
         &self,
-        work: &Work<'_>,
+        mut work: Work<'_>,
         evaluation: Evaluation<'_>,
         timings: &mut Timings,
     ) -> Result<Result<Vec<Explanation>, String>, Error> {
-        let heatmaps = match timed(&mut timings.gradcam, || self.heatmaps(work, evaluation)) {
+        let heatmaps = match timed(&mut timings.gradcam, || self.heatmaps(&work, evaluation)) {
             Ok(heatmaps) => heatmaps,
             Err(derm_gradcam::Error::Stopped) => return Err(Error::TimedOut),
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let canvas = timed(&mut timings.render, || self.canvas(work))?;
+        let canvas = match work.upload.take() {
+            Some(upload) => Canvas::upload(upload, work.region),
+            None => Canvas::input(work.view),
+        };
         let drawn = |(heatmap, &class): (Heatmap, &usize)| {
             let bytes = timed(&mut timings.render, || canvas.draw(&heatmap, work.explain));
             Explanation { class: self.manifest.classes[class].id.clone(), heatmap, bytes }
         };
         Ok(Ok(heatmaps.into_iter().zip(work.classes).map(drawn).collect()))
-    }
-
-    /// What heatmaps are drawn on.
-    fn canvas<'a>(&self, work: &Work<'a>) -> Result<Canvas<'a>, Error> {
-        if work.explain.size == Size::Input {
-            return Ok(Canvas::input(work.view));
-        }
-        let Picture { bytes, size, region } = work.picture;
-        let whole = self.manifest.input.whole(size).prepare(bytes, &self.limits)?;
-        Ok(Canvas::upload(whole.view, region))
     }
 
     /// A heatmap for each class: the mean over the views.
@@ -508,16 +507,10 @@ struct Work<'a> {
     view: &'a RgbImage,
     /// So many flips and turns of it.
     views: usize,
-    picture: Picture<'a>,
-    deadline: Instant,
-}
-
-/// The picture as it was sent, its upright size, and what of it the network saw.
-#[derive(Clone, Copy)]
-struct Picture<'a> {
-    bytes: &'a [u8],
-    size: (u32, u32),
+    /// The whole picture, where heatmaps are drawn on it, and the part that the network saw.
+    upload: Option<RgbImage>,
     region: Region,
+    deadline: Instant,
 }
 
 /// A layer that is named by its number gets its name.

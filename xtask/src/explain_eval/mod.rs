@@ -15,7 +15,7 @@ use anyhow::Context;
 use derm::{Heatmap, Limits, Manifest, Method};
 use derm_gradcam::{ExplainRequest, Explainers, Layer};
 use derm_model::{Graph, ModelSource, Settings};
-use derm_preprocess::Prepared;
+use derm_preprocess::{Picture, Prepared};
 use faithful::Faithfulness;
 use indicatif::{ParallelProgressIterator, ProgressBar, ProgressStyle};
 use ndarray::Array2;
@@ -213,7 +213,8 @@ impl Subject<'_> {
     fn score(&self, id: &str, path: &Path, maker: Maker, seed: u64) -> anyhow::Result<Scored> {
         let spec = &self.network.manifest.input;
         let bytes = std::fs::read(path)?;
-        let Prepared { view, region, full_size } = spec.prepare(&bytes, &Limits::default())?;
+        let picture = Picture::open(&bytes, &Limits::default())?;
+        let Prepared { view, region, full_size, .. } = picture.prepare(spec)?;
         let (width, height) = view.dimensions();
         let read = |picture: &derm_preprocess::RgbImage| {
             let mut input = vec![0.0; width as usize * height as usize * 3];

@@ -21,7 +21,8 @@ fn photograph(width: u32, height: u32) -> anyhow::Result<RgbImage> {
         fit: derm_preprocess::Fit::Stretch,
         ..derm_preprocess::Spec::square(800)
     };
-    let example = spec.prepare(EXAMPLE, &derm_preprocess::Limits::default())?.view;
+    let limits = derm_preprocess::Limits::default();
+    let example = derm_preprocess::Picture::open(EXAMPLE, &limits)?.prepare(&spec)?.view;
     let mut large = image::imageops::resize(&example, width, height, FilterType::Triangle);
     let mut state = 1u32;
     for value in large.iter_mut() {

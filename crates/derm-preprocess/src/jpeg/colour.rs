@@ -1,13 +1,13 @@
-//! Luma and chroma to red, green and blue, three bytes a pixel.
+//! Colour conversion to RGB, three bytes a pixel.
 
-/// Pixels at once: so many that the loops need no rest.
+/// Pixels that are converted at once: a whole number of vectors.
 const MANY: usize = 32;
 
-/// JFIF's colours (ITU-T T.871), in 16-bit fixed point.
+/// YCbCr to RGB as in JFIF (ITU-T T.871), in 16-bit fixed point.
 pub(super) fn to_rgb(y: &[u8], cb: &[u8], cr: &[u8], to: &mut [u8]) {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
-        // SAFETY: the machine has it.
+        // SAFETY: the processor has AVX2.
         unsafe { avx2::to_rgb(y, cb, cr, to) };
         return;
     }
@@ -19,7 +19,7 @@ pub(super) fn to_rgb(y: &[u8], cb: &[u8], cr: &[u8], to: &mut [u8]) {
     });
 }
 
-/// Converts piece by piece; `interleave` puts the three colours together.
+/// Converts [`MANY`] pixels at a time; `interleave` writes the three colours.
 #[inline(always)]
 fn pieces(
     y: &[u8],
@@ -53,20 +53,20 @@ fn pieces(
 #[inline(always)]
 fn converted(y: &[u8; MANY], cb: &[u8; MANY], cr: &[u8; MANY]) -> [[u8; MANY]; 3] {
     const HALF: i32 = 1 << 15;
-    let held = |value: i32| ((value + HALF) >> 16).clamp(0, 255) as u8;
+    let clamped = |value: i32| ((value + HALF) >> 16).clamp(0, 255) as u8;
     let mut rgb = [[0; MANY]; 3];
     for i in 0..MANY {
         let y = i32::from(y[i]) << 16;
         let (cb, cr) = (i32::from(cb[i]) - 128, i32::from(cr[i]) - 128);
-        rgb[0][i] = held(y + 91_881 * cr);
-        rgb[1][i] = held(y - 22_554 * cb - 46_802 * cr);
-        rgb[2][i] = held(y + 116_130 * cb);
+        rgb[0][i] = clamped(y + 91_881 * cr);
+        rgb[1][i] = clamped(y - 22_554 * cb - 46_802 * cr);
+        rgb[2][i] = clamped(y + 116_130 * cb);
     }
     rgb
 }
 
-/// The compiler takes a third of a JPEG's time to put the colours together byte by byte; nine
-/// shuffles do it for sixteen pixels.
+/// Interleaving byte by byte would take a third of the time of decoding a JPEG; nine shuffles do it
+/// for sixteen pixels.
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use super::{MANY, pieces};
@@ -75,15 +75,16 @@ mod avx2 {
     /// Bytes of a vector.
     const WIDE: usize = 16;
 
-    /// For each vector of the result and each colour: the places of that colour's bytes. 128: none.
-    const PLACES: [[[u8; WIDE]; 3]; 3] = {
-        let mut places = [[[128; WIDE]; 3]; 3];
+    /// For each vector of the result and each colour: the index of the source byte for each byte of
+    /// the vector; 128: another colour's.
+    const SHUFFLES: [[[u8; WIDE]; 3]; 3] = {
+        let mut shuffle = [[[128; WIDE]; 3]; 3];
         let mut at = 0;
         while at < 3 * WIDE {
-            places[at / WIDE][at % 3][at % WIDE] = (at / 3) as u8;
+            shuffle[at / WIDE][at % 3][at % WIDE] = (at / 3) as u8;
             at += 1;
         }
-        places
+        shuffle
     };
 
     #[target_feature(enable = "avx2")]
@@ -94,13 +95,13 @@ mod avx2 {
     #[target_feature(enable = "avx2")]
     fn interleave(colours: &[[u8; MANY]; 3], to: &mut [u8; 3 * MANY]) {
         for half in 0..MANY / WIDE {
-            // SAFETY: sixteen bytes each, of a half of a colour, of the places and of the result.
+            // SAFETY: sixteen bytes each, of a half of a colour, .
             unsafe {
                 let load = |bytes: *const u8| _mm_loadu_si128(bytes.cast());
                 let colours = colours.each_ref().map(|c| load(c.as_ptr().add(half * WIDE)));
-                for (vector, places) in PLACES.iter().enumerate() {
+                for (vector, shuffle) in SHUFFLES.iter().enumerate() {
                     let parts: [__m128i; 3] = std::array::from_fn(|colour| {
-                        _mm_shuffle_epi8(colours[colour], load(places[colour].as_ptr()))
+                        _mm_shuffle_epi8(colours[colour], load(shuffle[colour].as_ptr()))
                     });
                     let all = _mm_or_si128(_mm_or_si128(parts[0], parts[1]), parts[2]);
                     let at = (3 * half + vector) * WIDE;
@@ -122,7 +123,7 @@ mod avx2 {
             let samples = |step: usize| (0..77).map(|i| (i * step) as u8).collect::<Vec<u8>>();
             let (y, cb, cr) = (samples(3), samples(11), samples(29));
             let mut found = vec![0; 3 * 77];
-            // SAFETY: the machine has it.
+            // SAFETY: the processor has AVX2.
             unsafe { super::to_rgb(&y, &cb, &cr, &mut found) };
             for i in 0..77 {
                 let [y, cb, cr] = [y[i], cb[i], cr[i]].map(f64::from);

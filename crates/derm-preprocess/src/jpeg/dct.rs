@@ -1,22 +1,21 @@
-//! Coefficients to samples: the inverse discrete cosine transform of 8x8 blocks.
+//! Inverse discrete cosine transform (IDCT) of 8x8 blocks: coefficients to samples.
 //!
 //! One dimension after the other, each by the factorisation of Arai, Agui and Nakajima (1988),
-//! in float32; what that factorisation multiplies each coefficient with is part of the
-//! quantisation ([`scaled`]).
+//! in float32; the factorisation's scale factors are part of the quantisation ([`scaled`]).
 
 /// cos(k pi / 16) * sqrt 2 for k > 0; 1 for k = 0.
 const SCALE: [f32; 8] =
     [1.0, 1.387_039_8, 1.306_563, 1.175_875_6, 1.0, 0.785_694_96, 0.541_196_1, 0.275_899_4];
 
-/// Quantisation with the transform's own factors in it.
+/// The quantisation table times the transform's scale factors.
 pub(super) fn scaled(mut quantisation: [f32; 64]) -> [f32; 64] {
-    for (place, value) in quantisation.iter_mut().enumerate() {
-        *value *= SCALE[place / 8] * SCALE[place % 8] / 8.0;
+    for (index, value) in quantisation.iter_mut().enumerate() {
+        *value *= SCALE[index / 8] * SCALE[index % 8] / 8.0;
     }
     quantisation
 }
 
-/// Eight values of eight transforms.
+/// Eight values, one of each of eight transforms.
 trait Lanes: Copy {
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
@@ -32,14 +31,14 @@ fn transform<L: Lanes>(x: [L; 8]) -> [L; 8] {
     let c = x[2].add(x[6]);
     let d = x[2].sub(x[6]).times(ROOT_2).sub(c);
     let even = [a.add(c), b.add(d), b.sub(d), a.sub(c)];
-    // The odd ones.
+    // The odd coefficients.
     let (e, f) = (x[5].add(x[3]), x[5].sub(x[3]));
     let (g, h) = (x[1].add(x[7]), x[1].sub(x[7]));
     let last = g.add(e);
     let middle = g.sub(e).times(ROOT_2);
-    let turned = f.add(h).times(1.847_759);
-    let first = h.times(1.082_392_2).sub(turned);
-    let second = f.times(-2.613_126).add(turned);
+    let rotated = f.add(h).times(1.847_759);
+    let first = h.times(1.082_392_2).sub(rotated);
+    let second = f.times(-2.613_126).add(rotated);
     let o6 = second.sub(last);
     let o5 = middle.sub(o6);
     let o4 = first.add(o5);
@@ -55,16 +54,16 @@ fn transform<L: Lanes>(x: [L; 8]) -> [L; 8] {
     ]
 }
 
-/// Writes the block's samples to eight rows of `to` that start `stride` apart, and clears it. The
-/// block lies column by column. `last`: place of the last coefficient that is not zero, in the
-/// file's order.
+/// Writes the block's samples to eight rows of `to` that start `stride` apart, and clears the block.
+/// The block is stored column by column. `last`: index of the last coefficient that is not zero, in
+/// the file's order; only 0 makes a difference.
 ///
 /// # Panics
 /// If `to` has not eight rows of eight samples.
 pub(super) fn inverse(block: &mut [f32; 64], last: usize, to: &mut [u8], stride: usize) {
     if last == 0 {
-        // The transform's values lie around zero, samples around 128; the cast cuts off, and what
-        // is outside is held.
+        // The transform's values are centred at 0, samples at 128; the cast truncates and
+        // saturates.
         let sample = (block[0] + 128.5) as u8;
         for row in to.chunks_mut(stride).take(8) {
             row[..8].fill(sample);
@@ -104,15 +103,15 @@ mod portable {
         let lines = [0, 1, 2, 3, 4, 5, 6, 7].map(|i| block.as_chunks::<8>().0[i]);
         block.fill(0.0);
         let half = transform(lines);
-        let turned = std::array::from_fn(|i| half.map(|line| line[i]));
-        for (row, line) in to.chunks_mut(stride).zip(transform(turned)) {
+        let transposed = std::array::from_fn(|i| half.map(|line| line[i]));
+        for (row, line) in to.chunks_mut(stride).zip(transform(transposed)) {
             row[..8].copy_from_slice(&line.map(|value| (value + 128.5) as u8));
         }
     }
 }
 
-/// The compiler turns the portable loops' transposition into single moves, and the transform is what
-/// most of decoding a JPEG consists of. `cargo bench -p derm-benches --bench preprocess` times it.
+/// The compiler makes single moves of the portable loops' transposition, and the transform takes most
+/// of the time of decoding a JPEG. `cargo bench -p derm-benches --bench preprocess` times it.
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use super::{Lanes, transform};
@@ -121,21 +120,21 @@ mod avx2 {
     #[derive(Clone, Copy)]
     struct Line(__m256);
 
-    // Only `inverse`, which has AVX2, uses these.
+    // Only `inverse`, which requires AVX2, uses these.
     impl Lanes for Line {
         #[inline(always)]
         fn add(self, other: Line) -> Line {
-            // SAFETY: there is AVX2.
+            // SAFETY: only `inverse` makes a `Line`, and it requires AVX2.
             Line(unsafe { _mm256_add_ps(self.0, other.0) })
         }
         #[inline(always)]
         fn sub(self, other: Line) -> Line {
-            // SAFETY: there is AVX2.
+            // SAFETY: only `inverse` makes a `Line`, and it requires AVX2.
             Line(unsafe { _mm256_sub_ps(self.0, other.0) })
         }
         #[inline(always)]
         fn times(self, factor: f32) -> Line {
-            // SAFETY: there is AVX2.
+            // SAFETY: only `inverse` makes a `Line`, and it requires AVX2.
             Line(unsafe { _mm256_mul_ps(self.0, _mm256_set1_ps(factor)) })
         }
     }
@@ -143,7 +142,7 @@ mod avx2 {
     #[target_feature(enable = "avx2")]
     pub(super) fn inverse(block: &mut [f32; 64], to: &mut [u8], stride: usize) {
         let values = block.as_ptr();
-        // SAFETY: eight times eight values.
+        // SAFETY: the block has 64 values, and i is below 8.
         let line = |i: usize| unsafe { Line(_mm256_loadu_ps(values.add(8 * i))) };
         let half = transform([0, 1, 2, 3, 4, 5, 6, 7usize].map(line));
         block.fill(0.0);
@@ -159,7 +158,7 @@ mod avx2 {
         }
     }
 
-    /// Rows for columns: pairs, then fours, then halves change places.
+    /// Transposes: exchanges pairs, then fours, then halves.
     #[target_feature(enable = "avx2")]
     fn transposed(x: [Line; 8]) -> [Line; 8] {
         let pair = |i: usize| {
@@ -187,8 +186,8 @@ mod tests {
         let c = |k: usize| if k == 0 { 0.5f64.sqrt() } else { 1.0 };
         let cosine = |x: usize, u: usize| ((2 * x + 1) as f64 * u as f64 * PI / 16.0).cos();
         (0..64)
-            .map(|place| {
-                let (y, x) = (place / 8, place % 8);
+            .map(|index| {
+                let (y, x) = (index / 8, index % 8);
                 let sum: f64 = (0..64)
                     .map(|k| {
                         let (u, v) = (k / 8, k % 8);
@@ -202,21 +201,21 @@ mod tests {
 
     #[test]
     fn every_coefficient_does_what_the_standard_says() {
-        for place in 0..64 {
+        for index in 0..64 {
             for value in [-700.0, 90.0, 400.0] {
                 let mut block = [0.0; 64];
                 block[0] = 50.0;
-                block[place] = value;
+                block[index] = value;
                 let expected = defined(&block);
                 let factors = scaled([1.0; 64]);
                 block.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
                 let (mut samples, mut portable) = ([0; 64], [0; 64]);
                 portable::inverse(&mut block.clone(), &mut portable, 8);
-                inverse(&mut block, if place == 0 { 0 } else { 63 }, &mut samples, 8);
-                assert_eq!(samples, portable, "{place} {value}");
+                inverse(&mut block, if index == 0 { 0 } else { 63 }, &mut samples, 8);
+                assert_eq!(samples, portable, "{index} {value}");
                 for (sample, expected) in samples.iter().zip(expected) {
                     let expected = expected.clamp(0.0, 255.0);
-                    assert!((f64::from(*sample) - expected).abs() <= 0.51, "{place} {value}");
+                    assert!((f64::from(*sample) - expected).abs() <= 0.51, "{index} {value}");
                 }
                 assert!(block.iter().all(|value| *value == 0.0));
             }

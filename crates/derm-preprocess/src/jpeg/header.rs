@@ -1,18 +1,19 @@
-//! What stands before a JPEG's pixels (ITU-T T.81, annex B).
+//! The part of a JPEG file before its first scan (ITU-T T.81, annex B).
 
-use super::entropy::HuffmanTable;
+use super::segments::{EOI, SOS, Segments};
+use super::tables::Tables;
+use crate::error::Error;
+use crate::orientation::Orientation;
 
-/// A component (luma or a chroma) of the frame.
+/// A component of the frame: luma, a chroma, an ink.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Component {
     id: u8,
-    /// Blocks across and down in a unit of the scan.
+    /// Sampling factors: blocks in an MCU (minimum coded unit), horizontally and vertically.
     pub(super) across: usize,
     pub(super) down: usize,
-    quantisation: usize,
-    /// Huffman tables.
-    pub(super) dc: usize,
-    pub(super) ac: usize,
+    /// Index of the quantisation table.
+    pub(super) quantisation: usize,
 }
 
 /// How components become colours.
@@ -21,200 +22,233 @@ pub(super) enum Colour {
     Grey,
     YCbCr,
     Rgb,
+    /// Stored inverted, as Adobe does.
+    Cmyk,
+    /// YCbCr and black; as CMYK, stored inverted.
+    Ycck,
 }
 
-/// A baseline file that can be decoded row by row.
-pub(crate) struct Header<'a> {
+/// A component of a scan.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ScanComponent {
+    /// Index of the frame's component.
+    pub(super) index: usize,
+    /// Indices of the Huffman tables.
+    pub(super) dc: usize,
+    pub(super) ac: usize,
+}
+
+/// A scan's header.
+#[derive(Debug, Clone)]
+pub(super) struct ScanHeader {
+    pub(super) components: Vec<ScanComponent>,
+    /// First and last coefficient (Ss, Se).
+    pub(super) coefficients: (usize, usize),
+    /// Successive approximation: bit positions of the previous scan and of this one (Ah, Al).
+    pub(super) bits: (u32, u32),
+}
+
+/// A file up to its first scan.
+#[derive(Clone)]
+pub(super) struct Header {
     pub(super) width: usize,
     pub(super) height: usize,
+    pub(super) progressive: bool,
     pub(super) components: Vec<Component>,
     pub(super) colour: Colour,
-    quantisation: [Option<[f32; 64]>; 4],
-    pub(super) dc: [Option<HuffmanTable>; 4],
-    pub(super) ac: [Option<HuffmanTable>; 4],
-    /// Scan units from one restart marker to the next; 0: there are none.
-    pub(super) restart: usize,
-    pub(super) exif: Option<&'a [u8]>,
-    /// The pixels.
-    pub(super) data: &'a [u8],
+    pub(super) orientation: Orientation,
+    /// As they are at the first scan.
+    pub(super) tables: Tables,
+    pub(super) scan: ScanHeader,
+    /// Index of the first scan's entropy-coded data in the file.
+    pub(super) data: usize,
 }
 
-/// Place of the i-th coefficient of the file (figure A.6 of the standard), column by column.
-pub(super) const ZIGZAG: [u8; 64] = [
-    0, 8, 1, 2, 9, 16, 24, 17, 10, 3, 4, 11, 18, 25, 32, 40, 33, 26, 19, 12, 5, 6, 13, 20, 27, 34,
-    41, 48, 56, 49, 42, 35, 28, 21, 14, 7, 15, 22, 29, 36, 43, 50, 57, 58, 51, 44, 37, 30, 23, 31,
-    38, 45, 52, 59, 60, 53, 46, 39, 47, 54, 61, 62, 55, 63,
-];
+pub(super) fn undecodable(reason: &str) -> Error {
+    Error::undecodable("JPEG", reason)
+}
 
-impl<'a> Header<'a> {
-    /// Reads everything up to the pixels. None: not a kind that is decoded row by row
-    /// (progressive, lossless, arithmetic, 12 bits, CMYK, a scan for each component), or damaged.
-    pub(super) fn read(bytes: &'a [u8]) -> Option<Header<'a>> {
-        let mut header = Header {
-            width: 0,
-            height: 0,
-            components: Vec::new(),
-            colour: Colour::YCbCr,
-            quantisation: [None; 4],
-            dc: [const { None }; 4],
-            ac: [const { None }; 4],
-            restart: 0,
-            exif: None,
-            data: &[],
-        };
-        let (mut jfif, mut adobe) = (false, None);
-        let mut rest = bytes.strip_prefix(&[0xff, 0xd8])?;
-        loop {
-            let (marker, content) = next_segment(&mut rest)?;
+impl Header {
+    /// Reads everything up to the first scan.
+    pub(super) fn read(bytes: &[u8]) -> Result<Header, Error> {
+        let mut frame: Option<Frame> = None;
+        let (mut jfif, mut adobe, mut orientation) = (false, None, None);
+        let mut tables = Tables::new();
+        let mut segments = Segments::new(bytes, 2);
+        while let Some((marker, content)) = segments.next() {
             match marker {
-                0xc0 | 0xc1 => header.read_frame(content)?,
-                0xc4 => header.read_huffman(content)?,
-                // Other kinds of frames, and arithmetic coding.
-                0xc2 | 0xc3 | 0xc5..=0xcf => return None,
-                0xdb => header.read_quantisation(content)?,
-                0xdd => header.restart = usize::from(u16::from_be_bytes(content.try_into().ok()?)),
-                0xe0 if content.starts_with(b"JFIF\0") => jfif = true,
-                0xe1 => header.exif = header.exif.or(content.strip_prefix(b"Exif\0\0")),
-                0xee if content.starts_with(b"Adobe") => adobe = content.get(11).copied(),
-                0xda => {
-                    header.read_scan(content)?;
-                    header.data = rest;
-                    header.colour = header.colour(jfif, adobe)?;
-                    return header.is_complete().then_some(header);
+                0xc0..=0xcf if ![0xc4, 0xc8, 0xcc].contains(&marker) => {
+                    if frame.is_some() {
+                        return Err(undecodable("it has two frame headers"));
+                    }
+                    frame = Some(Frame::read(marker, content)?);
                 }
-                _ => {}
+                0xe0 if content.starts_with(b"JFIF\0") => jfif = true,
+                0xe1 if content.starts_with(b"Exif\0\0") => {
+                    orientation = orientation.or_else(|| Orientation::from_exif(content));
+                }
+                0xee if content.starts_with(b"Adobe") => adobe = content.get(11).copied(),
+                SOS => {
+                    let Frame { width, height, progressive, components } =
+                        frame.ok_or_else(|| undecodable("a scan precedes the frame header"))?;
+                    let scan = ScanHeader::read(content, &components, progressive)?;
+                    let colour = colour(&components, jfif, adobe);
+                    let orientation = orientation.unwrap_or_default();
+                    let data = segments.position;
+                    return Ok(Header {
+                        width,
+                        height,
+                        progressive,
+                        components,
+                        colour,
+                        orientation,
+                        tables,
+                        scan,
+                        data,
+                    });
+                }
+                EOI => break,
+                marker => {
+                    let read = tables.read(marker, content);
+                    read.ok_or_else(|| undecodable("a table is invalid"))?;
+                }
             }
         }
+        Err(undecodable("it ends before the first scan"))
     }
 
-    fn read_frame(&mut self, content: &[u8]) -> Option<()> {
-        let [8, h1, h0, w1, w0, count, components @ ..] = content else { return None };
-        if !self.components.is_empty() || components.len() != 3 * usize::from(*count) {
-            return None;
-        }
-        self.height = usize::from(u16::from_be_bytes([*h1, *h0]));
-        self.width = usize::from(u16::from_be_bytes([*w1, *w0]));
-        for three in components.chunks_exact(3) {
-            let (across, down) = (usize::from(three[1] >> 4), usize::from(three[1] & 15));
-            if !(1..=4).contains(&across) || !(1..=4).contains(&down) || three[2] > 3 {
-                return None;
-            }
-            let quantisation = usize::from(three[2]);
-            self.components.push(Component {
-                id: three[0],
-                across,
-                down,
-                quantisation,
-                dc: 0,
-                ac: 0,
-            });
-        }
-        Some(())
+    /// Whether the first scan holds all of the picture: then it is decoded a few rows at a time.
+    pub(super) fn is_one_scan(&self) -> bool {
+        !self.progressive && self.scan.components.len() == self.components.len()
     }
 
-    fn read_quantisation(&mut self, mut content: &[u8]) -> Option<()> {
-        while let Some((&kind, rest)) = content.split_first() {
-            let wide = usize::from(kind >> 4);
-            let table = self.quantisation.get_mut(usize::from(kind & 15))?;
-            let values = rest.get(..64 * (wide + 1))?;
-            let mut found = [0.0; 64];
-            for (place, value) in values.chunks_exact(wide + 1).enumerate() {
-                let value = value.iter().fold(0u16, |all, &byte| all << 8 | u16::from(byte));
-                found[usize::from(ZIGZAG[place])] = f32::from(value);
-            }
-            *table = Some(found);
-            content = &rest[values.len()..];
-        }
-        Some(())
-    }
-
-    fn read_huffman(&mut self, mut content: &[u8]) -> Option<()> {
-        while let Some((&kind, rest)) = content.split_first() {
-            let counts: [u8; 16] = rest.get(..16)?.try_into().ok()?;
-            let total: usize = counts.iter().map(|&count| usize::from(count)).sum();
-            let symbols = rest.get(16..16 + total)?;
-            let tables = if kind >> 4 == 0 { &mut self.dc } else { &mut self.ac };
-            *tables.get_mut(usize::from(kind & 15))? = Some(HuffmanTable::new(&counts, symbols)?);
-            content = &rest[16 + total..];
-        }
-        Some(())
-    }
-
-    /// The one scan: all components, in the frame's order, all coefficients.
-    fn read_scan(&mut self, content: &[u8]) -> Option<()> {
-        let (&count, rest) = content.split_first()?;
-        let count = usize::from(count);
-        if count != self.components.len() || rest.len() != 2 * count + 3 {
-            return None;
-        }
-        for (component, two) in self.components.iter_mut().zip(rest.chunks_exact(2)) {
-            if component.id != two[0] || two[1] >> 4 > 3 || two[1] & 15 > 3 {
-                return None;
-            }
-            (component.dc, component.ac) = (usize::from(two[1] >> 4), usize::from(two[1] & 15));
-        }
-        (rest[2 * count..] == [0, 63, 0]).then_some(())
-    }
-
-    /// As libjpeg guesses it.
-    fn colour(&self, jfif: bool, adobe: Option<u8>) -> Option<Colour> {
-        match (self.components.len(), adobe) {
-            (1, _) => Some(Colour::Grey),
-            (3, _) if jfif => Some(Colour::YCbCr),
-            (3, Some(0)) => Some(Colour::Rgb),
-            (3, Some(_)) => Some(Colour::YCbCr),
-            (3, None) if self.components.iter().map(|c| c.id).eq(*b"RGB") => Some(Colour::Rgb),
-            (3, None) => Some(Colour::YCbCr),
-            _ => None,
-        }
-    }
-
-    fn is_complete(&self) -> bool {
-        let tables = self.components.iter().all(|component| {
-            self.quantisation[component.quantisation].is_some()
-                && self.dc[component.dc].is_some()
-                && self.ac[component.ac].is_some()
-        });
-        tables && self.width > 0 && self.height > 0
-    }
-
-    /// What each coefficient of a component is multiplied with.
-    pub(super) fn quantisation(&self, component: &Component) -> [f32; 64] {
-        self.quantisation[component.quantisation].unwrap_or([0.0; 64])
-    }
-
-    /// Blocks across and down of the component that has most.
+    /// The largest sampling factors.
     pub(super) fn largest(&self) -> (usize, usize) {
         let across = self.components.iter().map(|component| component.across).max();
         let down = self.components.iter().map(|component| component.down).max();
         (across.unwrap_or(1), down.unwrap_or(1))
     }
-}
 
-/// Samples of all components for each pixel (1.5 where chroma is halved both ways), whatever kind of
-/// frame it is. None: there is no frame.
-pub(super) fn samples_per_pixel(bytes: &[u8]) -> Option<f64> {
-    let mut rest = bytes.strip_prefix(&[0xff, 0xd8])?;
-    loop {
-        let (marker, content) = next_segment(&mut rest)?;
-        if matches!(marker, 0xc0..=0xcf) && ![0xc4, 0xc8, 0xcc].contains(&marker) {
-            let factors =
-                content.get(6..)?.chunks_exact(3).map(|three| (three[1] >> 4, three[1] & 15));
-            let factors: Vec<(f64, f64)> = factors.map(|(a, d)| (a.into(), d.into())).collect();
-            let across = factors.iter().map(|factor| factor.0).fold(1.0, f64::max);
-            let down = factors.iter().map(|factor| factor.1).fold(1.0, f64::max);
-            return Some(factors.iter().map(|(a, d)| a * d / (across * down)).sum());
-        }
+    /// Interleaved MCUs in a row, and their rows.
+    pub(super) fn mcus(&self) -> (usize, usize) {
+        let (across, down) = self.largest();
+        (self.width.div_ceil(8 * across), self.height.div_ceil(8 * down))
+    }
+
+    /// Width and height of a component, in samples.
+    pub(super) fn component_size(&self, component: &Component) -> (usize, usize) {
+        let (across, down) = self.largest();
+        let width = (self.width * component.across).div_ceil(across);
+        (width, (self.height * component.down).div_ceil(down))
     }
 }
 
-/// The next marker and what belongs to it, past fill bytes (B.1.1.4).
-fn next_segment<'a>(rest: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
-    let after = rest.strip_prefix(&[0xff])?;
-    let fill = after.iter().take_while(|&&byte| byte == 0xff).count();
-    let (&marker, segment) = after[fill..].split_first()?;
-    let length = usize::from(u16::from_be_bytes(*segment.first_chunk::<2>()?));
-    let content = segment.get(2..length)?;
-    *rest = &segment[length..];
-    Some((marker, content))
+struct Frame {
+    width: usize,
+    height: usize,
+    progressive: bool,
+    components: Vec<Component>,
+}
+
+impl Frame {
+    fn read(marker: u8, content: &[u8]) -> Result<Frame, Error> {
+        let process = match marker {
+            0xc0..=0xc2 => None,
+            0xc3 => Some("lossless coding"),
+            0xc5..=0xc7 | 0xcd..=0xcf => Some("hierarchical coding"),
+            _ => Some("arithmetic coding"),
+        };
+        if let Some(process) = process {
+            return Err(unsupported(process.to_owned()));
+        }
+        let [precision, h1, h0, w1, w0, count, components @ ..] = content else {
+            return Err(undecodable("its frame header is too short"));
+        };
+        if *precision != 8 {
+            return Err(unsupported(format!("{precision} bits a sample")));
+        }
+        if components.len() != 3 * usize::from(*count) {
+            return Err(undecodable("its frame header has a wrong length"));
+        }
+        if ![1, 3, 4].contains(count) {
+            return Err(unsupported(format!("{count} components")));
+        }
+        let mut components = components
+            .chunks_exact(3)
+            .map(|three| {
+                let (across, down) = (usize::from(three[1] >> 4), usize::from(three[1] & 15));
+                let valid = (1..=4).contains(&across) && (1..=4).contains(&down) && three[2] < 4;
+                let quantisation = usize::from(three[2]);
+                valid.then_some(Component { id: three[0], across, down, quantisation })
+            })
+            .collect::<Option<Vec<Component>>>()
+            .ok_or_else(|| undecodable("its sampling factors are invalid"))?;
+        if let [only] = &mut components[..] {
+            // A scan of one component is not interleaved: its factors have no effect (A.2.2).
+            (only.across, only.down) = (1, 1);
+        }
+        let height = usize::from(u16::from_be_bytes([*h1, *h0]));
+        let width = usize::from(u16::from_be_bytes([*w1, *w0]));
+        Ok(Frame { width, height, progressive: marker == 0xc2, components })
+    }
+}
+
+fn unsupported(feature: String) -> Error {
+    let remedy = "save it as a baseline JPEG or as PNG";
+    Error::Unsupported { what: format!("JPEG with {feature}"), remedy }
+}
+
+/// As libjpeg guesses it (`default_decompress_parms`).
+fn colour(components: &[Component], jfif: bool, adobe: Option<u8>) -> Colour {
+    match (components.len(), adobe) {
+        (1, _) => Colour::Grey,
+        (4, Some(0) | None) => Colour::Cmyk,
+        (4, Some(_)) => Colour::Ycck,
+        _ if jfif => Colour::YCbCr,
+        (_, Some(0)) => Colour::Rgb,
+        (_, None) if components.iter().map(|c| c.id).eq(*b"RGB") => Colour::Rgb,
+        _ => Colour::YCbCr,
+    }
+}
+
+impl ScanHeader {
+    pub(super) fn read(
+        content: &[u8],
+        frame: &[Component],
+        progressive: bool,
+    ) -> Result<ScanHeader, Error> {
+        let invalid = || undecodable("a scan header is invalid");
+        let (&count, rest) = content.split_first().ok_or_else(invalid)?;
+        let count = usize::from(count);
+        if !(1..=frame.len()).contains(&count) || rest.len() < 2 * count + 3 {
+            return Err(invalid());
+        }
+        let mut components: Vec<ScanComponent> = Vec::with_capacity(count);
+        for two in rest.chunks_exact(2).take(count) {
+            let is_new = |index: &usize| !components.iter().any(|known| known.index == *index);
+            let mut found = (0..frame.len()).filter(|&index| frame[index].id == two[0]);
+            let index = found.find(is_new).ok_or_else(invalid)?;
+            let (dc, ac) = (usize::from(two[1] >> 4), usize::from(two[1] & 15));
+            if dc > 3 || ac > 3 {
+                return Err(invalid());
+            }
+            components.push(ScanComponent { index, dc, ac });
+        }
+        let [first, last, bits] = [0, 1, 2].map(|index| rest[2 * count + index]);
+        if !progressive {
+            // Sequential scans hold all coefficients, whatever the header says: phones exist that
+            // write other values.
+            return Ok(ScanHeader { components, coefficients: (0, 63), bits: (0, 0) });
+        }
+        let (first, last) = (usize::from(first), usize::from(last));
+        let (high, low) = (u32::from(bits >> 4), u32::from(bits & 15));
+        let is_valid = match first {
+            0 => last == 0,
+            _ => (first..64).contains(&last) && count == 1,
+        };
+        if !is_valid || low > 13 || (high != 0 && high != low + 1) {
+            return Err(invalid());
+        }
+        Ok(ScanHeader { components, coefficients: (first, last), bits: (high, low) })
+    }
 }

@@ -1,69 +1,79 @@
-//! JPEG: baseline files a few rows at a time, the others (progressive, CMYK, ...) as a whole.
+//! JPEG (ITU-T T.81) with Huffman coding and 8 bits a sample: baseline, extended sequential and
+//! progressive; grey, YCbCr, RGB, CMYK and YCCK.
+//!
+//! Damaged and truncated data is decoded as far as libjpeg does, with a warning.
 
+mod bits;
+mod blocks;
+mod coefficients;
 mod colour;
 mod dct;
-mod entropy;
 mod header;
+mod huffman;
+mod planes;
 mod rows;
-mod whole;
+mod segments;
+mod tables;
+mod upsample;
 
-use crate::resample::Passes;
-use crate::{Error, Limits, Spec};
-use header::Header;
-use image::metadata::Orientation;
+use crate::decoder::{Decoder, RowSink};
+use crate::error::Error;
+use crate::limits::Limits;
+use crate::orientation::Orientation;
+use crate::warning::Warning;
+use coefficients::Coefficients;
+use header::{Colour, Header, undecodable};
+use rows::OneScan;
 
-/// Bytes of a strip of decoded rows.
-const STRIP: usize = 512 * 1024;
+/// A JPEG whose header was read.
+pub(crate) struct Jpeg(Header);
 
-pub(crate) use whole::dimensions;
-
-/// A JPEG whose header was read and found within the limits.
-pub(crate) enum Jpeg<'a> {
-    Rows(Box<Header<'a>>),
-    Whole(Box<whole::Whole<'a>>),
-}
-
-impl<'a> Jpeg<'a> {
-    pub(crate) fn open(bytes: &'a [u8], limits: &Limits, spec: &Spec) -> Result<Jpeg<'a>, Error> {
-        let Some(header) = Header::read(bytes) else {
-            return Ok(Jpeg::Whole(Box::new(whole::Whole::open(bytes, limits, spec)?)));
-        };
-        limits.check_pixels(header.width as u32, header.height as u32)?;
-        let jpeg = Jpeg::Rows(Box::new(header));
-        limits.check_memory(jpeg.memory(spec))?;
-        Ok(jpeg)
+impl Jpeg {
+    pub(crate) fn read_header(bytes: &[u8]) -> Result<Jpeg, Error> {
+        Header::read(bytes).map(Jpeg)
     }
 
-    /// Bytes that decoding and resampling hold at once.
-    pub(crate) fn memory(&self, spec: &Spec) -> u64 {
-        match self {
-            Jpeg::Rows(header) => {
-                let size = (header.width as u32, header.height as u32);
-                rows::memory(header, strip_rows(header))
-                    + Passes::memory(spec, size, orientation(header))
-            }
-            Jpeg::Whole(whole) => whole.memory(spec),
+    /// For a JPEG of one scan in another file, which tells whether three components are RGB or YCbCr.
+    pub(crate) fn read_embedded(bytes: &[u8], is_rgb: bool) -> Result<Jpeg, Error> {
+        let mut header = Header::read(bytes)?;
+        if header.components.len() == 3 {
+            header.colour = if is_rgb { Colour::Rgb } else { Colour::YCbCr };
         }
-    }
-
-    pub(crate) fn resample(self, spec: &Spec) -> Result<Passes, Error> {
-        match self {
-            Jpeg::Rows(header) => {
-                let size = (header.width as u32, header.height as u32);
-                let mut passes = Passes::new(spec, size, size, orientation(&header));
-                rows::decode(&header, strip_rows(&header), |strip| passes.push(strip))
-                    .ok_or_else(|| whole::reason("it is damaged, or was cut short"))?;
-                Ok(passes)
-            }
-            Jpeg::Whole(whole) => whole.resample(spec),
+        if !header.is_one_scan() || header.components.len() == 4 || header.height == 0 {
+            return Err(undecodable("it is not a baseline JPEG of one or three components"));
         }
+        Ok(Jpeg(header))
     }
 }
 
-fn orientation(header: &Header<'_>) -> Orientation {
-    header.exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms)
-}
+impl Decoder for Jpeg {
+    fn size(&self) -> (u32, u32) {
+        (self.0.width as u32, self.0.height as u32)
+    }
 
-fn strip_rows(header: &Header<'_>) -> usize {
-    (STRIP / (3 * header.width)).clamp(1, 128).min(header.height)
+    fn orientation(&self) -> Orientation {
+        self.0.orientation
+    }
+
+    fn memory(&self) -> u64 {
+        let coefficients = if self.0.is_one_scan() { 0 } else { Coefficients::memory(&self.0) };
+        (coefficients + rows::memory(&self.0)) as u64
+    }
+
+    fn decode(
+        &self,
+        bytes: &[u8],
+        limits: &Limits,
+        rows: &mut RowSink<'_>,
+    ) -> Result<Vec<Warning>, Error> {
+        let header = &self.0;
+        if header.is_one_scan() {
+            let mut scan = OneScan::new(header, bytes)?;
+            rows::emit(header, &mut scan, limits, rows)?;
+            return scan.finish(header);
+        }
+        let (mut coefficients, warnings) = Coefficients::read(header, bytes, limits)?;
+        rows::emit(header, &mut coefficients, limits, rows)?;
+        Ok(warnings)
+    }
 }

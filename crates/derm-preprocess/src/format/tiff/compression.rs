@@ -1,0 +1,134 @@
+//! Compression of strips and tiles.
+
+use super::error::unsupported;
+use super::fax::{self, Fax};
+use crate::error::Error;
+use std::borrow::Cow;
+
+/// How a strip or tile is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compression {
+    None,
+    PackBits,
+    Lzw,
+    Deflate,
+    Fax(Fax),
+    Jpeg,
+}
+
+impl Compression {
+    pub(super) fn new(number: u64, t4_options: u64) -> Result<Compression, Error> {
+        Ok(match number {
+            1 => Compression::None,
+            2 => Compression::Fax(Fax::RunLength),
+            3 if t4_options & 1 == 0 => Compression::Fax(Fax::Group3),
+            4 => Compression::Fax(Fax::Group4),
+            5 => Compression::Lzw,
+            8 | 32946 => Compression::Deflate,
+            32773 => Compression::PackBits,
+            3 => return Err(unsupported("two-dimensional CCITT Group 3 compression")),
+            6 => return Err(unsupported("old-style JPEG compression")),
+            7 => Compression::Jpeg,
+            34925 => return Err(unsupported("LZMA compression")),
+            50000 => return Err(unsupported("Zstandard compression")),
+            50001 => return Err(unsupported("WebP compression")),
+            number => return Err(unsupported(&format!("compression {number}"))),
+        })
+    }
+
+    pub(super) fn is_fax(self) -> bool {
+        matches!(self, Compression::Fax(_))
+    }
+
+    /// Decompresses into at most `size` bytes; gives fewer where the data ends early. `width`: pixels
+    /// of a row.
+    pub(super) fn decompress<'a>(self, data: &'a [u8], size: usize, width: usize) -> Cow<'a, [u8]> {
+        match self {
+            Compression::None => Cow::Borrowed(&data[..size.min(data.len())]),
+            Compression::PackBits => Cow::Owned(pack_bits(data, size)),
+            Compression::Lzw => Cow::Owned(lzw(data, size)),
+            Compression::Deflate => Cow::Owned(deflate(data, size)),
+            Compression::Fax(kind) => Cow::Owned(fax::decompress(kind, data, size, width)),
+            // Strips and tiles that are JPEGs are decoded, not only decompressed.
+            Compression::Jpeg => Cow::Borrowed(&[]),
+        }
+    }
+}
+
+fn pack_bits(mut data: &[u8], size: usize) -> Vec<u8> {
+    let mut unpacked = Vec::with_capacity(size);
+    while unpacked.len() < size
+        && let [count, rest @ ..] = data
+    {
+        data = rest;
+        match usize::from(*count) {
+            128 => {}
+            count @ 0..128 => {
+                let (values, rest) = data.split_at((count + 1).min(data.len()));
+                unpacked.extend_from_slice(&values[..values.len().min(size - unpacked.len())]);
+                data = rest;
+            }
+            count => {
+                let [value, rest @ ..] = data else { break };
+                unpacked.resize((unpacked.len() + 257 - count).min(size), *value);
+                data = rest;
+            }
+        }
+    }
+    unpacked
+}
+
+fn lzw(mut data: &[u8], size: usize) -> Vec<u8> {
+    let mut unpacked = vec![0; size];
+    let mut decoder = weezl::decode::Decoder::with_tiff_size_switch(weezl::BitOrder::Msb, 8);
+    let mut length = 0;
+    while length < size {
+        let result = decoder.decode_bytes(data, &mut unpacked[length..]);
+        data = &data[result.consumed_in..];
+        length += result.consumed_out;
+        let is_stuck = result.consumed_in == 0 && result.consumed_out == 0;
+        if is_stuck || !matches!(result.status, Ok(weezl::LzwStatus::Ok)) {
+            break;
+        }
+    }
+    unpacked.truncate(length);
+    unpacked
+}
+
+fn deflate(data: &[u8], size: usize) -> Vec<u8> {
+    let mut unpacked = Vec::with_capacity(size);
+    let mut decompress = flate2::Decompress::new(true);
+    // What was decompressed before damage is kept.
+    let _ = decompress.decompress_vec(data, &mut unpacked, flate2::FlushDecompress::Finish);
+    unpacked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pack_bits_as_in_the_specification() {
+        // The example of TIFF 6.0, section 9.
+        let packed = [
+            0xfe, 0xaa, 0x02, 0x80, 0x00, 0x2a, 0xfd, 0xaa, 0x03, 0x80, 0x00, 0x2a, 0x22, 0xf7,
+            0xaa,
+        ];
+        let mut expected = vec![0xaa, 0xaa, 0xaa, 0x80, 0x00, 0x2a, 0xaa, 0xaa, 0xaa, 0xaa];
+        expected.extend([0x80, 0x00, 0x2a, 0x22]);
+        expected.extend([0xaa; 10]);
+        assert_eq!(pack_bits(&packed, 24), expected);
+        assert_eq!(pack_bits(&packed, 5), expected[..5]);
+        assert_eq!(pack_bits(&packed[..4], 24), expected[..4]);
+    }
+
+    #[test]
+    fn damaged_data_gives_what_precedes_the_damage() {
+        let fax = [Fax::RunLength, Fax::Group3, Fax::Group4].map(Compression::Fax);
+        for compression in [Compression::Lzw, Compression::Deflate].into_iter().chain(fax) {
+            for data in [&[][..], &[0; 3], &[0xff; 300], &[0x78, 0x9c, 1, 2, 3]] {
+                assert!(compression.decompress(data, 100, 8).len() <= 100);
+            }
+        }
+    }
+}

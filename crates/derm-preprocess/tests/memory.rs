@@ -1,0 +1,110 @@
+//! What a picture's header announces is what decoding allocates: an allocator counts.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use derm_preprocess::{Fit, Limits, Picture, Spec};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::path::Path;
+
+thread_local! {
+    /// Bytes that this thread holds, and the most that it held.
+    static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
+}
+
+struct Counting;
+
+fn add(bytes: isize) {
+    // Not counted while the thread ends.
+    let _ = HELD.try_with(|held| {
+        let (now, most) = held.get();
+        held.set((now + bytes, most.max(now + bytes)));
+    });
+}
+
+// SAFETY: every call is passed on to the system's allocator as it is; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        add(layout.size() as isize);
+        // SAFETY: the caller's contract is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        add(-(layout.size() as isize));
+        // SAFETY: the caller's contract is the same.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most that `work` held beside what was held before.
+fn peak<T>(work: impl FnOnce() -> T) -> (T, u64) {
+    let before = HELD.with(|held| {
+        let (now, _) = held.get();
+        held.set((now, now));
+        now
+    });
+    let result = work();
+    (result, HELD.with(|held| held.get().1 - before) as u64)
+}
+
+/// Larger pictures, made here: name and file.
+fn larger() -> Vec<(String, Vec<u8>)> {
+    let encode = |picture: &image::DynamicImage, format| {
+        let mut file = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut file, format).unwrap();
+        file.into_inner()
+    };
+    let rgba = image::RgbaImage::from_fn(1200, 900, |x, y| {
+        image::Rgba([(x * y % 251) as u8, x as u8, (x / 8 * y / 8) as u8, (y / 4) as u8])
+    });
+    let picture = image::DynamicImage::ImageRgba8(rgba);
+    use image::ImageFormat::{Gif, Png, Tiff, WebP};
+    vec![
+        ("RGBA PNG".to_owned(), encode(&picture, Png)),
+        ("16-bit PNG".to_owned(), encode(&picture.to_rgba16().into(), Png)),
+        ("RGBA WebP".to_owned(), encode(&picture, WebP)),
+        ("RGB WebP".to_owned(), encode(&picture.to_rgb8().into(), WebP)),
+        ("GIF".to_owned(), encode(&picture.to_rgba8().into(), Gif)),
+        ("RGBA TIFF".to_owned(), encode(&picture, Tiff)),
+        ("grey TIFF".to_owned(), encode(&picture.to_luma8().into(), Tiff)),
+    ]
+}
+
+/// The pictures in `tests/data`: name and file.
+fn stored() -> Vec<(String, Vec<u8>)> {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(data).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let is_reference = name.contains("-stretch.png") || name.contains("-crop.png");
+        if !is_reference && !name.ends_with(".py") && !name.starts_with("fuzz-") {
+            files.push((name, std::fs::read(&path).unwrap()));
+        }
+    }
+    assert!(files.len() > 30, "only {} pictures", files.len());
+    files
+}
+
+#[test]
+fn decoding_allocates_no_more_than_was_announced() {
+    let spec = Spec { fit: Fit::Stretch, ..Spec::square(224) };
+    let mut failures = Vec::new();
+    for (name, bytes) in stored().into_iter().chain(larger()) {
+        let (picture, opened) = peak(|| Picture::open(&bytes, &Limits::default()).unwrap());
+        let announced = picture.cost(&spec).unwrap().memory;
+        let (_, held) = peak(|| picture.prepare(&spec).unwrap());
+        let with_upload = picture.cost_with_upload(&spec).unwrap().memory;
+        let (_, held_with_upload) = peak(|| picture.prepare_with_upload(&spec).unwrap());
+        if opened > 256 * 1024 || held > announced || held_with_upload > with_upload {
+            failures.push(format!(
+                "{name}: header {opened}; {held} of {announced}; {held_with_upload} of {with_upload}"
+            ));
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}

@@ -1,0 +1,68 @@
+//! One `Picture`: its header is read once, its cost is known before decoding, and one decoding gives
+//! the network's view and the whole picture.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use derm_preprocess::{Error, Fit, Format, Limits, Picture, Spec};
+use std::time::Instant;
+
+fn bytes(name: &str) -> Vec<u8> {
+    std::fs::read(format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+fn open(name: &str) -> Picture<'static> {
+    Picture::open(bytes(name), &Limits::default()).unwrap()
+}
+
+#[test]
+fn the_header_tells_format_size_and_cost() {
+    let picture = open("orientation-6.jpg");
+    assert_eq!((picture.format(), picture.size()), (Format::Jpeg, (80, 120)));
+    let cost = picture.cost(&Spec::square(224)).unwrap();
+    assert_eq!(cost.pixels, 120 * 80);
+    let with_upload = picture.cost_with_upload(&Spec::square(224)).unwrap();
+    assert_eq!(with_upload.memory, cost.memory + 3 * cost.pixels);
+}
+
+#[test]
+fn the_upload_is_the_picture_upright_from_the_same_decoding() {
+    let spec = Spec::square(64);
+    for number in 1..=8 {
+        let picture = open(&format!("orientation-{number}.jpg"));
+        let (width, height) = picture.size();
+        let (prepared, upload) = picture.prepare_with_upload(&spec).unwrap();
+        assert_eq!(prepared, picture.prepare(&spec).unwrap());
+        // A resize to the same size changes nothing.
+        let same = Spec { width, height, fit: Fit::Stretch, ..Spec::square(1) };
+        assert_eq!(upload, picture.prepare(&same).unwrap().view, "orientation {number}");
+    }
+}
+
+#[test]
+fn memory_is_checked_for_what_is_asked() {
+    let spec = Spec::square(64);
+    let file = bytes("large.jpg");
+    let needed = Picture::open(&file, &Limits::default()).unwrap().cost(&spec).unwrap().memory;
+    let limits = Limits { max_memory: needed, ..Limits::default() };
+    let picture = Picture::open(&file, &limits).unwrap();
+    picture.prepare(&spec).unwrap();
+    let error = picture.prepare_with_upload(&spec).unwrap_err();
+    assert!(matches!(error, Error::TooMuchMemory { limit, .. } if limit == needed), "{error}");
+}
+
+#[test]
+fn decoding_stops_at_the_deadline() {
+    let limits = Limits { deadline: Some(Instant::now()), ..Limits::default() };
+    for name in ["large.jpg", "progressive.jpg", "rgb.png", "rgb.bmp"] {
+        let picture = Picture::open(bytes(name), &limits).unwrap();
+        let error = picture.prepare(&Spec::square(64)).unwrap_err();
+        assert!(matches!(error, Error::TimedOut), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_picture_moves_to_another_thread() {
+    let picture = open("rgb.png");
+    let view = std::thread::spawn(move || picture.prepare(&Spec::square(8)).unwrap().view);
+    assert_eq!(view.join().unwrap().dimensions(), (8, 8));
+}
