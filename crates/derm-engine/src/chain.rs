@@ -7,8 +7,10 @@
 //! way to memory, and the memory.
 
 use crate::lower::Start;
-use crate::step::{Action, Buffer, Kernel, Step, Then};
-use derm_kernels::{After, Axis, ConvShape, Ring};
+use crate::step::{Action, Buffer, Step, Then};
+use derm_kernels::{
+    ConvGeometry, ConvPlan, Epilogue, OutputPart, Ring, RowsCall, WindowAxis,
+};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -23,8 +25,8 @@ const PLACES: usize = 192;
 /// A convolution of a chain, and what follows on it.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    pub(crate) kernel: Kernel,
-    pub(crate) shape: ConvShape,
+    /// Made by [`ConvPlan::by_rows`].
+    pub(crate) plan: ConvPlan,
     pub(crate) then: Vec<Then>,
     /// Rows of its output that are in memory.
     kept: usize,
@@ -41,7 +43,7 @@ pub(crate) struct Chain {
 impl Chain {
     /// Float32 values of scratch of one thread, in whole cache lines.
     fn scratch(&self) -> usize {
-        (self.between() + self.stages.iter().map(Stage::scratch).max().unwrap_or(0))
+        (self.between() + self.stages.iter().map(|stage| stage.plan.scratch_len()).max().unwrap_or(0))
             .next_multiple_of(16)
     }
 
@@ -53,29 +55,26 @@ impl Chain {
 
     /// Rows of the last output: what threads share.
     pub(crate) fn units(&self) -> usize {
-        self.last().shape.rows.output
+        self.last().rows().output()
     }
 
     pub(crate) fn last(&self) -> &Stage {
         self.stages.last().expect("a chain has stages")
     }
 
-    /// Makes the rows `part` of the output.
-    ///
-    /// # Safety
-    /// `output` must have the length of the last stage's shape, and nobody else may touch those rows
-    /// meanwhile.
+    /// Makes the rows of the output's part.
     ///
     /// # Panics
-    /// If the input has not the first shape's length, or scratch is missing.
-    pub(crate) unsafe fn run_part(
+    /// If input or output do not have the lengths of the first and last geometry, or scratch is
+    /// missing.
+    pub(crate) fn run_part(
         &self,
         input: &[f32],
-        output: *mut f32,
-        after: &[After<'_>],
+        mut output: OutputPart<'_>,
+        epilogue: &[Epilogue<'_>],
         scratch: &mut [f32],
-        part: Range<usize>,
     ) {
+        let part = output.units(self.units());
         let (mut rings, scratch) = scratch.split_at_mut(self.between());
         let mut kept: Vec<&mut [f32]> = Vec::new();
         for stage in &self.stages[..self.stages.len() - 1] {
@@ -95,22 +94,23 @@ impl Chain {
                 let (before, own) = kept.split_at_mut(number);
                 let values = before.last().map_or(input, |ring| &**ring);
                 let input = match number.checked_sub(1) {
-                    None => Ring { values, kept: stage.shape.rows.input },
-                    Some(before) => Ring { values, kept: self.stages[before].kept },
+                    None => Ring { values, held_rows: stage.rows().input() },
+                    Some(before) => Ring { values, held_rows: self.stages[before].kept },
                 };
-                let values = own.first_mut().map_or(output, |ring| ring.as_mut_ptr());
-                let output = Ring { values, kept: stage.kept };
-                let own: Vec<After<'_>>;
-                let after = if number + 1 == self.stages.len() {
-                    after
+                let values = match own.first_mut() {
+                    Some(ring) => OutputPart::whole(ring),
+                    None => output.reborrow(),
+                };
+                let output = Ring { values, held_rows: stage.kept };
+                let own: Vec<Epilogue<'_>>;
+                let epilogue = if number + 1 == self.stages.len() {
+                    epilogue
                 } else {
                     own =
-                        stage.then.iter().filter_map(Then::function).map(After::Activate).collect();
+                        stage.then.iter().filter_map(Then::function).map(Epilogue::Unary).collect();
                     &own
                 };
-                // SAFETY: rings keep what the next stage needs of a band; the output's rows are the
-                // caller's.
-                unsafe { stage.kernel.run_rows(&stage.shape, input, output, after, scratch, rows) };
+                stage.plan.run_rows(RowsCall { input, output, epilogue, scratch, rows });
             }
         }
     }
@@ -119,7 +119,7 @@ impl Chain {
     fn wanted(&self, rows: Range<usize>) -> Vec<Range<usize>> {
         let mut wanted = vec![rows];
         for stage in self.stages[1..].iter().rev() {
-            let rows = stage.shape.rows.needed(&wanted[wanted.len() - 1]);
+            let rows = stage.rows().needed(&wanted[wanted.len() - 1]);
             wanted.push(rows);
         }
         wanted.reverse();
@@ -128,14 +128,16 @@ impl Chain {
 
     /// With as many rows in a band as may be; none where that would not be worth it.
     fn planned(mut stages: Vec<Stage>) -> Option<Chain> {
-        let rows = stages.last()?.shape.rows.output;
+        let rows = stages.last()?.rows().output();
         let mut best = None;
         for band in 1..=rows {
             let mut kept = band;
             for number in (0..stages.len()).rev() {
-                let Axis { output, stride, kernel, dilation, .. } = stages[number].shape.rows;
-                stages[number].kept = kept.min(output);
-                kept = (stages[number].kept - 1) * stride + (kernel - 1) * dilation + 1;
+                let axis = stages[number].rows();
+                stages[number].kept = kept.min(axis.output());
+                kept = (stages[number].kept - 1) * axis.stride()
+                    + (axis.kernel() - 1) * axis.dilation()
+                    + 1;
             }
             let inner = &stages[..stages.len() - 1];
             if inner.iter().map(Stage::kept_values).sum::<usize>() > BAND {
@@ -151,8 +153,8 @@ impl Chain {
         }
         let weights = stages.iter().map(|stage| stage.weights() as f64);
         let places = stages.iter().map(|stage| {
-            let rows = band as f64 * stage.shape.rows.output as f64 / rows as f64;
-            rows * stage.shape.columns.output as f64 * stage.weights() as f64
+            let rows = band as f64 * stage.rows().output() as f64 / rows as f64;
+            rows * stage.plan.geometry().columns().output() as f64 * stage.weights() as f64
         });
         let places = places.sum::<f64>() / weights.sum::<f64>();
         (places >= PLACES as f64).then_some(Chain { stages, band })
@@ -160,17 +162,17 @@ impl Chain {
 }
 
 impl Stage {
-    fn scratch(&self) -> usize {
-        self.kernel.scratch_of_rows()
+    fn rows(&self) -> WindowAxis {
+        self.plan.geometry().rows()
     }
 
     fn kept_values(&self) -> usize {
-        self.kept * self.shape.columns.output * self.shape.outputs
+        let geometry = self.plan.geometry();
+        self.kept * geometry.columns().output() * geometry.outputs()
     }
 
     fn weights(&self) -> usize {
-        let ConvShape { rows, columns, inputs, outputs, groups } = self.shape;
-        rows.kernel * columns.kernel * inputs / groups * outputs
+        self.plan.geometry().weights()
     }
 }
 
@@ -217,9 +219,9 @@ pub(crate) fn chained(
 /// be made a few rows at a time.
 fn leads_to(before: &Step, after: &Step) -> bool {
     let (Some(first), Some(second)) = (Parts::of(before), Parts::of(after)) else { return false };
-    let length = first.shape.output_len();
+    let length = first.plan.geometry().output_len();
     length >= LARGE
-        && length == second.shape.input_len()
+        && length == second.plan.geometry().input_len()
         && second.input == before.output
         && first.then.iter().all(|then| then.function().is_some())
 }
@@ -239,7 +241,7 @@ fn join(mut run: Vec<Step>, buffers: &mut Vec<usize>, workers: usize, joined: &m
         joined.append(&mut run);
         return;
     }
-    let between = |&number: &usize| Parts::of(&run[number - 1]).map(|it| it.shape.output_len());
+    let between = |&number: &usize| Parts::of(&run[number - 1]).map(|it| it.plan.geometry().output_len());
     let cut = (1..run.len()).min_by_key(between).expect("two steps at least");
     let rest = run.split_off(cut);
     join(run, buffers, workers, joined);
@@ -253,41 +255,43 @@ fn stages(run: &[Step]) -> Option<Vec<Stage>> {
         return None;
     }
     // A product's places are in one row; they are the rows and columns of its neighbours.
-    let mut shapes: Vec<ConvShape> = parts.iter().map(|parts| *parts.shape).collect();
+    let mut shapes: Vec<ConvGeometry> =
+        parts.iter().map(|parts| *parts.plan.geometry()).collect();
     for number in (0..shapes.len() - 1).rev() {
         let next = shapes[number + 1];
-        shapes[number] = with_axes(shapes[number], [next.rows.input, next.columns.input]);
+        shapes[number] = with_axes(shapes[number], [next.rows().input(), next.columns().input()]);
     }
     for number in 1..shapes.len() {
         let before = shapes[number - 1];
-        shapes[number] = with_axes(shapes[number], [before.rows.output, before.columns.output]);
+        shapes[number] = with_axes(shapes[number], [before.rows().output(), before.columns().output()]);
     }
     let fit = shapes.windows(2).all(|pair| {
-        let made = [pair[0].rows.output, pair[0].columns.output];
-        made == [pair[1].rows.input, pair[1].columns.input] && made[0] > 1
+        let made = [pair[0].rows().output(), pair[0].columns().output()];
+        made == [pair[1].rows().input(), pair[1].columns().input()] && made[0] > 1
     });
     let stages = parts.into_iter().zip(shapes).map(|(parts, shape)| {
-        let Parts { kernel, then, .. } = parts;
-        Stage { kernel: kernel.clone(), shape, then: then.to_vec(), kept: 0 }
+        let plan = ConvPlan::by_rows(parts.plan.weights().clone(), &shape);
+        Stage { plan, then: parts.then.to_vec(), kept: 0 }
     });
     fit.then(|| stages.collect())
 }
 
 /// A product over places in one row as one over rows and columns, if there are as many.
-fn with_axes(shape: ConvShape, [rows, columns]: [usize; 2]) -> ConvShape {
-    let is_product =
-        shape.rows == Axis::ONE && shape.columns == Axis::pointwise(shape.columns.input);
-    if is_product && rows * columns == shape.columns.input {
-        let (rows, columns) = (Axis::pointwise(rows), Axis::pointwise(columns));
-        return ConvShape { rows, columns, ..shape };
+fn with_axes(shape: ConvGeometry, [rows, columns]: [usize; 2]) -> ConvGeometry {
+    let is_product = shape.rows() == WindowAxis::ONE && shape.columns().is_pointwise();
+    if is_product
+        && rows * columns == shape.columns().input()
+        && let (Ok(rows), Ok(columns)) = (WindowAxis::pointwise(rows), WindowAxis::pointwise(columns))
+    {
+        let (inputs, outputs, groups) = (shape.inputs(), shape.outputs(), shape.groups());
+        return ConvGeometry::new([rows, columns], inputs, outputs, groups).unwrap_or(shape);
     }
     shape
 }
 
 /// What a step is that may be of a chain.
 struct Parts<'a> {
-    kernel: &'a Kernel,
-    shape: &'a ConvShape,
+    plan: &'a ConvPlan,
     then: &'a [Then],
     input: Buffer,
 }
@@ -295,8 +299,8 @@ struct Parts<'a> {
 impl Parts<'_> {
     fn of(step: &Step) -> Option<Parts<'_>> {
         match &step.action {
-            Action::Conv { kernel, shape, input, then, .. } if kernel.runs_by_rows(shape) => {
-                Some(Parts { kernel, shape, then, input: *input })
+            Action::Conv { plan, input, then, .. } if plan.can_run_by_rows() => {
+                Some(Parts { plan, then, input: *input })
             }
             _ => None,
         }
@@ -306,7 +310,7 @@ impl Parts<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use derm_kernels::{Activation, Depthwise, Isa, PackedConv, Precision};
+    use derm_kernels::{ConvCall, Isa, PackedConv, Precision, SharedOutput, Unary, Window};
     use proptest::prelude::*;
 
     fn numbers(count: usize) -> Vec<f32> {
@@ -324,22 +328,19 @@ mod tests {
         let axis = |input: usize| {
             let before = kernel / 2;
             let output = (input + 2 * before - kernel) / stride + 1;
-            Axis { input, output, kernel, stride, dilation: 1, before, spread: 1 }
+            let window = Window { input, output, kernel, stride, dilation: 1, before };
+            WindowAxis::new(window).unwrap()
         };
         let (rows, columns) = (axis(rows), axis(columns));
-        let shape = ConvShape { rows, columns, inputs, outputs, groups };
-        let weights = numbers(outputs * inputs / groups * kernel * kernel);
-        let kernel = if groups > 1 {
-            let weight = |channel, tap| weights[channel * kernel * kernel + tap];
-            let isa = Isa::best();
-            Kernel::Depthwise(Depthwise::new(isa, Precision::F16, &shape, None, weight))
-        } else {
-            let weight = |o, i, tap| weights[(o * inputs + i) * kernel * kernel + tap];
-            let isa = Isa::best();
-            Kernel::Dense(PackedConv::new(isa, Precision::F16, &shape, None, weight))
+        let geometry = ConvGeometry::new([rows, columns], inputs, outputs, groups).unwrap();
+        let weights = numbers(geometry.weights());
+        let weight = |o: usize, i: usize, tap: usize| {
+            weights[(o * geometry.depth() + i) * geometry.taps() + tap]
         };
-        let then = vec![Then::Activate(Activation::Clamp(0.0, 6.0))];
-        (Stage { kernel, shape, then, kept: 0 }, [rows.output, columns.output])
+        let conv = PackedConv::new(Isa::best(), Precision::F16, &geometry, None, weight);
+        let plan = ConvPlan::by_rows(conv, &geometry);
+        let then = vec![Then::Activate(Unary::Clamp(0.0, 6.0))];
+        (Stage { plan, then, kept: 0 }, [rows.output(), columns.output()])
     }
 
     proptest! {
@@ -352,25 +353,26 @@ mod tests {
             let (a, axes) = stage([rows, columns], (first, 1), [3, wide], 1);
             let (b, axes) = stage(axes, (kernel, stride), [wide, wide], wide);
             let (c, _) = stage(axes, (1, 1), [wide, 9], 1);
-            let input = numbers(a.shape.input_len());
-            let after = [After::Activate(Activation::Clamp(0.0, 6.0))];
+            let input = numbers(a.plan.geometry().input_len());
+            let epilogue = [Epilogue::Unary(Unary::Clamp(0.0, 6.0))];
             let mut whole = input.clone();
-            for Stage { kernel, shape, .. } in [&a, &b, &c] {
-                let mut output = vec![f32::NAN; shape.output_len()];
-                let mut scratch = vec![f32::NAN; kernel.scratch(shape)];
-                let (to, all) = (output.as_mut_ptr(), 0..kernel.units(shape));
-                // SAFETY: the output is as long as the shape says, and ours.
-                unsafe { kernel.run_part(shape, &whole, to, &after, &mut scratch, all) };
-                whole = output;
+            for Stage { plan, .. } in [&a, &b, &c] {
+                let plan = ConvPlan::new(plan.weights().clone(), plan.geometry());
+                let mut values = vec![f32::NAN; plan.geometry().output_len()];
+                let mut scratch = vec![f32::NAN; plan.scratch_len()];
+                let (output, scratch) = (OutputPart::whole(&mut values), &mut scratch);
+                plan.run(ConvCall { input: &whole, output, epilogue: &epilogue, scratch });
+                whole = values;
             }
             let Some(chain) = Chain::planned(vec![a, b, c]) else { return Err(TestCaseError::reject("too few places")) };
             let mut output = vec![f32::NAN; whole.len()];
             let mut scratch = vec![f32::NAN; chain.scratch()];
             let cut = cut.min(chain.units());
             for part in [0..cut, cut..chain.units()] {
-                let to = output.as_mut_ptr();
-                // SAFETY: as above.
-                unsafe { chain.run_part(&input, to, &after, &mut scratch, part) };
+                let shared = SharedOutput::new(&mut output);
+                // SAFETY: one part is in use at a time.
+                let output = unsafe { shared.part(part) };
+                chain.run_part(&input, output, &epilogue, &mut scratch);
             }
             for (found, expected) in output.iter().zip(&whole) {
                 prop_assert!((found - expected).abs() < 1e-4, "{} instead of {}", found, expected);

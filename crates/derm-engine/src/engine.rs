@@ -4,10 +4,10 @@ use crate::arena::{Arena, Interval, plan};
 use crate::chain::chained;
 use crate::constant::StoredWeights;
 use crate::lower::{Lowering, Start};
-use crate::step::{Action, Kernel, Operand, Step};
+use crate::step::{Action, Operand, Step};
 use crate::value::Value;
 use crate::workers::Workers;
-use derm_kernels::{Isa, Precision};
+use derm_kernels::{Isa, PackedConv, Precision};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ impl Default for Settings {
 
 /// Packed weights by where they come from, shared by the engines of one model.
 #[derive(Debug, Clone, Default)]
-pub struct Kernels(pub(crate) HashMap<String, Kernel>);
+pub struct Kernels(pub(crate) HashMap<String, PackedConv>);
 
 /// A graph made ready to run. Any number of threads may run it at once, each in its own arena.
 ///
@@ -259,13 +259,15 @@ fn weight_bytes(steps: &[Step]) -> usize {
         Operand::Constant(values) => 4 * values.len(),
         Operand::Buffer(_) => 0,
     };
-    let mut kernels = |kernels: &mut dyn Iterator<Item = &Kernel>| {
+    let mut kernels = |kernels: &mut dyn Iterator<Item = &PackedConv>| {
         let new = kernels.filter(|kernel| seen.insert(kernel.identity()));
-        new.map(Kernel::bytes).sum()
+        new.map(PackedConv::bytes).sum()
     };
     let mut bytes = |step: &Step| match &step.action {
-        Action::Conv { kernel, .. } => kernels(&mut std::iter::once(kernel)),
-        Action::Chain { chain, .. } => kernels(&mut chain.stages.iter().map(|stage| &stage.kernel)),
+        Action::Conv { plan, .. } => kernels(&mut std::iter::once(plan.weights())),
+        Action::Chain { chain, .. } => {
+            kernels(&mut chain.stages.iter().map(|stage| stage.plan.weights()))
+        }
         Action::Binary { left, right, .. } => operand(left) + operand(right),
         Action::Copy { input, .. } => operand(input),
         Action::Foreign { operands, .. } => operands.iter().map(|operand| operand.bytes()).sum(),

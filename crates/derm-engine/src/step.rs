@@ -2,10 +2,10 @@
 
 use crate::arena::open;
 use crate::chain::Chain;
-use crate::workers::{SharedOutput, Team};
+use crate::workers::Team;
 use derm_kernels::{
-    Activation, After, BinaryOp, BroadcastAxis, ConvShape, Depthwise, Isa, PackedConv, PoolShape,
-    Pooling, Precision, Reduction, Ring,
+    BinaryOp, BroadcastAxis, ConvCall, ConvGeometry, ConvPlan, Epilogue, Isa, OutputPart, PackedConv,
+    PoolGeometry, Pooling, Precision, Reduction, SharedOutput, Unary,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,14 +26,14 @@ pub(crate) enum Operand {
 /// What follows on a convolution's sums.
 #[derive(Debug, Clone)]
 pub(crate) enum Then {
-    Activate(Activation),
+    Activate(Unary),
     Add(Buffer),
-    Differentiate(Activation, Buffer),
+    Differentiate(Unary, Buffer),
 }
 
 impl Then {
     /// The function it is, of each value by itself.
-    pub(crate) fn function(&self) -> Option<Activation> {
+    pub(crate) fn function(&self) -> Option<Unary> {
         match self {
             Then::Activate(activation) => Some(*activation),
             Then::Add(_) | Then::Differentiate(..) => None,
@@ -49,151 +49,11 @@ impl Then {
     }
 }
 
-/// The weights of a convolution; clones share them.
-#[derive(Debug, Clone)]
-pub(crate) enum Kernel {
-    Dense(PackedConv),
-    Depthwise(Depthwise),
-}
-
-impl Kernel {
-    pub(crate) fn bytes(&self) -> usize {
-        match self {
-            Kernel::Dense(conv) => conv.bytes(),
-            Kernel::Depthwise(conv) => conv.bytes(),
-        }
-    }
-
-    /// The same for all that share their weights.
-    pub(crate) fn identity(&self) -> usize {
-        match self {
-            Kernel::Dense(conv) => conv.identity(),
-            Kernel::Depthwise(conv) => conv.identity(),
-        }
-    }
-
-    /// The same weights with another bias.
-    pub(crate) fn with_bias(self, bias: Option<&[f32]>) -> Kernel {
-        match self {
-            Kernel::Dense(conv) => Kernel::Dense(conv.with_bias(bias)),
-            Kernel::Depthwise(conv) => Kernel::Depthwise(conv.with_bias(bias)),
-        }
-    }
-
-    pub(crate) fn add_bias(&mut self, more: &[f32]) {
-        match self {
-            Kernel::Dense(conv) => conv.add_bias(more),
-            Kernel::Depthwise(conv) => conv.add_bias(more),
-        }
-    }
-
-    /// For the input's gradient; `shape` is the forward one.
-    pub(crate) fn turned(&self, shape: &ConvShape) -> Option<Kernel> {
-        Some(match self {
-            Kernel::Dense(conv) => Kernel::Dense(conv.turned(shape)?),
-            Kernel::Depthwise(conv) => Kernel::Depthwise(conv.turned()),
-        })
-    }
-
-    /// # Safety
-    /// As for [`PackedConv::run_part`].
-    pub(crate) unsafe fn run_part(
-        &self,
-        shape: &ConvShape,
-        input: &[f32],
-        output: *mut f32,
-        after: &[After<'_>],
-        scratch: &mut [f32],
-        part: Range<usize>,
-    ) {
-        // SAFETY: the caller's contract.
-        unsafe {
-            match self {
-                Kernel::Dense(conv) => conv.run_part(shape, input, output, after, scratch, part),
-                Kernel::Depthwise(conv) => {
-                    conv.run_part(shape, input, output, after, scratch, part)
-                }
-            }
-        }
-    }
-
-    /// # Safety
-    /// As for [`PackedConv::run_rows`].
-    pub(crate) unsafe fn run_rows(
-        &self,
-        shape: &ConvShape,
-        input: Ring<&[f32]>,
-        output: Ring<*mut f32>,
-        after: &[After<'_>],
-        scratch: &mut [f32],
-        rows: Range<usize>,
-    ) {
-        // SAFETY: the caller's contract.
-        unsafe {
-            match self {
-                Kernel::Dense(conv) => conv.run_rows(shape, input, output, after, scratch, rows),
-                Kernel::Depthwise(conv) => {
-                    conv.run_rows(shape, input, output, after, scratch, rows)
-                }
-            }
-        }
-    }
-
-    pub(crate) fn units(&self, shape: &ConvShape) -> usize {
-        match self {
-            Kernel::Dense(conv) => conv.units(shape),
-            Kernel::Depthwise(_) => shape.rows.output,
-        }
-    }
-
-    /// What it does, in words, and floating-point operations.
-    fn work(&self, shape: &ConvShape) -> (String, usize) {
-        let ConvShape { rows, columns, inputs, outputs, groups } = shape;
-        let window = rows.kernel * columns.kernel;
-        let flops = 2 * shape.output_len() * window * (inputs / groups);
-        let name = match self {
-            Kernel::Depthwise(_) => "depthwise",
-            Kernel::Dense(_) if window == 1 => "product",
-            Kernel::Dense(conv) if conv.is_winograd(shape) => "Winograd",
-            Kernel::Dense(_) => "convolution",
-        };
-        let places = rows.output * columns.output;
-        let (r, c, stride) = (rows.kernel, columns.kernel, rows.stride);
-        (format!("{name} {r}x{c}/{stride} {inputs}>{outputs} at {places}"), flops)
-    }
-
-    /// Scratch for one thread, in whole cache lines.
-    pub(crate) fn scratch(&self, shape: &ConvShape) -> usize {
-        match self {
-            Kernel::Dense(conv) => conv.scratch(shape),
-            Kernel::Depthwise(conv) => conv.scratch(),
-        }
-        .next_multiple_of(16)
-    }
-
-    /// As [`Kernel::scratch`], for some rows at a time.
-    pub(crate) fn scratch_of_rows(&self) -> usize {
-        match self {
-            Kernel::Dense(conv) => conv.scratch_of_rows(),
-            Kernel::Depthwise(conv) => conv.scratch(),
-        }
-    }
-
-    /// Whether some rows at a time cost about what all together do.
-    pub(crate) fn runs_by_rows(&self, shape: &ConvShape) -> bool {
-        match self {
-            Kernel::Dense(conv) => !conv.is_winograd(shape) && !conv.is_turned(),
-            Kernel::Depthwise(_) => true,
-        }
-    }
-}
-
 /// An operation on buffers.
 #[derive(Debug)]
 pub(crate) enum Action {
     Conv {
-        kernel: Kernel,
-        shape: ConvShape,
+        plan: ConvPlan,
         input: Buffer,
         then: Vec<Then>,
         scratch: Buffer,
@@ -206,12 +66,12 @@ pub(crate) enum Action {
     },
     /// In place where input and output are one buffer.
     Activate {
-        activation: Activation,
+        activation: Unary,
         input: Buffer,
     },
     /// Gradients times the derivative at the values; in place where gradients and output are one.
     Differentiate {
-        activation: Activation,
+        activation: Unary,
         values: Buffer,
         gradients: Buffer,
     },
@@ -224,13 +84,13 @@ pub(crate) enum Action {
     },
     Pool {
         pooling: Pooling,
-        shape: PoolShape,
+        shape: PoolGeometry,
         input: Buffer,
     },
     /// The input's gradient of a pooling; `values`, its input, for a maximum only.
     PoolGradient {
         pooling: Pooling,
-        shape: PoolShape,
+        shape: PoolGeometry,
         values: Option<Buffer>,
         gradients: Buffer,
     },
@@ -268,7 +128,7 @@ pub(crate) enum Action {
         count: usize,
         left: Buffer,
         right: Buffer,
-        sides: [usize; 3],
+        geometry: ConvGeometry,
         right_is_kn: bool,
     },
     /// Whatever tract does, on copies.
@@ -283,14 +143,17 @@ impl Action {
     /// What it does, in words, and the floating-point operations of a convolution or product.
     pub(crate) fn work(&self) -> (String, usize) {
         match self {
-            Action::Conv { kernel, shape, .. } => kernel.work(shape),
+            Action::Conv { plan, .. } => (plan.to_string(), plan.flops()),
             Action::Chain { chain, .. } => {
-                let works = chain.stages.iter().map(|stage| stage.kernel.work(&stage.shape));
+                let works =
+                    chain.stages.iter().map(|stage| (stage.plan.to_string(), stage.plan.flops()));
                 let (names, flops): (Vec<String>, Vec<usize>) = works.unzip();
                 (names.join(", "), flops.iter().sum())
             }
-            Action::Product { count, sides: [m, k, n], .. } => {
-                (format!("product of values {m}x{k}x{n}"), 2 * count * m * k * n)
+            Action::Product { count, geometry, .. } => {
+                let (m, k) = (geometry.columns().output(), geometry.inputs());
+                let n = geometry.outputs();
+                (format!("product of values {m}x{k}x{n}"), count * geometry.flops())
             }
             Action::Activate { .. } => ("activation".to_owned(), 0),
             Action::Differentiate { .. } => ("derivative".to_owned(), 0),
@@ -411,34 +274,36 @@ impl Step {
         let range = |buffer: Buffer| ranges[buffer].clone();
         let to = range(self.output);
         match &self.action {
-            Action::Conv { kernel, shape, input, then, scratch } => {
+            Action::Conv { plan, input, then, scratch } => {
                 let buffers = [to, range(*input), range(*scratch)];
-                with_after(arena, buffers, then, range, |input, output, after, scratch| {
-                    team.share(kernel.units(shape), scratch, |part, scratch| {
-                        let output = output.get();
-                        // SAFETY: `share` gives each unit to one thread, and the output is ours alone.
-                        unsafe { kernel.run_part(shape, input, output, after, scratch, part) };
+                with_epilogue(arena, buffers, then, range, |input, output, epilogue, scratch| {
+                    team.share(plan.units(), scratch, |part, scratch| {
+                        // SAFETY: `share` gives each unit to one thread, and all run this plan.
+                        let output = unsafe { output.part(part) };
+                        plan.run(ConvCall { input, output, epilogue, scratch });
                     });
                 });
             }
             Action::Chain { chain, input, scratch } => {
                 let buffers = [to, range(*input), range(*scratch)];
                 let then = &chain.last().then;
-                with_after(arena, buffers, then, range, |input, output, after, scratch| {
+                with_epilogue(arena, buffers, then, range, |input, output, epilogue, scratch| {
                     team.share(chain.units(), scratch, |part, scratch| {
-                        // SAFETY: as above.
-                        unsafe { chain.run_part(input, output.get(), after, scratch, part) };
+                        // SAFETY: `share` gives each unit to one thread, and all run this chain, whose
+                        // last plan's units are the rows.
+                        let output = unsafe { output.part(part) };
+                        chain.run_part(input, output, epilogue, scratch);
                     });
                 });
             }
             Action::Activate { activation, input } => {
                 let output = moved(arena, range(*input), to);
-                derm_kernels::activate(isa, *activation, output);
+                activation.apply(isa, output);
             }
             Action::Differentiate { activation, values, gradients } => {
                 moved(arena, range(*gradients), to.clone());
                 let ([output], reads) = open(arena, [to], &[range(*values)]);
-                derm_kernels::differentiate(isa, *activation, reads[0], output);
+                activation.multiply_by_derivative(isa, reads[0], output);
             }
             Action::Softmax { width, input } => {
                 let output = moved(arena, range(*input), to);
@@ -485,9 +350,9 @@ impl Step {
                 Operand::Constant(values) => copy(values, &mut arena[to], *sides, *from, *into),
             },
             Action::Fill { value } => arena[to].fill(*value),
-            Action::Product { left, right, sides, right_is_kn, .. } => {
+            Action::Product { left, right, geometry, right_is_kn, .. } => {
                 let ([output], reads) = open(arena, [to], &[range(*left), range(*right)]);
-                product(isa, team, *sides, reads[0], (reads[1], *right_is_kn), output);
+                product(isa, team, geometry, reads[0], (reads[1], *right_is_kn), output);
             }
             Action::Foreign { op, operands, outputs } => {
                 let operands = operands
@@ -605,46 +470,48 @@ fn copy(
     }
 }
 
-/// Opens the arena for a convolution's output, input and scratch, and what follows on its sums.
-fn with_after(
+/// Opens the arena for a convolution's output, input and scratch, and the operands of its epilogue.
+fn with_epilogue(
     arena: &mut [f32],
     [output, input, scratch]: [Range<usize>; 3],
     then: &[Then],
     range: impl Fn(Buffer) -> Range<usize>,
-    run: impl FnOnce(&[f32], &SharedOutput, &[After<'_>], &mut [f32]),
+    run: impl FnOnce(&[f32], &SharedOutput<'_>, &[Epilogue<'_>], &mut [f32]),
 ) {
     let mut reads = vec![input];
     reads.extend(then.iter().filter_map(Then::buffer).map(range));
     let ([output, scratch], reads) = open(arena, [output, scratch], &reads);
     let mut others = reads[1..].iter();
     let mut other = || *others.next().expect("one for each that reads");
-    let after: Vec<After<'_>> = then
+    let epilogue: Vec<Epilogue<'_>> = then
         .iter()
         .map(|then| match then {
-            Then::Activate(activation) => After::Activate(*activation),
-            Then::Add(_) => After::Add(other()),
-            Then::Differentiate(activation, _) => After::Differentiate(*activation, other()),
+            Then::Activate(function) => Epilogue::Unary(*function),
+            Then::Add(_) => Epilogue::Add(other()),
+            Then::Differentiate(function, _) => Epilogue::MultiplyByDerivative(*function, other()),
         })
         .collect();
-    run(reads[0], &SharedOutput(output.as_mut_ptr()), &after, scratch);
+    run(reads[0], &SharedOutput::new(output), &epilogue, scratch);
 }
 
 fn product(
     isa: Isa,
     team: &Team<'_>,
-    [m, k, n]: [usize; 3],
+    geometry: &ConvGeometry,
     left: &[f32],
     (right, right_is_kn): (&[f32], bool),
     output: &mut [f32],
 ) {
-    let shape = ConvShape::product(m, k, n);
+    let (m, k, n) = (geometry.columns().output(), geometry.inputs(), geometry.outputs());
     let blocks: Vec<&mut [f32]> = output.chunks_mut(m * n).collect();
     team.share_each(blocks, |number, output| {
         let left = &left[number * m * k..][..m * k];
         let right = &right[number * k * n..][..k * n];
         let weight = |o: usize, i: usize, _| right[if right_is_kn { i * n + o } else { o * k + i }];
-        let packed = PackedConv::new(isa, Precision::F32, &shape, None, weight);
-        let mut scratch = vec![0.0; packed.scratch(&shape)];
-        packed.run(&shape, left, output, &[], &mut scratch);
+        let packed = PackedConv::new(isa, Precision::F32, geometry, None, weight);
+        let plan = ConvPlan::new(packed, geometry);
+        let mut scratch = vec![0.0; plan.scratch_len()];
+        let output = OutputPart::whole(output);
+        plan.run(ConvCall { input: left, output, epilogue: &[], scratch: &mut scratch });
     });
 }

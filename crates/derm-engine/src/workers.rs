@@ -244,18 +244,6 @@ impl Shared {
     }
 }
 
-/// A pointer that several workers write through, each in places of its own.
-pub(crate) struct SharedOutput(pub(crate) *mut f32);
-
-// SAFETY: whoever hands it out answers for the places being apart.
-unsafe impl Sync for SharedOutput {}
-
-impl SharedOutput {
-    pub(crate) fn get(&self) -> *mut f32 {
-        self.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

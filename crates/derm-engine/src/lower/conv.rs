@@ -1,9 +1,11 @@
 //! Convolutions and poolings, channels last.
 
 use super::{Lowering, op};
-use crate::step::{Action, Kernel};
+use crate::step::Action;
 use crate::value::{Value, completed};
-use derm_kernels::{Axis, ConvShape, Depthwise, PackedConv, PoolShape, Pooling};
+use derm_kernels::{
+    ConvGeometry, ConvPlan, PackedConv, PoolGeometry, Pooling, Window, WindowAxis,
+};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::TractErrorContext;
 use tract_onnx::tract_core::ops::cnn::conv::KernelFormat;
@@ -27,26 +29,28 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, node: &TypedNode) -> TractResul
 }
 
 /// Rows and columns of a window over an input of these sizes; one axis gets a row of one.
-pub(super) fn axes(spec: &PoolSpec, sizes: &[usize]) -> Option<[Axis; 2]> {
+pub(super) fn axes(spec: &PoolSpec, sizes: &[usize]) -> Option<[WindowAxis; 2]> {
     let padded = spec.computed_padding(sizes);
-    let axis = |number: usize| Axis {
-        input: sizes[number],
-        output: padded[number].convoluted,
-        kernel: spec.kernel_shape[number],
-        stride: spec.stride(number),
-        dilation: spec.dilation(number),
-        before: padded[number].pad_before,
-        spread: 1,
+    let axis = |number: usize| {
+        let window = Window {
+            input: sizes[number],
+            output: padded[number].convoluted,
+            kernel: spec.kernel_shape[number],
+            stride: spec.stride(number),
+            dilation: spec.dilation(number),
+            before: padded[number].pad_before,
+        };
+        WindowAxis::new(window).ok()
     };
     match sizes.len() {
-        1 => Some([Axis::ONE, axis(0)]),
-        2 => Some([axis(0), axis(1)]),
+        1 => Some([WindowAxis::ONE, axis(0)?]),
+        2 => Some([axis(0)?, axis(1)?]),
         _ => None,
     }
 }
 
 /// The input with its channels last, its window's axes, and the order that the output has.
-type Windowed = (Value, [Axis; 2], Vec<usize>);
+type Windowed = (Value, [WindowAxis; 2], Vec<usize>);
 
 /// Puts the input's channels last; none where the window has more than two axes.
 fn windowed(
@@ -83,14 +87,13 @@ fn pooling(
     spec: &PoolSpec,
     pooling: Pooling,
 ) -> TractResult<bool> {
-    let Some((input, [rows, columns], order)) = windowed(lowering, node, spec)? else {
+    let Some((input, axes, order)) = windowed(lowering, node, spec)? else {
         return Ok(false);
     };
     let channels = *spec.data_format.shape(input.shape.clone())?.c_dim();
-    let shape = PoolShape { rows, columns, channels };
-    let length = rows.output * columns.output * channels;
+    let shape = PoolGeometry::new(axes, channels)?;
     let action = Action::Pool { pooling, shape, input: input.buffer };
-    let (step, buffer) = lowering.push_new(action, length);
+    let (step, buffer) = lowering.push_new(action, shape.output_len());
     lowering.set(node.id.into(), buffer, order, Some(step))?;
     Ok(true)
 }
@@ -103,23 +106,18 @@ fn convolution(lowering: &mut Lowering<'_>, node: &TypedNode) -> TractResult<boo
     if !known || conv.q_params.is_some() || conv.kernel_fmt != KernelFormat::OIHW {
         return Ok(false);
     }
-    let Some((input, [rows, columns], order)) = windowed(lowering, node, &conv.pool_spec)? else {
+    let Some((input, axes, order)) = windowed(lowering, node, &conv.pool_spec)? else {
         return Ok(false);
     };
-    let shape = ConvShape {
-        rows,
-        columns,
-        inputs: conv.pool_spec.input_channels,
-        outputs: conv.pool_spec.output_channels,
-        groups: conv.group,
-    };
+    let spec = &conv.pool_spec;
+    let shape = ConvGeometry::new(axes, spec.input_channels, spec.output_channels, conv.group)?;
     let bias = match node.inputs.get(2) {
         None => None,
         Some(&bias) => {
             let view = lowering.constant(bias)?;
             let axes: Vec<usize> = (0..view.shape.len()).collect();
             let values: Vec<f32> = view.offsets(&axes).into_iter().map(|at| view.at(at)).collect();
-            Some(if values.len() == 1 { vec![values[0]; shape.outputs] } else { values })
+            Some(if values.len() == 1 { vec![values[0]; shape.outputs()] } else { values })
         }
     };
     let view = lowering.constant(kernel)?;
@@ -127,13 +125,8 @@ fn convolution(lowering: &mut Lowering<'_>, node: &TypedNode) -> TractResult<boo
     let offsets = [view.offsets(&spatial), view.offsets(&[0]), view.offsets(&[1])];
     let kernel = lowering.kernel(kernel, &view, &shape, offsets, |isa, precision, offsets| {
         let [taps, outer, inner] = offsets;
-        if Depthwise::fits(&shape) && shape.inputs > 1 {
-            let weight = |channel: usize, tap: usize| view.at(outer[channel] + taps[tap]);
-            Kernel::Depthwise(Depthwise::new(isa, precision, &shape, None, weight))
-        } else {
-            let weight = |o: usize, i: usize, tap: usize| view.at(outer[o] + inner[i] + taps[tap]);
-            Kernel::Dense(PackedConv::new(isa, precision, &shape, None, weight))
-        }
+        let weight = |o: usize, i: usize, tap: usize| view.at(outer[o] + inner[i] + taps[tap]);
+        PackedConv::new(isa, precision, &shape, None, weight)
     });
     let kernel = kernel.with_bias(bias.as_deref());
     lowering.convolve(node.id.into(), kernel, shape, input.buffer, order).context("convolution")?;
@@ -145,13 +138,15 @@ impl Lowering<'_> {
     pub(super) fn convolve(
         &mut self,
         outlet: OutletId,
-        kernel: Kernel,
-        shape: ConvShape,
+        kernel: PackedConv,
+        shape: ConvGeometry,
         input: usize,
         order: Vec<usize>,
     ) -> TractResult<()> {
-        let scratch = self.buffer(kernel.scratch(&shape) * self.workers);
-        let action = Action::Conv { kernel, shape, input, then: Vec::new(), scratch };
+        let plan = ConvPlan::new(kernel, &shape);
+        // Scratch of one thread is whole cache lines.
+        let scratch = self.buffer(plan.scratch_len().next_multiple_of(16) * self.workers);
+        let action = Action::Conv { plan, input, then: Vec::new(), scratch };
         let (step, buffer) = self.push_new(action, shape.output_len());
         self.set(outlet, buffer, order, Some(step))
     }

@@ -1,9 +1,9 @@
 //! Sums of products: matrix products with a constant or with another value.
 
 use super::{Lowering, op};
-use crate::step::{Action, Kernel};
+use crate::step::Action;
 use crate::value::completed;
-use derm_kernels::{ConvShape, PackedConv};
+use derm_kernels::{ConvGeometry, PackedConv, WindowAxis};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
@@ -102,7 +102,8 @@ fn with_constant(
     let offsets = axes.map(|axes| view.offsets(&axes));
     let [groups, outputs, inputs] = offsets.each_ref().map(Vec::len);
     let rows = value.len() / (groups * inputs);
-    let shape = ConvShape { groups, ..ConvShape::product(rows, groups * inputs, groups * outputs) };
+    let axes = [WindowAxis::ONE, WindowAxis::pointwise(rows)?];
+    let shape = ConvGeometry::new(axes, groups * inputs, groups * outputs, groups)?;
     let kernel = match transposed(lowering, constant, &offsets, rows) {
         Some(kernel) => kernel,
         None => lowering.kernel(constant, &view, &shape, offsets, |isa, precision, offsets| {
@@ -110,7 +111,7 @@ fn with_constant(
             let weight = |o: usize, i: usize, _| {
                 view.at(groups[o / outputs.len()] + outputs[o % outputs.len()] + inputs[i])
             };
-            Kernel::Dense(PackedConv::new(isa, precision, &shape, None, weight))
+            PackedConv::new(isa, precision, &shape, None, weight)
         }),
     };
 
@@ -127,13 +128,14 @@ fn transposed(
     constant: OutletId,
     [groups, outputs, inputs]: &[Vec<usize>; 3],
     rows: usize,
-) -> Option<Kernel> {
+) -> Option<PackedConv> {
     let packed = lowering.packed.get(&constant)?;
     if packed.offsets != [groups.clone(), inputs.clone(), outputs.clone()] {
         return None;
     }
-    let forward = ConvShape { columns: ConvShape::product(rows, 1, 1).columns, ..packed.shape };
-    packed.kernel.turned(&forward)
+    let (axes, shape) = ([WindowAxis::ONE, WindowAxis::pointwise(rows).ok()?], &packed.shape);
+    let forward = ConvGeometry::new(axes, shape.inputs(), shape.outputs(), shape.groups()).ok()?;
+    packed.kernel.transposed(&forward)
 }
 
 /// `[batch, left, summed] x [batch, right, summed] -> [batch, left, right]`.
@@ -154,9 +156,9 @@ fn of_values(lowering: &mut Lowering<'_>, node: &TypedNode, roles: &Roles) -> Tr
     let (m, k) = (side(rows), side(&roles.summed));
     let n = roles.right.iter().map(|axis| right.shape[axis[0]]).product::<usize>();
     let count = left.len() / (m * k);
-    let sides = [m, k, n];
+    let geometry = ConvGeometry::product(m, k, n)?;
     let (left, right) = (left.buffer, right.buffer);
-    let action = Action::Product { count, left, right, sides, right_is_kn };
+    let action = Action::Product { count, left, right, geometry, right_is_kn };
     let (_, buffer) = lowering.push_new(action, count * m * n);
     let axes = [column(batch, 2), column(rows, 1), column(&roles.right, 1)].concat();
     let order = completed(lowering.shape(outlet)?.len(), &axes);

@@ -3,7 +3,7 @@
 use super::Lowering;
 use crate::step::{Action, Operand, Then};
 use crate::value::Value;
-use derm_kernels::{Activation, BinaryOp, broadcast};
+use derm_kernels::{BinaryOp, Unary, broadcast};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cast::Cast;
@@ -57,54 +57,54 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, node: &TypedNode) -> TractResul
     Ok(true)
 }
 
-pub(super) fn activation(function: &dyn ElementWiseMiniOp) -> Option<Activation> {
+pub(super) fn activation(function: &dyn ElementWiseMiniOp) -> Option<Unary> {
     Some(if function.is::<Sigmoid>() {
-        Activation::Sigmoid
+        Unary::Sigmoid
     } else if function.is::<Silu>() {
-        Activation::Silu
+        Unary::Silu
     } else if function.is::<HardSwish>() {
-        Activation::HardSwish
+        Unary::HardSwish
     } else if function.is::<Tanh>() {
-        Activation::Tanh
+        Unary::Tanh
     } else if function.is::<GeluExact>() {
-        Activation::Gelu
+        Unary::Gelu
     } else if let Some(leaky) = function.downcast_ref::<LeakyRelu>() {
-        Activation::LeakyRelu(leaky.alpha)
+        Unary::LeakyRelu(leaky.alpha)
     } else if function.is::<Square>() {
-        Activation::Square
+        Unary::Square
     } else if function.is::<Sqrt>() {
-        Activation::Sqrt
+        Unary::Sqrt
     } else if function.is::<Rsqrt>() {
-        Activation::Rsqrt
+        Unary::Rsqrt
     } else if function.is::<Recip>() {
-        Activation::Recip
+        Unary::Recip
     } else if function.is::<Exp>() {
-        Activation::Exp
+        Unary::Exp
     } else if function.is::<Neg>() {
-        Activation::Neg
+        Unary::Neg
     } else {
         return None;
     })
 }
 
 /// A function of a value and one number, as a function of the value. `slot`: where the value is.
-fn of_one(op: BinaryOp, slot: usize, number: f32) -> Option<Activation> {
+fn of_one(op: BinaryOp, slot: usize, number: f32) -> Option<Unary> {
     Some(match (op, slot) {
-        (BinaryOp::Add, _) => Activation::Linear(1.0, number),
-        (BinaryOp::Mul, _) => Activation::Linear(number, 0.0),
-        (BinaryOp::Sub, 0) => Activation::Linear(1.0, -number),
-        (BinaryOp::Sub, _) => Activation::Linear(-1.0, number),
-        (BinaryOp::Max, _) => Activation::Clamp(number, f32::INFINITY),
-        (BinaryOp::Min, _) => Activation::Clamp(f32::NEG_INFINITY, number),
+        (BinaryOp::Add, _) => Unary::Linear(1.0, number),
+        (BinaryOp::Mul, _) => Unary::Linear(number, 0.0),
+        (BinaryOp::Sub, 0) => Unary::Linear(1.0, -number),
+        (BinaryOp::Sub, _) => Unary::Linear(-1.0, number),
+        (BinaryOp::Max, _) => Unary::Clamp(number, f32::INFINITY),
+        (BinaryOp::Min, _) => Unary::Clamp(f32::NEG_INFINITY, number),
         (BinaryOp::Div, _) => return None,
     })
 }
 
 /// Two functions in a row as one, where that is one.
-fn merged(first: Activation, second: Activation) -> Option<Activation> {
+fn merged(first: Unary, second: Unary) -> Option<Unary> {
     match (first, second) {
-        (Activation::Clamp(a, b), Activation::Clamp(c, d)) => {
-            Some(Activation::Clamp(a.max(c).min(d), b.max(c).min(d)))
+        (Unary::Clamp(a, b), Unary::Clamp(c, d)) => {
+            Some(Unary::Clamp(a.max(c).min(d), b.max(c).min(d)))
         }
         _ => None,
     }
@@ -115,7 +115,7 @@ impl Lowering<'_> {
         &mut self,
         outlet: OutletId,
         value: Value,
-        activation: Activation,
+        activation: Unary,
     ) -> TractResult<()> {
         if let Some(step) = value.open {
             match &mut self.steps[step].action {
@@ -167,13 +167,13 @@ fn with_constant(
     let sides: Vec<usize> = value.order.iter().map(|&axis| view.shape[axis]).collect();
     if op == BinaryOp::Add
         && let Some(step) = value.open
-        && let Action::Conv { kernel, shape, then, .. } = &mut lowering.steps[step].action
+        && let Action::Conv { plan, then, .. } = &mut lowering.steps[step].action
         && then.is_empty()
-        && numbers.len() == shape.outputs
-        && last_channels(&value, shape.outputs)
+        && numbers.len() == plan.geometry().outputs()
+        && last_channels(&value, plan.geometry().outputs())
             .is_some_and(|front| sides[..front].iter().all(|&side| side == 1))
     {
-        kernel.add_bias(&numbers);
+        plan.add_bias(&numbers);
         return lowering.set(outlet, value.buffer, value.order, Some(step));
     }
     let constant = (Operand::Constant(numbers.into()), sides);

@@ -6,7 +6,7 @@ use super::{Lowering, op};
 use crate::ops::{ConvInputGradient, Derivative, Pool, PoolInputGradient, Relation, Where};
 use crate::step::{Action, Buffer, Then};
 use crate::value::{Value, completed};
-use derm_kernels::{Activation, ConvShape, PoolShape, Pooling};
+use derm_kernels::{ConvGeometry, PoolGeometry, Pooling, Unary};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::cnn::PoolSpec;
 
@@ -46,14 +46,14 @@ fn convolution(lowering: &mut Lowering<'_>, node: &TypedNode) -> TractResult<boo
     let spec = &conv.pool_spec;
     let Some(packed) = lowering.packed.get(&node.inputs[1]).cloned() else { return Ok(false) };
     let input = spec.data_format.shape(input_shape.clone())?;
-    let Some([rows, columns]) = axes(spec, input.hw_dims()) else { return Ok(false) };
+    let Some(axes) = axes(spec, input.hw_dims()) else { return Ok(false) };
     if input.n().is_some_and(|&n| n != 1) {
         return Ok(false);
     }
-    let forward = ConvShape { rows, columns, ..packed.shape };
-    let (Some(shape), Some(kernel)) = (forward.turned(), packed.kernel.turned(&forward)) else {
-        return Ok(false);
-    };
+    let shape = packed.shape;
+    let forward = ConvGeometry::new(axes, shape.inputs(), shape.outputs(), shape.groups())?;
+    let kernel = packed.kernel.transposed(&forward);
+    let (Some(shape), Some(kernel)) = (forward.transposed(), kernel) else { return Ok(false) };
     let value = channels_last(lowering, node.inputs[0], spec)?;
     lowering.convolve(node.id.into(), kernel, shape, value.buffer, value.order)?;
     Ok(true)
@@ -63,7 +63,7 @@ fn convolution(lowering: &mut Lowering<'_>, node: &TypedNode) -> TractResult<boo
 fn differentiated(
     lowering: &mut Lowering<'_>,
     node: &TypedNode,
-    activation: Activation,
+    activation: Unary,
     values: OutletId,
 ) -> TractResult<bool> {
     let outlet: OutletId = node.id.into();
@@ -86,10 +86,10 @@ fn differentiated(
 
 /// Lets the step that makes a gradient do it: a convolution, or the derivative of another clamp of
 /// the same values.
-fn join(action: &mut Action, activation: Activation, values: Buffer) -> bool {
-    let clamps = |first: Activation| match (first, activation) {
-        (Activation::Clamp(a, b), Activation::Clamp(c, d)) => {
-            Some(Activation::Clamp(a.max(c), b.min(d)))
+fn join(action: &mut Action, activation: Unary, values: Buffer) -> bool {
+    let clamps = |first: Unary| match (first, activation) {
+        (Unary::Clamp(a, b), Unary::Clamp(c, d)) => {
+            Some(Unary::Clamp(a.max(c), b.min(d)))
         }
         _ => None,
     };
@@ -134,9 +134,9 @@ fn larger(lowering: &mut Lowering<'_>, node: &TypedNode) -> TractResult<bool> {
     }
     let bound = bound.at(0);
     let activation = if is_above {
-        Activation::Clamp(bound, f32::INFINITY)
+        Unary::Clamp(bound, f32::INFINITY)
     } else {
-        Activation::Clamp(f32::NEG_INFINITY, bound)
+        Unary::Clamp(f32::NEG_INFINITY, bound)
     };
     differentiated(lowering, node, activation, values)
 }
@@ -148,13 +148,13 @@ fn pooling(lowering: &mut Lowering<'_>, node: &TypedNode) -> TractResult<bool> {
         Pool::Sum(sum) => (&sum.pool_spec, sum_pooling(sum)),
     };
     let input = spec.data_format.shape(input_shape.clone())?;
-    let (Some(pooling), Some([rows, columns])) = (pooling, axes(spec, input.hw_dims())) else {
+    let (Some(pooling), Some(axes)) = (pooling, axes(spec, input.hw_dims())) else {
         return Ok(false);
     };
     if input.n().is_some_and(|&n| n != 1) {
         return Ok(false);
     }
-    let shape = PoolShape { rows, columns, channels: *input.c_dim() };
+    let shape = PoolGeometry::new(axes, *input.c_dim())?;
     let gradients = channels_last(lowering, node.inputs[0], spec)?;
     let values = match node.inputs.get(1) {
         Some(&values) => Some(channels_last(lowering, values, spec)?.buffer),

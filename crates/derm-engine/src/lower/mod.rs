@@ -10,9 +10,9 @@ mod reduce;
 
 use crate::constant::{StoredWeights, View};
 use crate::engine::{Kernels, Settings};
-use crate::step::{Action, Buffer, Kernel, Step};
+use crate::step::{Action, Buffer, Step};
 use crate::value::{Value, plain};
-use derm_kernels::{ConvShape, Isa, Precision};
+use derm_kernels::{ConvGeometry, Isa, PackedConv, Precision};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use tract_onnx::prelude::*;
@@ -51,8 +51,8 @@ pub(crate) struct Start {
 /// Weights that were packed, and how: groups, outputs and inputs, each by where its numbers begin.
 #[derive(Debug, Clone)]
 struct Packed {
-    kernel: Kernel,
-    shape: ConvShape,
+    kernel: PackedConv,
+    shape: ConvGeometry,
     offsets: [Vec<usize>; 3],
 }
 
@@ -265,17 +265,17 @@ impl<'a> Lowering<'a> {
         &mut self,
         outlet: OutletId,
         view: &View<'_>,
-        shape: &ConvShape,
+        shape: &ConvGeometry,
         offsets: [Vec<usize>; 3],
-        pack: impl FnOnce(Isa, Precision, &[Vec<usize>; 3]) -> Kernel,
-    ) -> Kernel {
+        pack: impl FnOnce(Isa, Precision, &[Vec<usize>; 3]) -> PackedConv,
+    ) -> PackedConv {
         let precision = self.precision_of(outlet);
         let origin = self.weights.origin(self.model, outlet);
         let name = origin.map(|origin| {
             let mut numbers = DefaultHasher::new();
             offsets.hash(&mut numbers);
-            let ConvShape { rows, columns, inputs, outputs, groups } = shape;
-            let window = [rows.kernel, columns.kernel];
+            let (inputs, outputs, groups) = (shape.inputs(), shape.outputs(), shape.groups());
+            let window = [shape.rows().kernel(), shape.columns().kernel()];
             let numbers = numbers.finish();
             format!("{origin} {precision:?} {inputs} {outputs} {groups} {window:?} {numbers:x}")
         });

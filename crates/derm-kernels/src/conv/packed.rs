@@ -2,7 +2,7 @@
 
 use super::storage::{Precision, WeightStorage};
 use super::widen::widened;
-use crate::geometry::ConvGeometry;
+use crate::geometry::conv::ConvGeometry;
 use crate::simd::isa::Isa;
 use crate::simd::vector::MAX_VECTOR;
 use std::ops::Range;
