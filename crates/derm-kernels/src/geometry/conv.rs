@@ -3,12 +3,12 @@
 use super::error::{GeometryError, checked_len, positive};
 use super::window::WindowAxis;
 
-/// Multiply-adds of a convolution, at most. Costs are compared in multiples of them; with this
-/// bound no such multiple wraps.
+/// Multiply-adds of a convolution, at most. The largest multiples of them are the costs by which
+/// Winograd's method is chosen, below 2^10 of each; with this bound none wraps.
 const MAX_MULTIPLY_ADDS: u64 = 1 << 52;
 
 /// What a convolution reads and writes: `[rows, columns, inputs]` to `[rows, columns, outputs]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ConvGeometry {
     rows: WindowAxis,
     columns: WindowAxis,
@@ -39,10 +39,12 @@ impl ConvGeometry {
         checked_len(&[rows.input(), columns.input(), inputs])?;
         let output = checked_len(&[rows.output(), columns.output(), outputs])?;
         let taps = checked_len(&[rows.kernel(), columns.kernel()])?;
-        // Panels are padded to whole vectors, of which the longest is 32 values.
-        let padded = outputs.checked_add(32 * groups).ok_or(GeometryError::TooLarge)?;
-        checked_len(&[taps, inputs / groups, padded])?;
-        let work = checked_len(&[output, taps, inputs / groups])?;
+        // The last panel of a group is padded to two vectors, 32 values at most.
+        let padding = groups.checked_mul(32);
+        let padded = padding.and_then(|padding| padding.checked_add(outputs));
+        checked_len(&[taps, inputs / groups, padded.ok_or(GeometryError::TooLarge)?])?;
+        // Of one position at least, so that the bound holds for the weights, too.
+        let work = checked_len(&[output.max(outputs), taps, inputs / groups])?;
         if work as u64 > MAX_MULTIPLY_ADDS {
             return Err(GeometryError::TooLarge);
         }

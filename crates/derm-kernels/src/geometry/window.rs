@@ -21,7 +21,7 @@ pub struct Window {
 }
 
 /// One spatial axis of a convolution or a pooling.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct WindowAxis {
     input: usize,
     output: usize,

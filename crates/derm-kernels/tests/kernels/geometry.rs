@@ -56,6 +56,10 @@ fn sizes_that_wrap_are_refused() {
     // 2^62 weights, 2^62 operations.
     assert_eq!(ConvGeometry::product(1, 1 << 31, 1 << 31), Err(GeometryError::TooLarge));
     assert_eq!(ConvGeometry::product(1 << 20, 1 << 20, 1 << 20), Err(GeometryError::TooLarge));
+    // No position, but too many channels.
+    assert_eq!(ConvGeometry::product(0, 1 << 31, 1 << 31), Err(GeometryError::TooLarge));
+    let none = [pointwise(0), pointwise(0)];
+    assert_eq!(ConvGeometry::new(none, huge, huge, huge), Err(GeometryError::TooLarge));
 }
 
 #[test]
@@ -77,7 +81,7 @@ proptest! {
         let needed = axis.needed(&wanted);
         prop_assert!(read.iter().all(|index| needed.contains(index)), "{:?} {:?}", read, needed);
         if let (Some(first), Some(last)) = (read.iter().min(), read.iter().max())
-            && axis.dilation() == 1
+            && (axis.dilation(), axis.stride()) == (1, 1)
         {
             prop_assert_eq!(needed, *first..last + 1);
         }

@@ -18,8 +18,8 @@ const PADDING: usize = 16;
 const STRIP: usize = 128 * 1024;
 /// Float32 values of weights that are in use with them.
 const CHUNK: usize = 96 * 1024;
-/// Float32 values of weights or pixels, whichever are kept, at most, beyond as many as the
-/// convolution reads and writes: no scratch outgrows what it serves.
+/// Transformed weights or pixels, whichever are kept, in float32 values, beyond the size of input and
+/// output: an upper bound, so that no scratch outgrows the convolution it serves.
 const KEPT: usize = 512 * 1024;
 
 /// How a convolution is divided.
