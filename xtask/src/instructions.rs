@@ -3,8 +3,8 @@
 
 use anyhow::{Context, bail, ensure};
 use derm_kernels::{
-    ConvCall, ConvGeometry, ConvPlan, Epilogue, Isa, OutputPart, PackedConv, Precision, Unary, Window,
-    WindowAxis, softmax,
+    ConvCall, ConvGeometry, ConvPlan, Epilogue, Isa, OutputPart, PackedConv, Precision, Unary,
+    Window, WindowAxis, softmax,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -8,9 +8,7 @@
 
 use crate::lower::Start;
 use crate::step::{Action, Buffer, Step, Then};
-use derm_kernels::{
-    ConvGeometry, ConvPlan, Epilogue, OutputPart, Ring, RowsCall, WindowAxis,
-};
+use derm_kernels::{ConvGeometry, ConvPlan, Epilogue, OutputPart, Ring, RowsCall, WindowAxis};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -43,8 +41,9 @@ pub(crate) struct Chain {
 impl Chain {
     /// Float32 values of scratch of one thread, in whole cache lines.
     fn scratch(&self) -> usize {
-        (self.between() + self.stages.iter().map(|stage| stage.plan.scratch_len()).max().unwrap_or(0))
-            .next_multiple_of(16)
+        (self.between()
+            + self.stages.iter().map(|stage| stage.plan.scratch_len()).max().unwrap_or(0))
+        .next_multiple_of(16)
     }
 
     /// Float32 values of the rows between stages.
@@ -241,7 +240,8 @@ fn join(mut run: Vec<Step>, buffers: &mut Vec<usize>, workers: usize, joined: &m
         joined.append(&mut run);
         return;
     }
-    let between = |&number: &usize| Parts::of(&run[number - 1]).map(|it| it.plan.geometry().output_len());
+    let between =
+        |&number: &usize| Parts::of(&run[number - 1]).map(|it| it.plan.geometry().output_len());
     let cut = (1..run.len()).min_by_key(between).expect("two steps at least");
     let rest = run.split_off(cut);
     join(run, buffers, workers, joined);
@@ -255,15 +255,15 @@ fn stages(run: &[Step]) -> Option<Vec<Stage>> {
         return None;
     }
     // A product's places are in one row; they are the rows and columns of its neighbours.
-    let mut shapes: Vec<ConvGeometry> =
-        parts.iter().map(|parts| *parts.plan.geometry()).collect();
+    let mut shapes: Vec<ConvGeometry> = parts.iter().map(|parts| *parts.plan.geometry()).collect();
     for number in (0..shapes.len() - 1).rev() {
         let next = shapes[number + 1];
         shapes[number] = with_axes(shapes[number], [next.rows().input(), next.columns().input()]);
     }
     for number in 1..shapes.len() {
         let before = shapes[number - 1];
-        shapes[number] = with_axes(shapes[number], [before.rows().output(), before.columns().output()]);
+        shapes[number] =
+            with_axes(shapes[number], [before.rows().output(), before.columns().output()]);
     }
     let fit = shapes.windows(2).all(|pair| {
         let made = [pair[0].rows().output(), pair[0].columns().output()];
@@ -281,7 +281,8 @@ fn with_axes(shape: ConvGeometry, [rows, columns]: [usize; 2]) -> ConvGeometry {
     let is_product = shape.rows() == WindowAxis::ONE && shape.columns().is_pointwise();
     if is_product
         && rows * columns == shape.columns().input()
-        && let (Ok(rows), Ok(columns)) = (WindowAxis::pointwise(rows), WindowAxis::pointwise(columns))
+        && let (Ok(rows), Ok(columns)) =
+            (WindowAxis::pointwise(rows), WindowAxis::pointwise(columns))
     {
         let (inputs, outputs, groups) = (shape.inputs(), shape.outputs(), shape.groups());
         return ConvGeometry::new([rows, columns], inputs, outputs, groups).unwrap_or(shape);

@@ -4,8 +4,8 @@ use crate::arena::open;
 use crate::chain::Chain;
 use crate::workers::Team;
 use derm_kernels::{
-    BinaryOp, BroadcastAxis, ConvCall, ConvGeometry, ConvPlan, Epilogue, Isa, OutputPart, PackedConv,
-    PoolGeometry, Pooling, Precision, Reduction, SharedOutput, Unary,
+    BinaryOp, BroadcastAxis, ConvCall, ConvGeometry, ConvPlan, Epilogue, Isa, OutputPart,
+    PackedConv, PoolGeometry, Pooling, Precision, Reduction, SharedOutput, Unary,
 };
 use std::ops::Range;
 use std::sync::Arc;

@@ -3,9 +3,7 @@
 use super::{Lowering, op};
 use crate::step::Action;
 use crate::value::{Value, completed};
-use derm_kernels::{
-    ConvGeometry, ConvPlan, PackedConv, PoolGeometry, Pooling, Window, WindowAxis,
-};
+use derm_kernels::{ConvGeometry, ConvPlan, PackedConv, PoolGeometry, Pooling, Window, WindowAxis};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::TractErrorContext;
 use tract_onnx::tract_core::ops::cnn::conv::KernelFormat;

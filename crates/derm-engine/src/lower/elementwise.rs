@@ -111,12 +111,7 @@ fn merged(first: Unary, second: Unary) -> Option<Unary> {
 }
 
 impl Lowering<'_> {
-    fn activate(
-        &mut self,
-        outlet: OutletId,
-        value: Value,
-        activation: Unary,
-    ) -> TractResult<()> {
+    fn activate(&mut self, outlet: OutletId, value: Value, activation: Unary) -> TractResult<()> {
         if let Some(step) = value.open {
             match &mut self.steps[step].action {
                 Action::Conv { then, .. } => {

@@ -88,9 +88,7 @@ fn differentiated(
 /// the same values.
 fn join(action: &mut Action, activation: Unary, values: Buffer) -> bool {
     let clamps = |first: Unary| match (first, activation) {
-        (Unary::Clamp(a, b), Unary::Clamp(c, d)) => {
-            Some(Unary::Clamp(a.max(c), b.min(d)))
-        }
+        (Unary::Clamp(a, b), Unary::Clamp(c, d)) => Some(Unary::Clamp(a.max(c), b.min(d))),
         _ => None,
     };
     match action {
