@@ -3,7 +3,8 @@
 
 use anyhow::{Context, bail, ensure};
 use derm_kernels::{
-    Activation, After, Axis, ConvShape, Depthwise, Isa, PackedConv, Precision, activate, softmax,
+    ConvCall, ConvGeometry, ConvPlan, Epilogue, Isa, OutputPart, PackedConv, Precision, Unary,
+    Window, WindowAxis, softmax,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -124,19 +125,21 @@ const KERNELS: [&str; 10] = [
 
 /// A kernel with its data, ready to run.
 fn prepared(kernel: &str) -> Option<Box<dyn FnMut()>> {
-    let clamp = Activation::Clamp(0.0, 6.0);
+    let clamp = Unary::Clamp(0.0, 6.0);
     Some(match kernel {
-        "product" => convolution(ConvShape::product(784, 40, 240), clamp),
-        "product of few places" => convolution(ConvShape::product(49, 192, 320), Activation::Silu),
-        "convolution" => convolution(square(28, 3, 2, 48, 96), clamp),
-        "stem" => convolution(square(112, 3, 2, 3, 32), clamp),
-        "winograd, weights kept" => convolution(square(38, 3, 1, 48, 64), Activation::Silu),
-        "winograd, pixels kept" => convolution(square(14, 3, 1, 128, 128), clamp),
-        "depthwise 3x3" => depthwise(square(28, 3, 1, 144, 144)),
-        "depthwise 5x5, stride 2" => depthwise(square(28, 5, 2, 144, 144)),
+        "product" => convolution(ConvGeometry::product(784, 40, 240).ok()?, clamp),
+        "product of few places" => {
+            convolution(ConvGeometry::product(49, 192, 320).ok()?, Unary::Silu)
+        }
+        "convolution" => convolution(square(28, 3, 2, [48, 96, 1])?, clamp),
+        "stem" => convolution(square(112, 3, 2, [3, 32, 1])?, clamp),
+        "winograd, weights kept" => convolution(square(38, 3, 1, [48, 64, 1])?, Unary::Silu),
+        "winograd, pixels kept" => convolution(square(14, 3, 1, [128, 128, 1])?, clamp),
+        "depthwise 3x3" => convolution(square(28, 3, 1, [144, 144, 144])?, clamp),
+        "depthwise 5x5, stride 2" => convolution(square(28, 5, 2, [144, 144, 144])?, clamp),
         "silu" => {
             let mut values = numbers(10_000);
-            Box::new(move || activate(Isa::best(), Activation::Silu, &mut values))
+            Box::new(move || Unary::Silu.apply(Isa::best(), &mut values))
         }
         "softmax" => {
             let mut values = numbers(197 * 197);
@@ -146,10 +149,17 @@ fn prepared(kernel: &str) -> Option<Box<dyn FnMut()>> {
     })
 }
 
-fn square(side: usize, kernel: usize, stride: usize, inputs: usize, outputs: usize) -> ConvShape {
-    let (output, before) = (side.div_ceil(stride), kernel / 2);
-    let axis = Axis { input: side, output, kernel, stride, dilation: 1, before, spread: 1 };
-    ConvShape { rows: axis, columns: axis, inputs, outputs, groups: 1 }
+/// A square convolution: pixels, taps and stride of a side; input and output channels, and groups.
+fn square(
+    input: usize,
+    kernel: usize,
+    stride: usize,
+    [inputs, outputs, groups]: [usize; 3],
+) -> Option<ConvGeometry> {
+    let (output, before) = (input.div_ceil(stride), kernel / 2);
+    let window = Window { input, output, kernel, stride, dilation: 1, before };
+    let axis = WindowAxis::new(window).ok()?;
+    ConvGeometry::new([axis, axis], inputs, outputs, groups).ok()
 }
 
 fn numbers(count: usize) -> Vec<f32> {
@@ -157,27 +167,18 @@ fn numbers(count: usize) -> Vec<f32> {
     (0..count).map(|_| random.f32() - 0.5).collect()
 }
 
-fn convolution(shape: ConvShape, activation: Activation) -> Box<dyn FnMut()> {
-    let taps = shape.rows.kernel * shape.columns.kernel;
-    let weights = numbers(shape.outputs * shape.inputs * taps);
-    let weight = |o, i, tap| weights[(o * shape.inputs + i) * taps + tap];
-    let packed = PackedConv::new(Isa::best(), Precision::F16, &shape, None, weight);
-    let input = numbers(shape.input_len());
-    let mut output = vec![0.0; shape.output_len()];
-    let mut scratch = vec![0.0; packed.scratch(&shape)];
-    let after = [After::Activate(activation)];
-    Box::new(move || packed.run(&shape, &input, &mut output, &after, &mut scratch))
-}
-
-fn depthwise(shape: ConvShape) -> Box<dyn FnMut()> {
-    let shape = ConvShape { groups: shape.inputs, ..shape };
-    let taps = shape.rows.kernel * shape.columns.kernel;
-    let weights = numbers(shape.inputs * taps);
-    let weight = |channel, tap| weights[channel * taps + tap];
-    let packed = Depthwise::new(Isa::best(), Precision::F16, &shape, None, weight);
-    let input = numbers(shape.input_len());
-    let mut output = vec![0.0; shape.output_len()];
-    let mut scratch = vec![0.0; packed.scratch()];
-    let after = [After::Activate(Activation::Clamp(0.0, 6.0))];
-    Box::new(move || packed.run(&shape, &input, &mut output, &after, &mut scratch))
+fn convolution(geometry: ConvGeometry, function: Unary) -> Box<dyn FnMut()> {
+    let (taps, depth) = (geometry.taps(), geometry.depth());
+    let weights = numbers(geometry.weights());
+    let weight = |o: usize, i: usize, tap: usize| weights[(o * depth + i) * taps + tap];
+    let packed = PackedConv::new(Isa::best(), Precision::F16, &geometry, None, weight);
+    let plan = ConvPlan::new(packed, &geometry);
+    let input = numbers(geometry.input_len());
+    let mut values = vec![0.0; geometry.output_len()];
+    let mut scratch = vec![0.0; plan.scratch_len()];
+    let epilogue = [Epilogue::Unary(function)];
+    Box::new(move || {
+        let (output, scratch) = (OutputPart::whole(&mut values), &mut scratch[..]);
+        plan.run(ConvCall { input: &input, output, epilogue: &epilogue, scratch });
+    })
 }

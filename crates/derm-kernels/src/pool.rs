@@ -1,6 +1,6 @@
 //! Pooling: maximum and average over windows, channels-last.
 
-use crate::geometry::PoolGeometry;
+use crate::geometry::pool::PoolGeometry;
 use crate::simd::dispatch::dispatch;
 use crate::simd::isa::Isa;
 use crate::simd::vector::Simd;

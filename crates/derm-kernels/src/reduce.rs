@@ -1,6 +1,6 @@
 //! Reduction along one axis of `[outer, length, inner]`.
 
-use crate::geometry::element_count;
+use crate::geometry::error::element_count;
 use crate::simd::dispatch::dispatch;
 use crate::simd::isa::Isa;
 use crate::simd::vector::Simd;

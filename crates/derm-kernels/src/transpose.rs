@@ -1,6 +1,6 @@
 //! Transpose: copies a tensor with its axes permuted.
 
-use crate::geometry::element_count;
+use crate::geometry::error::element_count;
 
 /// Copies `input` of shape `shape` so that output axis `i` is input axis `order[i]`.
 ///

@@ -2,7 +2,7 @@
 
 use super::epilogue::Epilogue;
 use super::output::OutputPart;
-use crate::geometry::ConvGeometry;
+use crate::geometry::conv::ConvGeometry;
 use crate::ring::Ring;
 use std::ops::Range;
 
@@ -91,7 +91,8 @@ impl<'a> Operands<'a> {
         rows: &Range<usize>,
     ) -> Operands<'a> {
         let (axis, columns) = (geometry.rows(), geometry.columns());
-        let fits = |len: usize, held_rows: usize, row: usize| held_rows.checked_mul(row) == Some(len);
+        let fits =
+            |len: usize, held_rows: usize, row: usize| held_rows.checked_mul(row) == Some(len);
         assert!(fits(input.values.len(), input.held_rows, columns.input() * geometry.inputs()));
         assert!(axis.needed(rows).len() <= input.held_rows);
         let row = columns.output() * geometry.outputs();

@@ -8,7 +8,7 @@ use super::call::Operands;
 use super::epilogue::SplitEpilogue;
 use super::microkernel::{PanelCall, run_panel};
 use super::packed::{PackedWeights, Panel};
-use crate::geometry::ConvGeometry;
+use crate::geometry::conv::ConvGeometry;
 use crate::ring::Ring;
 use std::ops::Range;
 

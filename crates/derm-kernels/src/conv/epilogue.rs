@@ -123,12 +123,7 @@ impl<'a> SplitEpilogue<'a> {
     /// # Safety
     /// `buffer` must hold the block's values, and the block must lie inside the output, of which
     /// nobody else may touch it.
-    pub(super) unsafe fn buffered(
-        &self,
-        buffer: Rows<*mut f32>,
-        output: *mut f32,
-        block: Block,
-    ) {
+    pub(super) unsafe fn buffered(&self, buffer: Rows<*mut f32>, output: *mut f32, block: Block) {
         let Some((last, others)) = self.rest.split_last() else { return };
         // SAFETY: `buffer` and the block's rows are valid, and do not overlap: the buffer is the
         // kernel's own.

@@ -2,7 +2,7 @@
 
 use super::epilogue::{Block, SplitEpilogue};
 use super::packed::{MAX_WIDTH, Panel};
-use crate::geometry::ConvGeometry;
+use crate::geometry::conv::ConvGeometry;
 use crate::ring::Ring;
 use crate::rows::Rows;
 use crate::simd::dispatch::dispatch;
@@ -180,8 +180,8 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
                 weights = weights.add(N * S::LANES);
             }
         }
-        let index = (row % call.output.held_rows * columns.output() + column) * stride
-            + call.panel.channel;
+        let index =
+            (row % call.output.held_rows * columns.output() + column) * stride + call.panel.channel;
         let mut buffer = MaybeUninit::<[f32; MAX_ROWS * MAX_WIDTH]>::uninit();
         let buffer = Rows { start: buffer.as_mut_ptr().cast::<f32>(), stride: N * S::LANES };
         let output = call.output.values;

@@ -2,7 +2,7 @@
 
 use super::storage::{Precision, WeightStorage};
 use super::widen::widened;
-use crate::geometry::ConvGeometry;
+use crate::geometry::conv::ConvGeometry;
 use crate::simd::isa::Isa;
 use crate::simd::vector::MAX_VECTOR;
 use std::ops::Range;
@@ -156,7 +156,7 @@ impl PackedWeights {
         Arc::as_ptr(&self.forward).addr()
     }
 
-    /// The stored weights; only those of the forward convolution lie as its panels say.
+    /// The stored weights, in the layout of the forward convolution's panels.
     pub(crate) fn stored(&self) -> &WeightStorage {
         &self.forward.weights
     }
@@ -166,8 +166,8 @@ impl PackedWeights {
         self.is_transposed || matches!(self.forward.weights, WeightStorage::F16(_))
     }
 
-    /// Rows `rows` of a panel, each one input channel at one tap, as float32: in place where they are
-    /// that, else in `scratch`, one block that fits the cache.
+    /// Rows `rows` of a panel, each one input channel at one tap, as float32: as they are stored
+    /// where that is float32, else converted into `scratch`.
     pub(crate) fn block<'a>(
         &'a self,
         panel: &Panel,

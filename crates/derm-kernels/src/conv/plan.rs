@@ -4,7 +4,7 @@ use super::call::{ConvCall, Operands, RowsCall};
 use super::direct::Direct;
 use super::weights::{ConvWeights, PackedConv};
 use super::winograd::Winograd;
-use crate::geometry::ConvGeometry;
+use crate::geometry::conv::ConvGeometry;
 use std::fmt;
 use std::ops::Range;
 
@@ -158,12 +158,7 @@ impl ConvPlan {
     /// # Safety
     /// The operands must be those of the geometry, and the output valid for writes to these units,
     /// which nobody else may touch.
-    unsafe fn run_units(
-        &self,
-        operands: &Operands<'_>,
-        scratch: &mut [f32],
-        units: Range<usize>,
-    ) {
+    unsafe fn run_units(&self, operands: &Operands<'_>, scratch: &mut [f32], units: Range<usize>) {
         assert!(scratch.len() >= self.scratch_len);
         // SAFETY: the weights were checked against the geometry when the plan was made, the scratch
         // just now; the rest is the contract of this function.

@@ -3,7 +3,7 @@
 use super::depthwise::DepthwiseWeights;
 use super::packed::PackedWeights;
 use super::storage::Precision;
-use crate::geometry::ConvGeometry;
+use crate::geometry::conv::ConvGeometry;
 use crate::simd::isa::Isa;
 
 /// A convolution's weights, packed for one instruction set, and its bias. Clones, and the

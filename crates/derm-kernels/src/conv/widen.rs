@@ -6,7 +6,8 @@ use crate::simd::isa::Isa;
 use crate::simd::vector::Simd;
 use std::ops::Range;
 
-/// The weights of `range` as float32: in place where they are that, else widened into `scratch`.
+/// The weights of `range` as float32: as they are stored where that is float32, else widened
+/// into `scratch`.
 ///
 /// # Panics
 /// If `range` exceeds the weights, or is longer than `scratch`.

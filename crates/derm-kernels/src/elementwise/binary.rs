@@ -1,6 +1,6 @@
 //! Elementwise functions of two values, with broadcasting.
 
-use crate::geometry::element_count;
+use crate::geometry::error::element_count;
 use crate::rows::Rows;
 use crate::simd::dispatch::dispatch;
 use crate::simd::isa::Isa;
@@ -118,9 +118,8 @@ pub fn binary(
 /// The largest index into an operand with these distances; none where it would wrap. No axis may be
 /// empty.
 fn last_index(axes: &[BroadcastAxis], step: fn(&BroadcastAxis) -> usize) -> Option<usize> {
-    axes.iter().try_fold(0usize, |last, axis| {
-        last.checked_add((axis.length - 1).checked_mul(step(axis))?)
-    })
+    axes.iter()
+        .try_fold(0usize, |last, axis| last.checked_add((axis.length - 1).checked_mul(step(axis))?))
 }
 
 /// Whether an operand with these distances has the layout of the output.

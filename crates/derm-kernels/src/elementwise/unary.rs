@@ -242,7 +242,10 @@ mod tests {
                 let quotient = rise / (2.0 * step);
                 let found = function.derivative(x);
                 let bound = 2e-3 * quotient.abs().max(1.0);
-                assert!((found - quotient).abs() < bound, "{function:?} at {x}: {found}, {quotient}");
+                assert!(
+                    (found - quotient).abs() < bound,
+                    "{function:?} at {x}: {found}, {quotient}"
+                );
             }
         }
     }

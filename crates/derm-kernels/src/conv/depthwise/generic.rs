@@ -30,7 +30,12 @@ pub(super) unsafe fn run<S: Simd>(job: &Job<'_>) {
 ///
 /// # Safety
 /// The job must be as [`Job`] says.
-unsafe fn find_pixels(job: &Job<'_>, row: usize, column: usize, pixels: &mut [[*const f32; PIXELS]]) {
+unsafe fn find_pixels(
+    job: &Job<'_>,
+    row: usize,
+    column: usize,
+    pixels: &mut [[*const f32; PIXELS]],
+) {
     let (rows, columns) = (job.geometry.rows(), job.geometry.columns());
     for (tap, pixels) in pixels.iter_mut().enumerate() {
         let input_row = rows.input_index(row, tap / columns.kernel());

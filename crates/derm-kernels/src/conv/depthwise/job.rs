@@ -2,7 +2,7 @@
 
 use crate::conv::epilogue::{Block, SplitEpilogue};
 use crate::conv::packed::MAX_WIDTH;
-use crate::geometry::ConvGeometry;
+use crate::geometry::conv::ConvGeometry;
 use crate::ring::Ring;
 use crate::rows::Rows;
 use crate::simd::vector::Simd;

@@ -9,7 +9,7 @@ use super::call::Operands;
 use super::epilogue::SplitEpilogue;
 use super::storage::{Precision, WeightStorage};
 use super::widen::widened;
-use crate::geometry::ConvGeometry;
+use crate::geometry::conv::ConvGeometry;
 use crate::ring::Ring;
 use crate::simd::dispatch::dispatch;
 use crate::simd::isa::Isa;

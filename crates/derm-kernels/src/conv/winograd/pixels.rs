@@ -1,7 +1,7 @@
 //! Transformation of the input: tiles of 6x6 pixels to 36 points.
 
 use super::tiling::{POINTS, REACH, SIDE, Tiling};
-use crate::geometry::ConvGeometry;
+use crate::geometry::conv::ConvGeometry;
 use crate::simd::dispatch::dispatch;
 use crate::simd::vector::Simd;
 use std::ops::Range;

@@ -3,7 +3,7 @@
 use super::tiling::{REACH, SIDE, Tiling};
 use crate::conv::epilogue::{Block, SplitEpilogue};
 use crate::conv::packed::{MAX_WIDTH, Panel};
-use crate::geometry::ConvGeometry;
+use crate::geometry::conv::ConvGeometry;
 use crate::rows::Rows;
 use crate::simd::dispatch::dispatch;
 use crate::simd::vector::Simd;

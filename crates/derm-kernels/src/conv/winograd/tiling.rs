@@ -1,7 +1,7 @@
 //! How a Winograd convolution is divided into tiles, strips and chunks.
 
 use crate::conv::packed::{MAX_WIDTH, PackedWeights, Panel};
-use crate::geometry::ConvGeometry;
+use crate::geometry::conv::ConvGeometry;
 
 /// Output pixels along a side of a tile.
 pub(super) const SIDE: usize = 4;
@@ -18,8 +18,8 @@ const PADDING: usize = 16;
 const STRIP: usize = 128 * 1024;
 /// Float32 values of weights that are in use with them.
 const CHUNK: usize = 96 * 1024;
-/// Float32 values of weights or pixels, whichever are kept, at most, beyond as many as the
-/// convolution reads and writes: no scratch outgrows what it serves.
+/// Transformed weights or pixels, whichever are kept, in float32 values, beyond the size of input and
+/// output: an upper bound, so that no scratch outgrows the convolution it serves.
 const KEPT: usize = 512 * 1024;
 
 /// How a convolution is divided.
@@ -93,7 +93,11 @@ impl Tiling {
         Lengths {
             zeros: self.inputs.max(MAX_WIDTH),
             taps,
-            weights: if self.keeps_weights { of_panels.sum() } else { of_panels.max().unwrap_or(0) },
+            weights: if self.keeps_weights {
+                of_panels.sum()
+            } else {
+                of_panels.max().unwrap_or(0)
+            },
             pixels: POINTS * self.pixel_stride(),
             sums: POINTS * self.sum_stride(2 * lanes),
         }
@@ -123,11 +127,7 @@ impl Tiling {
 /// Whether Winograd's method takes less than nine tenths of a direct convolution, by vector
 /// operations. Products at points are less regular than a direct convolution, and a transformation
 /// costs what its code has, loads and stores included.
-fn pays(
-    geometry: &ConvGeometry,
-    [count, depth, vectors]: [usize; 3],
-    lanes: usize,
-) -> bool {
+fn pays(geometry: &ConvGeometry, [count, depth, vectors]: [usize; 3], lanes: usize) -> bool {
     let direct = 9 * geometry.rows().output() * geometry.columns().output() * depth * vectors;
     let products = POINTS * count * depth * vectors;
     let transforms = 130 * depth * vectors + count * (300 * depth.div_ceil(lanes) + 220 * vectors);

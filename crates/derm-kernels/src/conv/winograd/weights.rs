@@ -50,7 +50,7 @@ pub(super) fn transform_weights(
     }
 }
 
-/// How weights and points lie.
+/// The layout of weights and points.
 #[derive(Clone, Copy)]
 struct Shape {
     /// Values from one tap to the next.

@@ -1,0 +1,16 @@
+//! Every kernel against a plain loop, for every instruction set of this machine: one file a kernel, the
+//! plain loops in `reference`.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod binary;
+mod conv;
+mod conv_gradient;
+mod depthwise;
+mod geometry;
+mod pool;
+mod reduce;
+mod reference;
+mod transpose;
+mod unary;
+mod winograd;
