@@ -4,7 +4,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use derm_gradcam::{ExplainRequest, Explainers, Layer, Method};
-use derm_model::{Graph, ModelSource, Settings, channels_last};
+use derm_model::{Graph, ModelSource, EngineOptions, channels_last};
 
 const MODELS: [&str; 2] = ["efficientnet-lite0.opset13", "efficientnetv2-s.opset13"];
 
@@ -14,7 +14,7 @@ fn gradcam(criterion: &mut Criterion) {
     for entry in derm_benches::models(&MODELS) {
         let source = ModelSource::at(entry.make_f16(&derm_zoo::folder()).expect("the zoo"));
         let graph = Graph::load(&source).expect("a model");
-        let explainers = Explainers::new(source, graph, Settings::default()).expect("a plan");
+        let explainers = Explainers::new(source, graph, EngineOptions::default()).expect("a plan");
         let base = explainers.base();
         let spec = &base.manifest().input;
         let input = derm_zoo::picture(spec.shape());

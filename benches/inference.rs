@@ -3,7 +3,7 @@
 #![allow(missing_docs)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use derm_model::{Graph, Kernels, ModelSource, Plan, Settings};
+use derm_model::{Graph, PackedWeightCache, ModelSource, Plan, EngineOptions};
 
 const MODELS: [&str; 4] = [
     "efficientnet-lite0.opset13",
@@ -20,7 +20,7 @@ fn inference(criterion: &mut Criterion) {
         let graph = Graph::load(&ModelSource::at(folder)).expect("a model");
         let input = derm_zoo::picture(graph.manifest().input.shape());
         let plan =
-            Plan::new(&graph, &Settings::default(), &mut Kernels::default()).expect("a plan");
+            Plan::new(&graph, &EngineOptions::default(), &mut PackedWeightCache::default()).expect("a plan");
         group.bench_function(entry.name, |bencher| {
             bencher.iter(|| plan.scores(&input).expect("scores"));
         });

@@ -1,7 +1,7 @@
 //! `cargo xtask engine`: derm as a process of `cargo xtask compare`, with the protocol of
 //! `xtask/peers/engine.py`.
 
-use derm_model::{Graph, Kernels, ModelSource, Plan, Settings, Workers, channels_last};
+use derm_model::{Graph, PackedWeightCache, ModelSource, Plan, EngineOptions, ThreadPool, channels_last};
 use std::io::{Write, stdin, stdout};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -17,9 +17,9 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let settings = Settings { workers: Workers::new(arguments.threads), ..Settings::default() };
+    let settings = EngineOptions { threads: ThreadPool::new(arguments.threads), ..EngineOptions::default() };
     let graph = Graph::load(&ModelSource::at(&arguments.model))?;
-    let plan = Plan::new(&graph, &settings, &mut Kernels::default())?;
+    let plan = Plan::new(&graph, &settings, &mut PackedWeightCache::default())?;
     let bytes = std::fs::read(&arguments.picture)?;
     let (values, _) = bytes.as_chunks::<4>();
     let values: Vec<f32> = values.iter().copied().map(f32::from_le_bytes).collect();

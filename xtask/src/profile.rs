@@ -3,7 +3,7 @@
 use anyhow::Context;
 use derm_gradcam::{Explainer, Layer};
 use derm_kernels::register_flops;
-use derm_model::{Graph, Isa, Kernels, ModelSource, Plan, Settings, StepTime, Workers};
+use derm_model::{Graph, Isa, PackedWeightCache, ModelSource, Plan, EngineOptions, StepTime, ThreadPool};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,16 +36,16 @@ enum Gradient {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let settings = Settings { workers: Workers::new(arguments.threads), ..Settings::default() };
+    let options = EngineOptions { threads: ThreadPool::new(arguments.threads), ..EngineOptions::default() };
     let start = Instant::now();
     let graph = Graph::load(&ModelSource::at(&arguments.model))?;
     let parsed = start.elapsed();
-    let mut kernels = Kernels::default();
+    let mut cache = PackedWeightCache::default();
     let explainer;
     let own;
     let plan = match arguments.gradient {
         None => {
-            own = Plan::new(&graph, &settings, &mut kernels)?;
+            own = Plan::new(&graph, &options, &mut cache)?;
             &own
         }
         Some(gradient) => {
@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 Gradient::Layer => Layer::Last,
                 Gradient::Input => Layer::Input,
             };
-            explainer = Explainer::new(graph, &layer, &settings, &mut kernels)?;
+            explainer = Explainer::new(graph, &layer, &options, &mut cache)?;
             explainer.plan()
         }
     };

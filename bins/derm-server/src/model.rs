@@ -12,6 +12,7 @@ pub(crate) fn classifier(config: &Config) -> anyhow::Result<Classifier> {
         max_pixels: config.max_image_pixels,
         // What can never fit is refused by its header.
         max_memory: Limits::default().max_memory.min(config.budget()),
+        ..Limits::default()
     };
     let reload = NonZeroUsize::new(config.max_requests)
         .map(|uses| Reload { uses, jitter: config.max_requests_jitter });

@@ -2,7 +2,7 @@
 //! last other request is kept beside it.
 
 use crate::{Error, Explainer, Layer, LayerInfo, Method, layers};
-use derm_model::{Graph, Kernels, ModelSource, Settings};
+use derm_model::{Graph, PackedWeightCache, ModelSource, EngineOptions};
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,11 +32,11 @@ struct PlanKey {
 #[derive(Debug)]
 pub struct Explainers {
     source: ModelSource,
-    settings: Settings,
+    options: EngineOptions,
     base: Explainer,
     layers: Vec<LayerInfo>,
     /// The build lock: packed weights, held while a plan is built, which takes seconds.
-    kernels: Mutex<Kernels>,
+    cache: Mutex<PackedWeightCache>,
     /// Held for a moment only, so that [`Explainers::release_idle`] never waits for a build.
     kept: Mutex<Option<(PlanKey, Arc<Explainer>)>>,
     /// Bytes of each plan that was built: its arena, and the weights that it packed itself. Held for
@@ -83,17 +83,17 @@ impl Explainers {
     pub fn new(
         source: ModelSource,
         graph: Graph,
-        settings: Settings,
+        options: EngineOptions,
     ) -> Result<Explainers, derm_model::Error> {
         let layers = layers(&graph)?;
-        let mut kernels = Kernels::default();
-        let base = Explainer::new(graph, &Layer::Last, &settings, &mut kernels)?;
+        let mut cache = PackedWeightCache::default();
+        let base = Explainer::new(graph, &Layer::Last, &options, &mut cache)?;
         Ok(Explainers {
             source,
-            settings,
+            options,
             base,
             layers,
-            kernels: Mutex::new(kernels),
+            cache: Mutex::new(cache),
             kept: Mutex::default(),
             costs: Mutex::default(),
         })
@@ -149,7 +149,7 @@ impl Explainers {
         if let Some(explainer) = self.kept(key) {
             return Ok(explainer);
         }
-        let mut kernels = lock(&self.kernels);
+        let mut cache = lock(&self.cache);
         // Another thread may have built it while this one waited.
         if let Some(explainer) = self.kept(key) {
             return Ok(explainer);
@@ -157,7 +157,7 @@ impl Explainers {
         // At most one plan beside the base: the last one goes before the next is built.
         self.drop_kept();
         let load = if key.replays { Explainer::load_replaying } else { Explainer::load };
-        let built = load(&self.source, &key.layer, &self.settings, &mut kernels);
+        let built = load(&self.source, &key.layer, &self.options, &mut cache);
         let explainer = Arc::new(built.map_err(|error| match error {
             derm_model::Error::NoSuchLayer(name) => Error::NoSuchLayer(name),
             other => other.into(),
@@ -209,7 +209,7 @@ mod tests {
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         let slow = ModelSource::Files { model, manifest: pipe.clone() };
         let graph = Graph::load(&source).unwrap();
-        let explainers = Explainers::new(slow, graph, Settings::default()).unwrap();
+        let explainers = Explainers::new(slow, graph, EngineOptions::default()).unwrap();
         let request = ExplainRequest { method: Method::Saliency, layer: Layer::Last };
         let (done, is_done) = mpsc::channel();
         std::thread::scope(|scope| {

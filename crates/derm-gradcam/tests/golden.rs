@@ -9,7 +9,7 @@
 use derm_gradcam::{
     Error, Evaluation, ExplainRequest, Explainer, Explainers, Heatmap, Layer, Method,
 };
-use derm_model::{Graph, ModelSource, Settings, channels_last};
+use derm_model::{Graph, ModelSource, EngineOptions, channels_last};
 use derm_zoo::Entry;
 use ndarray::{Array2, Array4};
 use serde_json::Value;
@@ -236,7 +236,7 @@ fn grid(value: &Value) -> Array2<f32> {
 fn load(folder: &Path) -> Explainers {
     let source = ModelSource::at(folder);
     let graph = Graph::load(&source).unwrap();
-    Explainers::new(source, graph, Settings::default()).unwrap()
+    Explainers::new(source, graph, EngineOptions::default()).unwrap()
 }
 
 /// One run on the input of the golden files.

@@ -4,7 +4,7 @@ use crate::file::ModelFile;
 use crate::simplify::simplify;
 use crate::skeleton::{Skeleton, skeleton};
 use crate::{Error, Manifest, ModelSource};
-use derm_engine::{Bytes, StoredWeights};
+use derm_engine::{Bytes, Constants, StoredWeights};
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -132,7 +132,7 @@ fn typed_model(
     let mut typed = model.into_typed().map_err(unreadable)?;
     check_output(&typed, manifest)?;
     simplify(&mut typed).map_err(unreadable)?;
-    if computes_in_f16(&typed, &weights) {
+    if computes_in_f16(&typed, &weights).map_err(unreadable)? {
         let to_f32 = FloatPrecisionTranslator::new(DatumType::F16, DatumType::F32);
         to_f32.transform(&mut typed).map_err(unreadable)?;
         simplify(&mut typed).map_err(unreadable)?;
@@ -141,12 +141,13 @@ fn typed_model(
 }
 
 /// Whether something that depends on the picture is float16. The engine computes in float32.
-fn computes_in_f16(typed: &TypedModel, weights: &StoredWeights) -> bool {
-    typed.nodes().iter().any(|node| {
+fn computes_in_f16(typed: &TypedModel, weights: &StoredWeights) -> TractResult<bool> {
+    let constants = Constants::of(typed, weights)?;
+    Ok(typed.nodes().iter().any(|node| {
         let outlet = OutletId::new(node.id, 0);
         let half = node.outputs.iter().any(|output| output.fact.datum_type == DatumType::F16);
-        half && !weights.is_constant(typed, outlet)
-    })
+        half && !constants.contains(outlet)
+    }))
 }
 
 /// The graph, and the weights that stay in the file.

@@ -10,7 +10,10 @@ mod simplify;
 mod skeleton;
 mod source;
 
-pub use derm_engine::{Isa, Kernels, Precision, Settings, StepTime, StoredWeights, Workers};
+pub use derm_engine::{
+    Constants, Isa, Options as EngineOptions, PackedWeightCache, Precision, StepTime, StoredWeights,
+    ThreadPool,
+};
 pub use error::Error;
 pub use graph::Graph;
 pub use lazy::{AcquireError, Lazy, Lease};

@@ -1,7 +1,9 @@
 //! A graph made ready to run.
 
 use crate::{Error, Graph};
-use derm_engine::{Arena, Engine, Kernels, Settings, StepTime};
+use derm_engine::{
+    Arena, Engine, Options as EngineOptions, PackedWeightCache, RunError, StepTime,
+};
 use derm_preprocess::Layout;
 use ndarray::{Array4, ArrayViewD};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,11 +20,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Packs a graph's weights, but for those that `kernels` has, and plans its memory.
+    /// Packs a graph's weights, but for those that `cache` has, and plans its memory.
     ///
     /// # Errors
     /// [`Error::Graph`].
-    pub fn new(graph: &Graph, settings: &Settings, kernels: &mut Kernels) -> Result<Plan, Error> {
+    pub fn new(graph: &Graph, options: &EngineOptions, cache: &mut PackedWeightCache) -> Result<Plan, Error> {
         let layout = graph.manifest().input.layout;
         // Rows, columns, channels: what pictures are, and what convolutions want.
         let order = match layout {
@@ -30,7 +32,7 @@ impl Plan {
             Layout::Nhwc => [0, 1, 2, 3],
         };
         let engine =
-            || Engine::new(graph.typed(), graph.weights(), &order, settings.clone(), kernels);
+            || Engine::compile(graph.typed(), graph.weights(), &order, options.clone(), cache);
         let engine = catch_unwind(AssertUnwindSafe(engine))
             .unwrap_or_else(|_| Err(TractError::msg("a weight is malformed")))
             .map_err(|error| Error::Graph(format!("{error:#}")))?;
@@ -143,10 +145,11 @@ impl Drop for Run<'_> {
 }
 
 /// A panic or error of an operator.
-fn caught(run: impl FnOnce() -> TractResult<()>) -> Result<(), Error> {
-    catch_unwind(AssertUnwindSafe(run))
-        .unwrap_or_else(|_| Err(TractError::msg("an operator failed")))
-        .map_err(|error| Error::Run(format!("{error:#}")))
+fn caught(run: impl FnOnce() -> Result<(), RunError>) -> Result<(), Error> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => result.map_err(|error| Error::Run(error.to_string())),
+        Err(_) => Err(Error::Run("an operator failed".to_owned())),
+    }
 }
 
 /// Writes an input of this layout as rows, columns, channels.

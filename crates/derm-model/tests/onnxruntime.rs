@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use derm_model::{Graph, Isa, Kernels, Manifest, ModelSource, Plan, Precision, Settings, Workers};
+use derm_model::{Graph, Isa, PackedWeightCache, Manifest, ModelSource, Plan, Precision, EngineOptions, ThreadPool};
 use std::path::Path;
 
 /// Largest difference of a probability, float32 and float16 files.
@@ -19,7 +19,7 @@ fn golden(name: &str, key: &str) -> Vec<f32> {
 fn difference(folder: &Path, name: &str, key: &str) -> f32 {
     let graph = Graph::load(&ModelSource::at(folder)).unwrap();
     let manifest: Manifest = (**graph.manifest()).clone();
-    let plan = Plan::new(&graph, &Settings::default(), &mut Kernels::default()).unwrap();
+    let plan = Plan::new(&graph, &EngineOptions::default(), &mut PackedWeightCache::default()).unwrap();
     let scores = plan.scores(&derm_zoo::picture(manifest.input.shape())).unwrap();
     let ours = manifest.probabilities(&scores);
     let theirs = manifest.probabilities(&golden(name, key));
@@ -54,16 +54,16 @@ fn other_settings_change_nothing() {
         let manifest = graph.manifest();
         let input = derm_zoo::picture(manifest.input.shape());
         let expected = manifest.probabilities(&golden(name, "scores"));
-        let mut plain = Plan::new(&graph, &Settings::default(), &mut Kernels::default()).unwrap();
+        let mut plain = Plan::new(&graph, &EngineOptions::default(), &mut PackedWeightCache::default()).unwrap();
         for isa in Isa::available() {
             for (precision, threads, tolerance) in
                 [(Some(Precision::F32), 1, TOLERANCE), (Some(Precision::F16), 3, 1e-3)]
             {
-                let settings = Settings { precision, isa, workers: Workers::new(threads) };
-                plain = Plan::new(&graph, &settings, &mut Kernels::default()).unwrap();
+                let options = EngineOptions { precision, isa, threads: ThreadPool::new(threads) };
+                plain = Plan::new(&graph, &options, &mut PackedWeightCache::default()).unwrap();
                 let found = manifest.probabilities(&plain.scores(&input).unwrap());
                 for (a, b) in found.iter().zip(&expected) {
-                    assert!((a - b).abs() <= tolerance, "{name} {settings:?}: {a} {b}");
+                    assert!((a - b).abs() <= tolerance, "{name} {options:?}: {a} {b}");
                 }
             }
         }

@@ -8,7 +8,7 @@ use crate::{
 use derm_gradcam::{
     Evaluation, ExplainRequest, Explainer, ExplainerRef, Explainers, Heatmap, LayerInfo,
 };
-use derm_model::{Graph, Lazy, Precision, Settings, Workers};
+use derm_model::{Graph, Lazy, Precision, EngineOptions, ThreadPool};
 use derm_preprocess::{Picture, RgbImage};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
@@ -123,10 +123,10 @@ impl Classifier {
     /// [`Error::Model`].
     pub fn new(source: ModelSource, options: Options) -> Result<Classifier, Error> {
         let manifest = source.manifest()?;
-        let settings = Settings {
+        let settings = EngineOptions {
             precision: options.weights,
-            workers: Workers::new(options.threads.get()),
-            ..Settings::default()
+            threads: ThreadPool::new(options.threads.get()),
+            ..EngineOptions::default()
         };
         let footprint = Arc::new(OnceLock::new());
         let load = {

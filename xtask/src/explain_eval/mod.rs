@@ -14,7 +14,7 @@ use crate::explain::methods;
 use anyhow::Context;
 use derm::{Heatmap, Limits, Manifest, Method};
 use derm_gradcam::{ExplainRequest, Explainers, Layer};
-use derm_model::{Graph, ModelSource, Settings};
+use derm_model::{Graph, ModelSource, EngineOptions};
 use derm_preprocess::{Picture, Prepared};
 use faithful::Faithfulness;
 use indicatif::{ParallelProgressIterator, ProgressBar, ProgressStyle};
@@ -181,7 +181,7 @@ impl Network {
         let source = ModelSource::at(path);
         let graph = Graph::load(&source)?;
         let manifest = Manifest::clone(graph.manifest());
-        let explainers = Explainers::new(source, graph, Settings::default())?;
+        let explainers = Explainers::new(source, graph, EngineOptions::default())?;
         Ok(Network { explainers, manifest })
     }
 

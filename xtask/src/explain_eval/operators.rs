@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use derm_gradcam::{Explainer, Layer};
-use derm_model::{Kernels, ModelSource, Settings};
+use derm_model::{PackedWeightCache, ModelSource, EngineOptions};
 use derm_zoo::{operator_picture, operators, relative_error};
 
 pub(super) fn print() -> anyhow::Result<()> {
@@ -11,7 +11,7 @@ pub(super) fn print() -> anyhow::Result<()> {
     println!("operator                 relative error of the gradient against PyTorch");
     for operator in operators()? {
         let source = ModelSource::at(operator.make(folder.path())?);
-        let (settings, mut kernels) = (Settings::default(), Kernels::default());
+        let (settings, mut kernels) = (EngineOptions::default(), PackedWeightCache::default());
         let explainer = Explainer::load(&source, &Layer::Input, &settings, &mut kernels)?;
         let mut evaluation = explainer.run(operator_picture)?;
         evaluation.run_backward(0)?;

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use derm::Method;
 use derm::memory::{MIB, usage};
 use derm_gradcam::{ExplainRequest, Explainers, Layer};
-use derm_model::{Graph, ModelSource, Settings};
+use derm_model::{Graph, ModelSource, EngineOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -102,7 +102,7 @@ impl Ours {
     fn start(model: &Path) -> anyhow::Result<Ours> {
         let source = ModelSource::at(model);
         let graph = Graph::load(&source)?;
-        let explainers = Explainers::new(source, graph, Settings::default())?;
+        let explainers = Explainers::new(source, graph, EngineOptions::default())?;
         let mut ours = Ours { explainers, memory: 0.0, with_saliency: 0.0 };
         let held = || usage().rss as f64 / MIB;
         ours.explain(Method::GradCam, &[0])?;

@@ -1,11 +1,11 @@
 //! Graph builder: a copy of the forward graph, to which the backward pass is appended.
 
 use super::checkpoint::{Checkpoints, is_cheap};
-use derm_model::StoredWeights;
+use derm_model::Constants;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::{TractErrorContext, ensure};
+use tract_onnx::tract_core::internal::TractErrorContext;
 use tract_onnx::tract_core::ops::TypedOp;
 use tract_onnx::tract_core::ops::array::MultiBroadcastTo;
 use tract_onnx::tract_core::ops::source::TypedSource;
@@ -13,7 +13,7 @@ use tract_onnx::tract_core::ops::source::TypedSource;
 /// The graph that is built from `model`, the graph that is differentiated.
 pub(crate) struct GraphBuilder<'a> {
     model: &'a TypedModel,
-    weights: &'a StoredWeights,
+    constants: &'a Constants<'a>,
     checkpoints: &'a Checkpoints,
     pub(crate) graph: TypedModel,
     /// The outlet of `graph` that computes a value of `model` in the forward pass.
@@ -29,12 +29,12 @@ pub(crate) struct GraphBuilder<'a> {
 impl<'a> GraphBuilder<'a> {
     pub(super) fn new(
         model: &'a TypedModel,
-        weights: &'a StoredWeights,
+        constants: &'a Constants<'a>,
         checkpoints: &'a Checkpoints,
     ) -> GraphBuilder<'a> {
         GraphBuilder {
             model,
-            weights,
+            constants,
             checkpoints,
             graph: TypedModel::default(),
             forward: HashMap::new(),
@@ -81,7 +81,7 @@ impl<'a> GraphBuilder<'a> {
     pub(super) fn is_differentiable(&self, outlet: OutletId) -> bool {
         let fact = self.model.outlet_fact(outlet);
         let is_float = fact.is_ok_and(|fact| fact.datum_type == DatumType::F32);
-        is_float && !self.weights.is_constant(self.model, outlet)
+        is_float && !self.constants.contains(outlet)
     }
 
     /// Zeros of a value's shape.
@@ -102,7 +102,7 @@ impl<'a> GraphBuilder<'a> {
     /// A value of `model`, to be read by a rule: the forward pass's where it is a checkpoint, else
     /// recomputed.
     pub(crate) fn value(&mut self, outlet: OutletId) -> TractResult<OutletId> {
-        if self.weights.is_constant(self.model, outlet) {
+        if self.constants.contains(outlet) {
             return Ok(self.forward[&outlet]);
         }
         if let Some(&again) = self.again.get(&outlet) {
@@ -112,7 +112,7 @@ impl<'a> GraphBuilder<'a> {
         if node.op_is::<TypedSource>() {
             return Ok(self.forward[&outlet]);
         }
-        if self.checkpoints.has(outlet) && !is_cheap(self.model, self.weights, node) {
+        if self.checkpoints.has(outlet) && !is_cheap(self.constants, node) {
             self.read_by_rules.insert(outlet);
             return Ok(self.forward[&outlet]);
         }
@@ -164,8 +164,7 @@ impl<'a> GraphBuilder<'a> {
 
     /// The value of a constant of `model`.
     pub(crate) fn constant_value(&self, outlet: OutletId) -> TractResult<Arc<Tensor>> {
-        ensure!(self.weights.is_constant(self.model, outlet), "{outlet:?} is not constant");
-        self.weights.tensor(self.model, outlet)
+        self.constants.tensor(outlet)
     }
 
     /// Adds a constant.

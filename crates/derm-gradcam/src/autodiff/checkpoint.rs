@@ -2,7 +2,7 @@
 //! recomputed (Chen et al. 2016, arXiv:1604.06174).
 
 use crate::reachability::ancestors;
-use derm_model::StoredWeights;
+use derm_model::Constants;
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use tract_onnx::prelude::*;
@@ -56,7 +56,7 @@ impl Checkpoints {
     /// inputs are kept anyway; then whole segments, by bytes freed per multiply-add.
     pub(crate) fn within(
         model: &TypedModel,
-        weights: &StoredWeights,
+        constants: &Constants<'_>,
         read: &HashSet<OutletId>,
         budget: usize,
     ) -> TractResult<Checkpoints> {
@@ -76,7 +76,7 @@ impl Checkpoints {
             recomputed.insert(outlet);
         }
         let read: HashSet<OutletId> = read.difference(&recomputed).copied().collect();
-        let mut segments = segments(model, weights, &read)?;
+        let mut segments = segments(model, constants, &read)?;
         segments.retain(|segment| segment.freed_bytes() > 0);
         segments.sort_by(|a, b| {
             let worth = |s: &Segment| s.freed_bytes() as f64 / s.cost.max(1) as f64;
@@ -101,8 +101,8 @@ impl Checkpoints {
 /// Whether a node is cheaper to recompute than to keep: a unary function, of which rules read the
 /// argument anyway, or a view of the same elements. Not a sum: that is fused into the convolution
 /// before it, whose own output is then never in memory.
-pub(crate) fn is_cheap(model: &TypedModel, weights: &StoredWeights, node: &TypedNode) -> bool {
-    let is_unary = || node.inputs.iter().filter(|i| !weights.is_constant(model, **i)).count() == 1;
+pub(crate) fn is_cheap(constants: &Constants<'_>, node: &TypedNode) -> bool {
+    let is_unary = || node.inputs.iter().filter(|i| !constants.contains(**i)).count() == 1;
     let is_sum = |op: &TypedBinOp| op.0.is::<math::Add>() || op.0.is::<math::Sub>();
     node.op_is::<ElementWiseOp>()
         || node.op_is::<AxisOp>()
@@ -123,14 +123,14 @@ fn bytes(model: &TypedModel, outlet: OutletId) -> usize {
 /// The graph up to its first output, cut wherever only one value is live.
 fn segments(
     model: &TypedModel,
-    weights: &StoredWeights,
+    constants: &Constants<'_>,
     read: &HashSet<OutletId>,
 ) -> TractResult<Vec<Segment>> {
     let needed = ancestors(model, model.output_outlets()?[0]);
     let order: Vec<usize> = model
         .eval_order()?
         .into_iter()
-        .filter(|id| needed.contains(id) && !weights.is_constant(model, OutletId::new(*id, 0)))
+        .filter(|id| needed.contains(id) && !constants.contains(OutletId::new(*id, 0)))
         .collect();
     let positions: HashMap<usize, usize> =
         order.iter().enumerate().map(|(position, &id)| (id, position)).collect();
@@ -154,7 +154,7 @@ fn segments(
         }
         let crosses_alone = live.len() == 1 && live.contains_key(&id);
         // A value that is recomputed itself cannot enter a segment.
-        if crosses_alone && !is_cheap(model, weights, model.node(id)) {
+        if crosses_alone && !is_cheap(constants, model.node(id)) {
             segments.push(std::mem::take(&mut current));
             current.input_bytes = bytes(model, OutletId::new(id, 0));
         }
@@ -206,8 +206,10 @@ mod tests {
     #[test]
     fn segments_end_where_one_value_is_live() {
         let (model, [first, second, third, sum]) = chain();
+        let weights = no_weights();
+        let constants = Constants::of(&model, &weights).unwrap();
         let read = HashSet::from([first, second, third]);
-        let segments = segments(&model, &no_weights(), &read).unwrap();
+        let segments = segments(&model, &constants, &read).unwrap();
         let last = |s: &Segment| *s.nodes.last().unwrap();
         let ends: Vec<usize> = segments.iter().map(last).collect();
         assert!(ends.ends_with(&[first.node, second.node, sum.node]), "{segments:?}");
@@ -219,8 +221,10 @@ mod tests {
     #[test]
     fn what_fits_the_budget_is_kept() {
         let (model, [first, second, third, sum]) = chain();
+        let weights = no_weights();
+        let constants = Constants::of(&model, &weights).unwrap();
         let read = HashSet::from([first, second, third, sum]);
-        let within = |budget| Checkpoints::within(&model, &no_weights(), &read, budget).unwrap();
+        let within = |budget| Checkpoints::within(&model, &constants, &read, budget).unwrap();
         assert!(matches!(within(4 * 256), Checkpoints::All));
         let less = within(4 * 256 - 1);
         // The last segment frees two values and needs the one that enters it.
@@ -236,6 +240,8 @@ mod tests {
         let scale = model.add_const("scale", tensor2(&[[2f32]])).unwrap();
         let scaled = model.wire_node("scaled", math::mul(), &[first, scale]).unwrap()[0];
         let product = model.wire_node("product", math::mul(), &[first, sum]).unwrap()[0];
+        let weights = no_weights();
+        let constants = Constants::of(&model, &weights).unwrap();
         for (outlet, expected) in [
             (exp, true),
             (view, true),
@@ -245,7 +251,7 @@ mod tests {
             (first, false),
         ] {
             let node = model.node(outlet.node);
-            assert_eq!(is_cheap(&model, &no_weights(), node), expected, "{}", node.name);
+            assert_eq!(is_cheap(&constants, node), expected, "{}", node.name);
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::Error;
 use crate::reachability::nodes_between;
 use builder::GraphBuilder;
 use checkpoint::Checkpoints;
-use derm_model::StoredWeights;
+use derm_model::{Constants, StoredWeights};
 use rules::{RuleContext, rule_for};
 use std::collections::{HashMap, HashSet};
 use tract_onnx::prelude::*;
@@ -40,13 +40,13 @@ pub(crate) fn backward_graph(
     outputs: &[OutletId],
     budget: usize,
 ) -> Result<TypedModel, Error> {
-    let all = Checkpoints::All;
-    let builder = with_gradient(model, weights, target, outputs, &all)?;
-    let checkpoints = Checkpoints::within(model, weights, builder.read_by_rules(), budget)?;
+    let (constants, all) = (Constants::of(model, weights)?, Checkpoints::All);
+    let builder = with_gradient(model, &constants, target, outputs, &all)?;
+    let checkpoints = Checkpoints::within(model, &constants, builder.read_by_rules(), budget)?;
     if matches!(checkpoints, Checkpoints::All) {
         return Ok(builder.graph);
     }
-    Ok(with_gradient(model, weights, target, outputs, &checkpoints)?.graph)
+    Ok(with_gradient(model, &constants, target, outputs, &checkpoints)?.graph)
 }
 
 /// The graph, followed by a second copy of the nodes between `target` and the logits, for another
@@ -63,8 +63,8 @@ pub(crate) fn replay_graph(
     target: OutletId,
     outputs: &[OutletId],
 ) -> Result<TypedModel, Error> {
-    let checkpoints = Checkpoints::All;
-    let mut builder = GraphBuilder::new(model, weights, &checkpoints);
+    let (constants, checkpoints) = (Constants::of(model, weights)?, Checkpoints::All);
+    let mut builder = GraphBuilder::new(model, &constants, &checkpoints);
     builder.copy_forward()?;
     let logits = logits(model)?;
     let fact = model.outlet_fact(target)?.without_value();
@@ -80,12 +80,12 @@ pub(crate) fn replay_graph(
 
 fn with_gradient<'a>(
     model: &'a TypedModel,
-    weights: &'a StoredWeights,
+    constants: &'a Constants<'a>,
     target: OutletId,
     outputs: &[OutletId],
     checkpoints: &'a Checkpoints,
 ) -> Result<GraphBuilder<'a>, Error> {
-    let mut builder = GraphBuilder::new(model, weights, checkpoints);
+    let mut builder = GraphBuilder::new(model, constants, checkpoints);
     builder.copy_forward()?;
     let logits = logits(model)?;
     let fact = model.outlet_fact(logits)?.without_value();

@@ -7,7 +7,7 @@ pub use evaluation::Evaluation;
 use crate::Error;
 use crate::autodiff::{backward_graph, replay_graph};
 use crate::layers::{Layer, SpatialLayout, resolve};
-use derm_model::{Graph, Kernels, Manifest, ModelSource, Plan, Settings};
+use derm_model::{Graph, PackedWeightCache, Manifest, ModelSource, Plan, EngineOptions};
 use std::sync::Arc;
 use tract_onnx::prelude::*;
 
@@ -37,7 +37,7 @@ pub struct Explainer {
 
 impl Explainer {
     /// Loads a model for explanations at `layer`. Weights of the same model that are already in
-    /// `kernels` are shared, not packed again.
+    /// `cache` are shared, not packed again.
     ///
     /// # Errors
     /// Those of [`Graph::load_keeping`] and [`Plan::new`]. A graph that cannot be explained is not an
@@ -45,10 +45,10 @@ impl Explainer {
     pub fn load(
         source: &ModelSource,
         layer: &Layer,
-        settings: &Settings,
-        kernels: &mut Kernels,
+        options: &EngineOptions,
+        cache: &mut PackedWeightCache,
     ) -> Result<Explainer, derm_model::Error> {
-        Explainer::new(Graph::load_keeping(source, layer.name())?, layer, settings, kernels)
+        Explainer::new(Graph::load_keeping(source, layer.name())?, layer, options, cache)
     }
 
     /// As [`Explainer::load`], of a graph that was loaded with [`Graph::load_keeping`] and this
@@ -59,10 +59,10 @@ impl Explainer {
     pub fn new(
         graph: Graph,
         layer: &Layer,
-        settings: &Settings,
-        kernels: &mut Kernels,
+        options: &EngineOptions,
+        cache: &mut PackedWeightCache,
     ) -> Result<Explainer, derm_model::Error> {
-        Explainer::with(graph, layer, SecondPhase::Gradient, settings, kernels)
+        Explainer::with(graph, layer, SecondPhase::Gradient, options, cache)
     }
 
     /// As [`Explainer::load`], with [`Evaluation::replay`] in place of [`Evaluation::gradients`].
@@ -72,19 +72,19 @@ impl Explainer {
     pub(crate) fn load_replaying(
         source: &ModelSource,
         layer: &Layer,
-        settings: &Settings,
-        kernels: &mut Kernels,
+        options: &EngineOptions,
+        cache: &mut PackedWeightCache,
     ) -> Result<Explainer, derm_model::Error> {
         let graph = Graph::load_keeping(source, layer.name())?;
-        Explainer::with(graph, layer, SecondPhase::Replay, settings, kernels)
+        Explainer::with(graph, layer, SecondPhase::Replay, options, cache)
     }
 
     fn with(
         graph: Graph,
         layer: &Layer,
         second: SecondPhase,
-        settings: &Settings,
-        kernels: &mut Kernels,
+        options: &EngineOptions,
+        cache: &mut PackedWeightCache,
     ) -> Result<Explainer, derm_model::Error> {
         let manifest = Arc::clone(graph.manifest());
         let scores = graph.scores().map_err(unreadable)?;
@@ -98,7 +98,7 @@ impl Explainer {
                 (typed, Err(error))
             }
         };
-        let plan = Plan::new(&graph.with_typed(typed), settings, kernels)?;
+        let plan = Plan::new(&graph.with_typed(typed), options, cache)?;
         Ok(Explainer { plan, layout, manifest })
     }
 

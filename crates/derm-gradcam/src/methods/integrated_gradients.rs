@@ -34,16 +34,16 @@ fn attributions(probe: &mut Probe<'_, '_>, steps: usize) -> Result<Array3<f32>, 
 mod tests {
     use super::*;
     use crate::{Explainer, Layer};
-    use derm_model::{Kernels, ModelSource, Settings};
+    use derm_model::{PackedWeightCache, ModelSource, EngineOptions};
 
     /// The completeness axiom: attributions add up to the change of the logit.
     #[test]
     fn attributions_add_up() {
         let entry = derm_zoo::entry("mobilenetv3-l.opset13").unwrap();
         let source = ModelSource::at(entry.make(&derm_zoo::folder()).unwrap());
-        let mut kernels = Kernels::default();
+        let mut cache = PackedWeightCache::default();
         let explainer =
-            Explainer::load(&source, &Layer::Input, &Settings::default(), &mut kernels).unwrap();
+            Explainer::load(&source, &Layer::Input, &EngineOptions::default(), &mut cache).unwrap();
         let spec = &explainer.manifest().input;
         let picture = derm_zoo::picture(spec.shape());
         let mut input = vec![0.0; picture.len()];

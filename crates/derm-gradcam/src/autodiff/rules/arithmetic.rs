@@ -1,7 +1,7 @@
 //! Binary arithmetic (add, sub, mul, div, min, max, pow), with broadcasting.
 
 use super::{Gradients, Rule, RuleContext};
-use derm_engine::ops::{Relation, Where};
+use derm_engine::graph_ops::{Relation, Where};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::TypedOp;
 use tract_onnx::tract_core::ops::binary::{BinMiniOp, TypedBinOp};

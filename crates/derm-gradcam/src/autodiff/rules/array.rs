@@ -1,7 +1,7 @@
 //! Concat, Slice, Downsample, Gather and Pad: each element's gradient goes back to where it came from.
 
 use super::{Gradients, Rule, RuleContext};
-use derm_engine::ops::GatherInputGradient;
+use derm_engine::graph_ops::GatherInputGradient;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{AxisOp, DimLike};
 use tract_onnx::tract_core::ops::TypedOp;

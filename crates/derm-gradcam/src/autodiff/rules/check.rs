@@ -2,7 +2,7 @@
 
 use crate::autodiff::backward_graph;
 use crate::autodiff::test_weights::no_weights;
-use derm_engine::{Engine, Kernels, Settings};
+use derm_engine::{Engine, Options, PackedWeightCache};
 use ndarray::{ArrayD, Dimension};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::TypedOp;
@@ -111,8 +111,8 @@ fn gradients(
     let inputs = tvec!(input.into_tvalue(), Tensor::from(seed.clone()).into_tvalue());
     let by_tract = plan.run(inputs).unwrap()[0].to_plain_array_view::<f32>().unwrap().to_owned();
 
-    let mut kernels = Kernels::default();
-    let engine = Engine::new(&model, &weights, &[0], Settings::default(), &mut kernels).unwrap();
+    let mut cache = PackedWeightCache::default();
+    let engine = Engine::compile(&model, &weights, &[0], Options::default(), &mut cache).unwrap();
     let mut arena = engine.arena();
     engine.run(&mut arena, 0, |to| to.copy_from_slice(&flat)).unwrap();
     let seed: Vec<f32> = seed.iter().copied().collect();

@@ -2,7 +2,7 @@
 //! respect to the input. Kernel and bias are constants of the graph.
 
 use super::{Gradients, Rule, RuleContext};
-use derm_engine::ops::ConvInputGradient;
+use derm_engine::graph_ops::ConvInputGradient;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::ensure;
 use tract_onnx::tract_core::ops::TypedOp;

@@ -1,7 +1,7 @@
 //! Unary functions: the gradient is multiplied elementwise by the derivative.
 
 use super::{Gradients, Rule, RuleContext};
-use derm_engine::ops::Derivative;
+use derm_engine::graph_ops::Derivative;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::TypedOp;
 use tract_onnx::tract_core::ops::cast::Cast;

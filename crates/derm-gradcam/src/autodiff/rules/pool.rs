@@ -1,7 +1,7 @@
 //! 2-D max pooling and average pooling.
 
 use super::{Gradients, Rule, RuleContext};
-use derm_engine::ops::{Pool, PoolInputGradient};
+use derm_engine::graph_ops::{Pool, PoolInputGradient};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::TypedOp;
 use tract_onnx::tract_core::ops::cnn::{MaxPool, SumPool};

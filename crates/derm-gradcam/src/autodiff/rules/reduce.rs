@@ -1,7 +1,7 @@
 //! Reductions (sum, mean of squares, max, min) over axes, which stay with length 1.
 
 use super::{Gradients, Rule, RuleContext};
-use derm_engine::ops::{Relation, Where};
+use derm_engine::graph_ops::{Relation, Where};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::TypedOp;
 use tract_onnx::tract_core::ops::math;
