@@ -5,6 +5,7 @@
 use derm_preprocess::{Fit, Limits, Picture, Spec};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::io::Write;
 use std::path::Path;
 
 thread_local! {
@@ -58,7 +59,7 @@ fn larger() -> Vec<(String, Vec<u8>)> {
         picture.write_to(&mut file, format).unwrap();
         file.into_inner()
     };
-    let rgba = image::RgbaImage::from_fn(1200, 900, |x, y| {
+    let rgba = image::RgbaImage::from_fn(700, 500, |x, y| {
         image::Rgba([(x * y % 251) as u8, x as u8, (x / 8 * y / 8) as u8, (y / 4) as u8])
     });
     let picture = image::DynamicImage::ImageRgba8(rgba);
@@ -71,6 +72,56 @@ fn larger() -> Vec<(String, Vec<u8>)> {
         ("GIF".to_owned(), encode(&picture.to_rgba8().into(), Gif)),
         ("RGBA TIFF".to_owned(), encode(&picture, Tiff)),
         ("grey TIFF".to_owned(), encode(&picture.to_luma8().into(), Tiff)),
+    ]
+}
+
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn png_chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    let mut crc = flate2::Crc::new();
+    crc.update(kind);
+    crc.update(content);
+    let length = (content.len() as u32).to_be_bytes();
+    [&length[..], kind, content, &crc.sum().to_be_bytes()].concat()
+}
+
+/// Small files that expand to much, where a decoder does not take care: name and file.
+fn bombs() -> Vec<(String, Vec<u8>)> {
+    let expanding = deflate(&vec![0; 16 << 20]);
+    let header =
+        |kind: u8| [&8u32.to_be_bytes()[..], &8u32.to_be_bytes(), &[8, kind, 0, 0, 0]].concat();
+    let png = |chunks: &[(&[u8; 4], Vec<u8>)], pixels: &[u8]| {
+        let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
+        file.extend(png_chunk(b"IHDR", &header(2)));
+        chunks.iter().for_each(|(kind, content)| file.extend(png_chunk(kind, content)));
+        file.extend(png_chunk(b"IDAT", pixels));
+        file.extend(png_chunk(b"IEND", &[]));
+        file
+    };
+    let pixels = deflate(&[0; 8 * 25]);
+    let text = [b"Title\0\0", &expanding[..]].concat();
+    let international = [b"Title\0\x01\0\0\0", &expanding[..]].concat();
+    let frames: Vec<u8> = {
+        let mut file = Vec::new();
+        let mut encoder = image::codecs::gif::GifEncoder::new(&mut file);
+        let frame = || image::Frame::new(image::RgbaImage::new(40, 40));
+        encoder.encode_frames((0..50).map(|_| frame())).unwrap();
+        drop(encoder);
+        file
+    };
+    vec![
+        ("PNG with text".to_owned(), png(&[(b"zTXt", text)], &pixels)),
+        (
+            "PNG with a profile".to_owned(),
+            png(&[(b"iCCP", [b"x\0\0", &expanding[..]].concat())], &pixels),
+        ),
+        ("PNG with international text".to_owned(), png(&[(b"iTXt", international)], &pixels)),
+        ("PNG with too much data".to_owned(), png(&[], &expanding)),
+        ("GIF of many frames".to_owned(), frames),
     ]
 }
 
@@ -94,7 +145,7 @@ fn stored() -> Vec<(String, Vec<u8>)> {
 fn decoding_allocates_no_more_than_was_announced() {
     let spec = Spec { fit: Fit::Stretch, ..Spec::square(224) };
     let mut failures = Vec::new();
-    for (name, bytes) in stored().into_iter().chain(larger()) {
+    for (name, bytes) in stored().into_iter().chain(larger()).chain(bombs()) {
         let (picture, opened) = peak(|| Picture::open(&bytes, &Limits::default()).unwrap());
         let announced = picture.cost(&spec).unwrap().memory;
         let (_, held) = peak(|| picture.prepare(&spec).unwrap());

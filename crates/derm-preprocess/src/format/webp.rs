@@ -1,4 +1,4 @@
-//! WebP, by `image-webp` (through `image`), as a whole; of an animation the first frame.
+//! WebP, by `image-webp` (through `image`). Of an animation the first frame is read, on white.
 
 use super::alpha::write_row;
 use crate::decoder::{Decoder, RowSink};
@@ -9,63 +9,134 @@ use crate::strips::Strips;
 use crate::warning::Warning;
 use image::codecs::webp::WebPDecoder;
 use image::{ColorType, ImageDecoder};
+use std::borrow::Cow;
 use std::io::Cursor;
+use std::ops::Range;
+
+/// Bytes of decompression tables.
+const TABLES: u64 = 512 * 1024;
 
 /// A WebP's header.
 pub(super) struct WebP {
-    width: u32,
-    height: u32,
+    /// Width and height.
+    canvas: (u32, u32),
+    /// The first frame on the canvas; all of it in a file without animation.
+    left: u32,
+    top: u32,
+    frame: (u32, u32),
     channels: usize,
     orientation: Orientation,
+    /// Where the chunks of an animation's first frame lie in the file.
+    animated: Option<Range<usize>>,
 }
 
 impl WebP {
     pub(super) fn read_header(bytes: &[u8]) -> Result<WebP, Error> {
-        let decoder = open(bytes)?;
-        let (width, height) = decoder.dimensions();
+        let exif = chunk(bytes, b"EXIF").and_then(|range| Orientation::from_exif(&bytes[range]));
+        let orientation = exif.unwrap_or_default();
+        let animated = first_frame(bytes)?;
+        let range = animated.as_ref().map(|frame| frame.chunks.clone());
+        let file = still(bytes, animated.as_ref());
+        let decoder = WebPDecoder::new(Cursor::new(&*file)).map_err(undecodable)?;
+        let frame = decoder.dimensions();
         let channels = if decoder.color_type() == ColorType::Rgba8 { 4 } else { 3 };
-        let exif = chunk(bytes, b"EXIF").and_then(Orientation::from_exif);
-        Ok(WebP { width, height, channels, orientation: exif.unwrap_or_default() })
+        let (canvas, left, top) = match &animated {
+            None => (frame, 0, 0),
+            Some(first) if first.size != frame => {
+                return Err(undecodable("its first frame has two sizes"));
+            }
+            Some(first) => (first.canvas, first.left, first.top),
+        };
+        Ok(WebP { canvas, left, top, frame, channels, orientation, animated: range })
     }
-}
-
-fn open(bytes: &[u8]) -> Result<WebPDecoder<Cursor<&[u8]>>, Error> {
-    WebPDecoder::new(Cursor::new(bytes)).map_err(undecodable)
 }
 
 fn undecodable(reason: impl ToString) -> Error {
     Error::undecodable("WebP", reason)
 }
 
-/// Content of the first chunk of this type.
-fn chunk<'a>(bytes: &'a [u8], wanted: &[u8; 4]) -> Option<&'a [u8]> {
-    let mut rest = bytes.get(12..)?;
+/// Where the content of the first chunk of this type lies; cut off at the end of the file.
+fn chunk(bytes: &[u8], wanted: &[u8; 4]) -> Option<Range<usize>> {
+    let mut start = 12;
     loop {
-        let (kind, after) = rest.split_first_chunk::<4>()?;
-        let (length, content) = after.split_first_chunk::<4>()?;
-        let length = u32::from_le_bytes(*length) as usize;
+        let (kind, after) = bytes.get(start..)?.split_first_chunk::<4>()?;
+        let length = u32::from_le_bytes(*after.first_chunk::<4>()?) as usize;
+        let end = (start + 8).checked_add(length)?;
         if kind == wanted {
-            return content.get(..length);
+            return Some(start + 8..end.min(bytes.len()));
         }
         // Padded to an even length.
-        rest = content.get(length.checked_add(length % 2)?..)?;
+        start = end.checked_add(length % 2)?;
     }
+}
+
+/// The first frame of an animation.
+struct Frame {
+    canvas: (u32, u32),
+    left: u32,
+    top: u32,
+    size: (u32, u32),
+    chunks: Range<usize>,
+}
+
+/// None: there is no animation.
+fn first_frame(bytes: &[u8]) -> Result<Option<Frame>, Error> {
+    let three = |at: usize| {
+        let bytes = bytes.get(at..at + 3).ok_or_else(|| undecodable("it is cut short"))?;
+        Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]))
+    };
+    let is_animated = bytes.get(12..16) == Some(b"VP8X") && three(20)? & 2 != 0;
+    if !is_animated {
+        return Ok(None);
+    }
+    let canvas = (three(24)? + 1, three(27)? + 1);
+    let range = chunk(bytes, b"ANMF").ok_or_else(|| undecodable("it has no frame"))?;
+    let at = |offset| three(range.start + offset);
+    let (left, top) = (2 * at(0)?, 2 * at(3)?);
+    let size = (at(6)? + 1, at(9)? + 1);
+    if left + size.0 > canvas.0 || top + size.1 > canvas.1 {
+        return Err(undecodable("its first frame lies outside the picture"));
+    }
+    let chunks = range.start + 16..range.end;
+    if chunks.start >= chunks.end {
+        return Err(undecodable("its first frame is empty"));
+    }
+    Ok(Some(Frame { canvas, left, top, size, chunks }))
+}
+
+/// The file itself, or one of only the animation's first frame.
+fn still<'a>(bytes: &'a [u8], frame: Option<&Frame>) -> Cow<'a, [u8]> {
+    let Some(frame) = frame else { return Cow::Borrowed(bytes) };
+    let chunks = &bytes[frame.chunks.clone()];
+    let mut file = Vec::with_capacity(chunks.len() + 30);
+    file.extend(b"RIFF\0\0\0\0WEBP");
+    if chunks.starts_with(b"ALPH") {
+        let side = |length: u32| length.to_le_bytes().into_iter().take(3);
+        file.extend(b"VP8X\x0a\0\0\0\x10\0\0\0");
+        file.extend(side(frame.size.0 - 1));
+        file.extend(side(frame.size.1 - 1));
+    }
+    file.extend(chunks);
+    let length = (file.len() - 8) as u32;
+    file[4..8].copy_from_slice(&length.to_le_bytes());
+    Cow::Owned(file)
 }
 
 impl Decoder for WebP {
     fn size(&self) -> (u32, u32) {
-        (self.width, self.height)
+        self.canvas
     }
 
     fn orientation(&self) -> Orientation {
         self.orientation
     }
 
-    /// The pixels, and what the decoder holds for each: RGBA and a copy of alpha, or YCbCr.
+    /// The frame's pixels, and what the decoder holds for each: RGBA and a copy of alpha, or YCbCr.
     fn memory(&self) -> u64 {
-        let pixels = u64::from(self.width.next_multiple_of(16))
-            * u64::from(self.height.next_multiple_of(16));
-        (self.channels as u64 + 6) * pixels + 512 * 1024 + Strips::memory(self.width as usize)
+        let side = |length: u32| u64::from(length.next_multiple_of(16));
+        let pixels = side(self.frame.0) * side(self.frame.1);
+        let copy = self.animated.as_ref().map_or(0, |chunks| chunks.len() as u64 + 30);
+        (self.channels as u64 + 6) * pixels + copy + TABLES + Strips::memory(self.canvas.0 as usize)
     }
 
     fn decode(
@@ -74,13 +145,23 @@ impl Decoder for WebP {
         _limits: &Limits,
         rows: &mut RowSink<'_>,
     ) -> Result<Vec<Warning>, Error> {
-        let (width, height) = (self.width as usize, self.height as usize);
-        let mut samples = vec![0; self.channels * width * height];
-        open(bytes)?.read_image(&mut samples).map_err(undecodable)?;
-        let mut strips = Strips::new(width, rows);
-        for row in samples.chunks_exact(self.channels * width) {
-            strips.row(|rgb| write_row(row, self.channels, rgb))?;
+        let (width, height) = (self.frame.0 as usize, self.frame.1 as usize);
+        let row_bytes = self.channels * width;
+        let mut samples = vec![0; row_bytes * height];
+        let file = still(bytes, first_frame(bytes)?.as_ref());
+        let decoder = WebPDecoder::new(Cursor::new(&*file)).map_err(undecodable)?;
+        decoder.read_image(&mut samples).map_err(undecodable)?;
+        let mut strips = Strips::new(self.canvas.0 as usize, rows);
+        for row in 0..self.canvas.1 as usize {
+            strips.row(|rgb| {
+                let Some(row) = row.checked_sub(self.top as usize) else { return };
+                if row < height {
+                    let line = &samples[row * row_bytes..][..row_bytes];
+                    write_row(line, self.channels, &mut rgb[self.left as usize..][..width]);
+                }
+            })?;
         }
-        strips.finish("WebP", height)
+        strips.flush()?;
+        Ok(Vec::new())
     }
 }

@@ -1,0 +1,139 @@
+//! JPEGs that are unusual, damaged or cut short: shown as libjpeg shows them, with a warning, or
+//! refused by name.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use common::{bytes, decoded, difference, refused};
+use derm_preprocess::{Error, Warning};
+
+/// Index of a marker's first byte.
+fn marker(file: &[u8], code: u8) -> usize {
+    file.windows(2).position(|two| two == [0xff, code]).unwrap()
+}
+
+#[test]
+fn sampling_factors_of_a_single_component_have_no_effect() {
+    let file = bytes("grey.jpg");
+    let (expected, _) = decoded(&file).unwrap();
+    let factors = marker(&file, 0xc0) + 11;
+    for value in [0x12, 0x21, 0x22, 0x41, 0x14, 0x44] {
+        let mut changed = file.clone();
+        changed[factors] = value;
+        let (found, prepared) = decoded(&changed).unwrap();
+        assert_eq!(found, expected, "factors {value:x}");
+        assert!(prepared.warnings.is_empty());
+    }
+}
+
+#[test]
+fn coding_processes_that_are_not_read_are_named() {
+    let file = bytes("baseline.jpg");
+    let frame = marker(&file, 0xc0);
+    for (code, name) in
+        [(0xc3, "lossless"), (0xc9, "arithmetic"), (0xca, "arithmetic"), (0xc5, "hierarchical")]
+    {
+        let mut changed = file.clone();
+        changed[frame + 1] = code;
+        let error = refused(&changed);
+        assert!(
+            matches!(&error, Error::Unsupported { what, .. } if what.contains(name)),
+            "{error}"
+        );
+    }
+    let mut twelve_bits = file.clone();
+    twelve_bits[frame + 4] = 12;
+    let error = refused(&twelve_bits);
+    assert!(error.to_string().contains("12 bits a sample"), "{error}");
+}
+
+#[test]
+fn what_is_there_of_a_truncated_file_is_shown_with_a_warning() {
+    for name in ["baseline.jpg", "subsampled.jpg", "full-chroma.jpg", "grey.jpg"] {
+        let file = bytes(name);
+        let (whole, _) = decoded(&file).unwrap();
+        let cut = &file[..file.len() * 9 / 10];
+        let (found, prepared) = decoded(cut).unwrap();
+        let [Warning::Incomplete { percent }] = prepared.warnings[..] else {
+            panic!("{name}: {:?}", prepared.warnings)
+        };
+        assert!((1..=30).contains(&percent), "{name}: {percent} %");
+        let half = 3 * (whole.width() * whole.height() / 2) as usize;
+        assert_eq!(found.as_raw()[..half], whole.as_raw()[..half], "{name}");
+        assert_eq!(found.as_raw()[found.as_raw().len() - 3..], [128; 3], "{name}: not grey");
+    }
+}
+
+#[test]
+fn a_file_of_which_most_is_missing_is_refused() {
+    for name in ["baseline.jpg", "progressive.jpg"] {
+        let file = bytes(name);
+        let start = marker(&file, 0xda);
+        let error = refused(&file[..start + (file.len() - start) / 60]);
+        assert!(matches!(error, Error::Undecodable { format: "JPEG", .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_truncated_progressive_file_lacks_details() {
+    let file = bytes("progressive.jpg");
+    let (whole, _) = decoded(&file).unwrap();
+    let (found, prepared) = decoded(&file[..file.len() * 3 / 4]).unwrap();
+    assert_eq!(prepared.warnings, [Warning::Incomplete { percent: 0 }]);
+    let off = difference(&found, &whole);
+    assert!((0.01..10.0).contains(&off), "{off}");
+}
+
+#[test]
+fn bytes_between_segments_are_skipped() {
+    let file = bytes("baseline.jpg");
+    let (expected, _) = decoded(&file).unwrap();
+    for code in [0xdb, 0xc0, 0xc4, 0xda] {
+        let at = marker(&file, code);
+        let mut changed = file[..at].to_vec();
+        changed.extend([0, 1, 2, 0xff, 0, 3]);
+        changed.extend(&file[at..]);
+        assert_eq!(decoded(&changed).unwrap().0, expected, "before {code:x}");
+    }
+}
+
+#[test]
+fn wrong_progression_parameters_of_a_sequential_scan_are_ignored() {
+    let file = bytes("baseline.jpg");
+    let (expected, _) = decoded(&file).unwrap();
+    let parameters = marker(&file, 0xda) + 11;
+    for values in [[0, 63, 1], [0, 0, 0], [1, 5, 0x13]] {
+        let mut changed = file.clone();
+        changed[parameters..parameters + 3].copy_from_slice(&values);
+        assert_eq!(decoded(&changed).unwrap().0, expected, "{values:?}");
+    }
+}
+
+#[test]
+fn restart_markers_resynchronise() {
+    let names = ["rst-extraneous-40.jpg", "rst-missing-interval.jpg", "cut-last-byte-of-data.jpg"];
+    for name in names {
+        let warnings = decoded(&bytes(name)).unwrap().1.warnings;
+        assert!(!warnings.is_empty(), "{name}: no warning");
+    }
+    let warnings = decoded(&bytes("grey-2x2-restart.jpg")).unwrap().1.warnings;
+    assert!(warnings.is_empty(), "{warnings:?}");
+}
+
+#[test]
+fn thousands_of_scans_are_refused() {
+    let file = bytes("progressive.jpg");
+    let first = marker(&file, 0xda);
+    // The last scan, again and again.
+    let last = file.windows(2).rposition(|two| two == [0xff, 0xda]).unwrap();
+    assert!(last > first);
+    let mut bomb = file[..file.len() - 2].to_vec();
+    for _ in 0..1000 {
+        bomb.extend(&file[last..file.len() - 2]);
+    }
+    let limits = derm_preprocess::Limits { max_bytes: bomb.len(), ..Default::default() };
+    let picture = derm_preprocess::Picture::open(&bomb, &limits).unwrap();
+    let error = picture.prepare(&derm_preprocess::Spec::square(16)).unwrap_err();
+    assert!(error.to_string().contains("scans"), "{error}");
+}
