@@ -6,14 +6,15 @@ mod config;
 mod data_url;
 mod error;
 mod health;
+mod housekeeping;
 mod html;
+mod jobs;
 mod logging;
 mod middleware;
 mod model;
 mod parameters;
 mod permits;
 mod routes;
-mod runners;
 mod state;
 mod upload;
 
@@ -24,6 +25,7 @@ use anyhow::Context;
 use clap::Parser;
 use config::Config;
 use state::State;
+use std::io::Write;
 use std::time::Duration;
 
 /// Serves a classifier of skin lesions over HTTP, with Grad-CAM heatmaps, in little memory.
@@ -32,7 +34,7 @@ use std::time::Duration;
 /// OMP_NUM_THREADS, WORKERS, TIMEOUT, UPLOAD_SECONDS, MAX_REQUESTS, MAX_REQUESTS_JITTER,
 /// MODEL_IDLE_SECONDS, MAX_UPLOAD_BYTES, MAX_IMAGE_PIXELS, MEMORY_BUDGET_MB, WEIGHTS, RUST_LOG.
 #[derive(Parser)]
-#[command(version)]
+#[command(disable_version_flag = true)]
 struct Arguments {
     /// Validate the configuration and the model, print what was found, and exit
     #[arg(long)]
@@ -40,22 +42,26 @@ struct Arguments {
     /// Ask the server that runs on HOST and PORT whether it is healthy; for container health checks
     #[arg(long, conflicts_with = "check")]
     health: bool,
+    /// Print the version, and the license of the bundled model's weights
+    #[arg(short = 'V', long, conflicts_with_all = ["check", "health"])]
+    version: bool,
 }
 
 fn main() {
     derm::memory::tune_allocator();
     let arguments = Arguments::parse();
     if let Err(error) = run(&arguments) {
-        // One line: what an operator sees in a log.
-        let _ = std::io::Write::write_fmt(
-            &mut std::io::stderr(),
-            format_args!("derm-server: {error:#}\n"),
-        );
+        // One line, for the log.
+        let _ = writeln!(std::io::stderr(), "derm-server: {error:#}");
         std::process::exit(1);
     }
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.version {
+        writeln!(std::io::stdout(), "{}", model::version())?;
+        return Ok(());
+    }
     let config = Config::from_environment()?;
     if arguments.health {
         return health::ask(&config);
@@ -79,10 +85,9 @@ fn check(config: &Config, classifier: &derm::Classifier) -> anyhow::Result<()> {
         (None, true) => "Grad-CAM".to_owned(),
         (None, false) => "switched off by ENABLE_GRADCAM".to_owned(),
     };
-    std::io::Write::write_fmt(
-        &mut std::io::stdout(),
-        format_args!(
-            "configuration: ok, would listen on {}:{}\n\
+    write!(
+        std::io::stdout(),
+        "configuration: ok, would listen on {}:{}\n\
              model: {} {}, {} classes, input {}x{}\n\
              heatmaps: {heatmaps}\n\
              load: {:.0} ms, one inference: {:.0} ms\n\
@@ -104,16 +109,15 @@ fn check(config: &Config, classifier: &derm::Classifier) -> anyhow::Result<()> {
             mib(usage.peak),
             mib(limit.bytes),
             limit.source,
-        ),
     )?;
     Ok(())
 }
 
 async fn serve(config: Config, classifier: derm::Classifier) -> anyhow::Result<()> {
-    let (host, port, workers) = (config.host.clone(), config.port, config.workers);
+    let (host, port, workers) = (config.host.clone(), config.port, config.http_workers);
     let shutdown = config.timeout().as_secs();
     let state = Data::new(State::new(config, classifier)?);
-    state::keep_house(&state);
+    housekeeping::start(&state);
     let app_state = state.clone();
     let server = HttpServer::new(move || {
         App::new()
@@ -126,7 +130,7 @@ async fn serve(config: Config, classifier: derm::Classifier) -> anyhow::Result<(
     .workers(workers.get())
     .max_connections(1024)
     .client_request_timeout(Duration::from_secs(10))
-    // A client that closes its side is gone: its request is dropped, its permit free.
+    // A client that closes its side is gone: its request is dropped, and its permit with it.
     .h1_allow_half_closed(false)
     .shutdown_timeout(shutdown)
     .bind((host.as_str(), port))
@@ -134,7 +138,7 @@ async fn serve(config: Config, classifier: derm::Classifier) -> anyhow::Result<(
     for address in server.addrs() {
         tracing::info!(%address, model = state.classifier.manifest().name, "listening");
     }
-    // What only starting needed.
+    // Pages that only starting needed.
     derm::memory::release_file_pages();
     server.run().await?;
     tracing::info!("stopped");

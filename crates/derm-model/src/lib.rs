@@ -3,7 +3,7 @@
 mod error;
 mod file;
 mod graph;
-mod lazy;
+mod guard;
 mod manifest;
 mod plan;
 mod simplify;
@@ -13,7 +13,6 @@ mod source;
 pub use derm_engine::{Isa, Kernels, Precision, Settings, StepTime, StoredWeights, Workers};
 pub use error::Error;
 pub use graph::Graph;
-pub use lazy::{AcquireError, Lazy, Lease};
 pub use manifest::{Class, Manifest, Output, Uncertain};
 pub use plan::{Plan, Run, channels_last};
 pub use source::ModelSource;
