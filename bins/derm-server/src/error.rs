@@ -121,9 +121,7 @@ impl ApiError {
                 ApiError::Parameter { name: name.to_owned(), reason }
             }
             derm::Error::TimedOut => ApiError::Busy("the model was not ready in time"),
-            derm::Error::TimeLimit(task) => {
-                ApiError::TimeLimit { task, seconds: limit.as_secs() }
-            }
+            derm::Error::TimeLimit(task) => ApiError::TimeLimit { task, seconds: limit.as_secs() },
             derm::Error::Model(error) if !matches!(*error, ModelError::Panicked { .. }) => {
                 tracing::error!(%error, "model");
                 ApiError::Model(error.to_string())

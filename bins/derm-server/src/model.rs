@@ -13,9 +13,8 @@ pub(crate) fn classifier(config: &Config) -> anyhow::Result<Classifier> {
         // A picture that can never fit is refused by its header.
         max_memory: Limits::default().max_memory.min(config.budget()),
     };
-    let mut options = Options::default()
-        .with_limits(limits)
-        .with_intra_op_threads(config.intra_op_threads);
+    let mut options =
+        Options::default().with_limits(limits).with_intra_op_threads(config.intra_op_threads);
     options.weights = config.weights;
     options.reload = NonZeroUsize::new(config.max_requests)
         .map(|uses| Reload { uses, jitter: config.max_requests_jitter });

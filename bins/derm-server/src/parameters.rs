@@ -11,7 +11,7 @@ pub(crate) const MAX_VALUE: usize = 1024;
 /// Most classes that one request may have explained.
 const MOST_CLASSES: usize = 32;
 
-/// What a client may choose. A later value of the same name wins.
+/// The parameters of a prediction. A later value of the same name wins.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Parameters {
     top_k: Option<usize>,

@@ -225,7 +225,7 @@ impl Drop for WaitingSlot {
     }
 }
 
-/// When a request that begins now must be done.
+/// The deadline of a request that begins now.
 pub(crate) fn deadline(within: Duration) -> Instant {
     Instant::now() + within
 }

@@ -4,7 +4,9 @@
 
 mod common;
 
-use common::{Answer, FORM, LONG, Server, SlowModel, form, output, picture, post_bytes, read_answer};
+use common::{
+    Answer, FORM, LONG, Server, SlowModel, form, output, picture, post_bytes, read_answer,
+};
 use std::io::Write;
 use std::net::TcpStream;
 
@@ -66,8 +68,7 @@ fn send(server: &Server) -> TcpStream {
 #[test]
 fn who_waits_too_long_is_told_to_come_back() {
     let model = SlowModel::new();
-    let server =
-        Server::start(&[("MODEL_PATH", model.path()), ("THREADS", "1"), ("TIMEOUT", "1")]);
+    let server = Server::start(&[("MODEL_PATH", model.path()), ("THREADS", "1"), ("TIMEOUT", "1")]);
     // The first one has begun: it is finished however long the model takes. All others wait.
     let mut first = send(&server);
     server.until("running", |running| *running == 1);

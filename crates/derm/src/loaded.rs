@@ -41,7 +41,10 @@ pub struct Footprint {
 }
 
 impl Loaded {
-    pub(crate) fn load(source: &ModelSource, settings: &Settings) -> Result<Loaded, derm_model::Error> {
+    pub(crate) fn load(
+        source: &ModelSource,
+        settings: &Settings,
+    ) -> Result<Loaded, derm_model::Error> {
         let graph = Graph::load(source)?;
         // Half of the loader's code has done its work before the weights come.
         derm_memstat::release_file_pages();

@@ -32,7 +32,7 @@ fn classify(classifier: &Classifier, bytes: &[u8], request: &Request) -> Result<
     classifier.classify(&classifier.open(bytes)?, request, soon())
 }
 
-fn png(rendering: &Rendering) -> image::DynamicImage {
+fn decoded(rendering: &Rendering) -> image::DynamicImage {
     let Rendering::Png(file) = rendering else { panic!("{rendering:?}") };
     image::load_from_memory(file).unwrap()
 }
@@ -42,8 +42,7 @@ fn a_hundred_first_requests_load_once_and_agree() {
     let (classifier, picture) = (classifier(Options::default()), picture());
     assert!(!classifier.is_loaded());
     let answers: Vec<_> = std::thread::scope(|scope| {
-        let ask =
-            || classify(&classifier, &picture, &Request::default()).unwrap().predictions;
+        let ask = || classify(&classifier, &picture, &Request::default()).unwrap().predictions;
         let handles: Vec<_> = (0..100).map(|_| scope.spawn(ask)).collect();
         handles.into_iter().map(|handle| handle.join().unwrap()).collect()
     });
@@ -60,7 +59,7 @@ fn the_heatmap_is_a_picture_of_the_input_size_and_depends_on_the_class() {
     let draw = |explain: Explain| {
         let report = classify(&classifier, &picture, &explaining(explain)).unwrap();
         let explanation = report.explanations.unwrap().unwrap().remove(0);
-        (explanation.class, png(&explanation.rendering))
+        (explanation.class, decoded(&explanation.rendering))
     };
     let of = |class: &str| Explain::default().with_classes([class]);
     let (class, first) = draw(of("c1"));
@@ -108,7 +107,7 @@ fn a_heatmap_of_the_uploads_size_lies_where_the_network_looked() {
         let needed = |request: &Request| classifier.cost(&opened, request).unwrap().picture;
         assert!(needed(&request) > needed(&plain));
         let report = classifier.classify(&opened, &request, soon()).unwrap();
-        png(&report.explanations.unwrap().unwrap().remove(0).rendering)
+        decoded(&report.explanations.unwrap().unwrap().remove(0).rendering)
     };
     let overlay = draw(png.get_ref(), Drawing::Overlay).into_rgb8();
     let heatmap = draw(png.get_ref(), Drawing::Heatmap).into_rgba8();
@@ -170,11 +169,11 @@ fn a_smoothed_heatmap_turns_with_the_picture() {
 #[test]
 fn names_that_the_model_lacks_are_parameter_errors() {
     let (classifier, picture) = (classifier(Options::default()), picture());
-    let refused = |explain: Explain| {
-        match classify(&classifier, &picture, &explaining(explain)).unwrap_err() {
-            Error::Parameter { name, .. } => name,
-            other => panic!("{other}"),
-        }
+    let refused = |explain: Explain| match classify(&classifier, &picture, &explaining(explain))
+        .unwrap_err()
+    {
+        Error::Parameter { name, .. } => name,
+        other => panic!("{other}"),
     };
     assert_eq!(refused(Explain::default().with_classes(["c1", "melanom"])), "class");
     let layer = Layer::Named("nowhere".to_owned());

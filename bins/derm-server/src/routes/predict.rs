@@ -1,4 +1,4 @@
-//! A picture in, classes and a heatmap out.
+//! Prediction: a picture in, classes and heatmaps out.
 
 use crate::answer::Answer;
 use crate::error::ApiError;

@@ -1,6 +1,7 @@
 //! The real binary, started on a port of its own, and ways to talk to it.
 
-#![allow(clippy::unwrap_used, dead_code, missing_docs, unreachable_pub, clippy::print_stderr)] // each test file uses its part
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, clippy::print_stderr)]
+#![allow(dead_code, unused_imports)] // each test file uses its part
 
 mod slow_model;
 
