@@ -132,14 +132,14 @@ impl Permits {
         };
         let all = self.all_memory.load(Relaxed);
         // Asked again: the first inference may have found out meanwhile.
-        let (wanted, first) = match demand() {
+        let (needed, first) = match demand() {
             Demand::Unknown => (all as u32, first),
             Demand::Bytes(bytes) if blocks(bytes) as usize > all => {
                 return Err(ApiError::OverBudget { needed: bytes, budget: all * BLOCK });
             }
             Demand::Bytes(bytes) => (blocks(bytes), None),
         };
-        let permit = Arc::clone(&self.memory).acquire_many_owned(wanted);
+        let permit = Arc::clone(&self.memory).acquire_many_owned(needed);
         let memory = self.wait(permit, deadline).await?;
         let reserved = self.all_memory.load(Relaxed) - self.memory.available_permits();
         self.granted.fetch_add(1, Relaxed);
@@ -158,10 +158,10 @@ impl Permits {
         if permit.first.is_none() {
             return;
         }
-        let wanted = (bytes.div_ceil(BLOCK)).min(permit.memory.num_permits().saturating_sub(1));
-        if let Some(weights) = permit.memory.split(wanted) {
+        let count = (bytes.div_ceil(BLOCK)).min(permit.memory.num_permits().saturating_sub(1));
+        if let Some(weights) = permit.memory.split(count) {
             weights.forget();
-            self.all_memory.fetch_sub(wanted, Relaxed);
+            self.all_memory.fetch_sub(count, Relaxed);
         }
     }
 

@@ -183,19 +183,19 @@ fn check_input(
         let found = format!("its input holds {datum_type:?}, not float32 or float16");
         return Err(Error::Mismatch(found));
     }
-    let wanted = manifest.input.shape();
+    let expected = manifest.input.shape();
     let declared: Vec<Option<usize>> =
         fact.shape.dims().map(|dim| dim.concretize().and_then(|dim| dim.to_usize().ok())).collect();
     let agrees = fact.shape.is_open() && declared.len() <= 4
         || declared.len() == 4
-            && declared.iter().zip(wanted).all(|(dim, want)| dim.is_none_or(|dim| dim == want));
+            && declared.iter().zip(expected).all(|(dim, other)| dim.is_none_or(|dim| dim == other));
     if agrees {
         return Ok(datum_type);
     }
     let shown: Vec<String> =
         declared.iter().map(|dim| dim.map_or("?".to_owned(), |dim| dim.to_string())).collect();
     Err(Error::Mismatch(format!(
-        "its input is [{}], the manifest's [input] makes {wanted:?}",
+        "its input is [{}], the manifest's [input] makes {expected:?}",
         shown.join(", ")
     )))
 }

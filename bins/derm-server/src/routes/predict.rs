@@ -48,12 +48,12 @@ async fn answer(
     let Upload { picture, parameters, permit: upload } =
         upload::receive(request, payload, state).await?;
     *language = html::Language::of(request, parameters.lang.as_deref());
-    let wanted = parameters.request(state.config.enable_gradcam);
+    let asked = parameters.request(state.config.enable_gradcam);
     let picture = state.classifier.open(picture).map_err(failed)?;
-    let cost = state.classifier.cost(&picture, &wanted).map_err(failed)?;
+    let cost = state.classifier.cost(&picture, &asked).map_err(failed)?;
     let demand = || {
         // What the arenas take is known once another request has loaded the model.
-        let again = || state.classifier.cost(&picture, &wanted).ok()?.total();
+        let again = || state.classifier.cost(&picture, &asked).ok()?.total();
         let total = cost.total().or_else(again);
         total.map_or(Demand::Unknown, |bytes| Demand::Bytes(bytes as usize))
     };
@@ -66,7 +66,7 @@ async fn answer(
             return Err(ApiError::Busy(LATE));
         }
         make_room(&shared);
-        let report = shared.classifier.classify(&picture, &wanted, deadline.into_std());
+        let report = shared.classifier.classify(&picture, &asked, deadline.into_std());
         if let Some(footprint) = shared.classifier.footprint() {
             shared.permits.keep_for_weights(&mut permit, footprint.weights);
         }

@@ -1,30 +1,14 @@
 //! Lazy value: made on first use, shared, dropped on request and made again.
 
-use std::ops::Deref;
+mod lease;
+mod state;
+
+pub(crate) use lease::Lease;
+use lease::Unfinished;
+pub(crate) use state::AcquireError;
+use state::{Slot, State};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-/// Why [`Lazy::acquire`] failed.
-#[derive(Debug)]
-pub(crate) enum AcquireError<E> {
-    /// Making the value failed; the next caller tries again.
-    Failed(Arc<E>),
-    /// It panicked in the thread of another caller; the next caller tries again.
-    Panicked,
-    /// The deadline passed while another caller was making it, or while its last users were
-    /// finishing before it is made again.
-    TimedOut,
-}
-
-impl<E> Clone for AcquireError<E> {
-    fn clone(&self) -> Self {
-        match self {
-            AcquireError::Failed(error) => AcquireError::Failed(Arc::clone(error)),
-            AcquireError::Panicked => AcquireError::Panicked,
-            AcquireError::TimedOut => AcquireError::TimedOut,
-        }
-    }
-}
 
 /// Makes a `T` on first use and hands out [`Lease`]s of it.
 ///
@@ -35,32 +19,6 @@ pub(crate) struct Lazy<T, E> {
     uses: Box<dyn Fn() -> Option<u64> + Send + Sync>,
     state: Mutex<State<T, E>>,
     changed: Condvar,
-}
-
-struct State<T, E> {
-    slot: Slot<T>,
-    /// Leases that are held.
-    active: u64,
-    /// Callers that wait for another one to make or drop the value.
-    waiting: u64,
-    /// Uses left before the value is made again; `None`: no limit.
-    uses_left: Option<u64>,
-    /// How often making was begun.
-    attempts: u64,
-    /// How often it succeeded.
-    made: u64,
-    /// The last failure, and which attempt it was.
-    failure: Option<(u64, AcquireError<E>)>,
-    last_use: Instant,
-}
-
-enum Slot<T> {
-    Empty,
-    Making,
-    Ready(Arc<T>),
-    /// To be dropped by its last user; nobody else gets it.
-    Leaving(Arc<T>),
-    Dropping,
 }
 
 impl<T, E> Lazy<T, E> {
@@ -253,45 +211,6 @@ impl<T, E> std::fmt::Debug for Lazy<T, E> {
             .field("loaded", &loaded)
             .field("waiting", &waiting)
             .finish_non_exhaustive()
-    }
-}
-
-/// Ends an attempt whose `make` panics: else all others would wait for it until their deadlines.
-struct Unfinished<'a, T, E>(&'a Lazy<T, E>);
-
-impl<T, E> Drop for Unfinished<'_, T, E> {
-    fn drop(&mut self) {
-        let _ = self.0.settle(Err(AcquireError::Panicked), None);
-    }
-}
-
-/// The right to use the value for a while.
-#[derive(Debug)]
-pub(crate) struct Lease<'a, T, E> {
-    owner: &'a Lazy<T, E>,
-    /// `None` only inside `drop`.
-    value: Option<Arc<T>>,
-    /// Whether it counts as a use.
-    is_use: bool,
-}
-
-impl<T, E> Deref for Lease<'_, T, E> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        self.value.as_ref().expect("there until drop")
-    }
-}
-
-impl<T, E> Drop for Lease<'_, T, E> {
-    fn drop(&mut self) {
-        self.value = None;
-        let mut state = self.owner.lock();
-        state.active -= 1;
-        if self.is_use {
-            state.last_use = Instant::now();
-        }
-        self.owner.drop_if_left(state);
     }
 }
 
