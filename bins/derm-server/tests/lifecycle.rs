@@ -103,6 +103,28 @@ fn a_client_that_leaves_frees_its_place() {
 }
 
 #[test]
+fn others_are_answered_while_a_plan_is_being_built() {
+    let model = SlowModel::new();
+    let server = Server::start(&[("MODEL_PATH", model.path()), ("MAX_REQUESTS", "0")]);
+    model.let_load();
+    assert_eq!(read_answer(&mut send(&server)).status, 200);
+    // This method has a plan of its own, for which the manifest is read once more.
+    let body = form(&[("image", true, &picture()), ("method", false, b"saliency")]);
+    let mut explained = server.connect();
+    explained.write_all(&post_bytes("/predict/", FORM, &body)).unwrap();
+    server.until("running", |running| *running == 1);
+    for _ in 0..3 {
+        assert_eq!(read_answer(&mut send(&server)).status, 200);
+        assert_eq!(server.get("/health/").status, 200);
+    }
+    assert_eq!(server.memory()["running"], 1);
+    model.let_load();
+    let answer = read_answer(&mut explained);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.json()["heatmap"].is_string());
+}
+
+#[test]
 fn sigterm_finishes_what_runs() {
     let model = SlowModel::new();
     let server = Server::start(&[("MODEL_PATH", model.path())]);
