@@ -2,6 +2,7 @@
 //! `docs/deployment-checklist.md` for every variable.
 
 mod answer;
+mod check;
 mod config;
 mod data_url;
 mod error;
@@ -69,48 +70,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     logging::start(&config.rust_log)?;
     let classifier = model::classifier(&config)?;
     if arguments.check {
-        return check(&config, &classifier);
+        return check::print(&config, &classifier);
     }
     actix_web::rt::System::new().block_on(serve(config, classifier))
-}
-
-fn check(config: &Config, classifier: &derm::Classifier) -> anyhow::Result<()> {
-    let checked = classifier.check()?;
-    let manifest = classifier.manifest();
-    let mib = |bytes: u64| bytes as f64 / derm::memory::MIB;
-    let usage = derm::memory::usage();
-    let limit = derm::memory::limit();
-    let heatmaps = match (&checked.unexplained, config.enable_gradcam) {
-        (Some(reason), _) => format!("none: {reason}"),
-        (None, true) => "Grad-CAM".to_owned(),
-        (None, false) => "switched off by ENABLE_GRADCAM".to_owned(),
-    };
-    write!(
-        std::io::stdout(),
-        "configuration: ok, would listen on {}:{}\n\
-             model: {} {}, {} classes, input {}x{}\n\
-             heatmaps: {heatmaps}\n\
-             load: {:.0} ms, one inference: {:.0} ms\n\
-             weights: {:.1} MiB, arena of one inference: {:.1} MiB, budget {:.0} MiB\n\
-             memory: {:.1} MiB now, {:.1} MiB at most so far, limit {:.0} MiB ({:?})\n",
-        config.host,
-        config.port,
-        manifest.name,
-        manifest.version,
-        manifest.classes.len(),
-        manifest.input.width,
-        manifest.input.height,
-        checked.load.as_secs_f64() * 1e3,
-        checked.infer.as_secs_f64() * 1e3,
-        mib(checked.footprint.weights as u64),
-        mib(checked.footprint.arena as u64),
-        mib(config.budget()),
-        mib(usage.rss),
-        mib(usage.peak),
-        mib(limit.bytes),
-        limit.source,
-    )?;
-    Ok(())
 }
 
 async fn serve(config: Config, classifier: derm::Classifier) -> anyhow::Result<()> {
