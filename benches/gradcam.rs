@@ -4,7 +4,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use derm_gradcam::{ExplainRequest, Explainers, Layer, Method};
-use derm_model::{Graph, ModelSource, EngineOptions, channels_last};
+use derm_model::{EngineOptions, Graph, ModelSource, channels_last};
 
 const MODELS: [&str; 2] = ["efficientnet-lite0.opset13", "efficientnetv2-s.opset13"];
 

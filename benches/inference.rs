@@ -3,7 +3,7 @@
 #![allow(missing_docs)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use derm_model::{Graph, PackedWeightCache, ModelSource, Plan, EngineOptions};
+use derm_model::{EngineOptions, Graph, ModelSource, PackedWeightCache, Plan};
 
 const MODELS: [&str; 4] = [
     "efficientnet-lite0.opset13",
@@ -19,8 +19,8 @@ fn inference(criterion: &mut Criterion) {
         let folder = entry.make_f16(&derm_zoo::folder()).expect("the zoo");
         let graph = Graph::load(&ModelSource::at(folder)).expect("a model");
         let input = derm_zoo::picture(graph.manifest().input.shape());
-        let plan =
-            Plan::new(&graph, &EngineOptions::default(), &mut PackedWeightCache::default()).expect("a plan");
+        let plan = Plan::new(&graph, &EngineOptions::default(), &mut PackedWeightCache::default())
+            .expect("a plan");
         group.bench_function(entry.name, |bencher| {
             bencher.iter(|| plan.scores(&input).expect("scores"));
         });

@@ -12,11 +12,13 @@ fn request(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("request");
     group.sample_size(10);
     for (name, explain) in [("prediction", None), ("with Grad-CAM", Some(Explain::default()))] {
-        let request = Request { explain, ..Request::default() };
+        let mut request = Request::default();
+        request.explain = explain;
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let deadline = Instant::now() + Duration::from_secs(60);
-                classifier.classify(derm_benches::PICTURE, &request, deadline).expect("an answer")
+                let picture = classifier.open(derm_benches::PICTURE).expect("a picture");
+                classifier.classify(&picture, &request, deadline).expect("an answer")
             });
         });
     }

@@ -1,7 +1,9 @@
 //! `cargo xtask engine`: derm as a process of `cargo xtask compare`, with the protocol of
 //! `xtask/peers/engine.py`.
 
-use derm_model::{Graph, PackedWeightCache, ModelSource, Plan, EngineOptions, ThreadPool, channels_last};
+use derm_model::{
+    EngineOptions, Graph, ModelSource, PackedWeightCache, Plan, ThreadPool, channels_last,
+};
 use std::io::{Write, stdin, stdout};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -17,7 +19,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let settings = EngineOptions { threads: ThreadPool::new(arguments.threads), ..EngineOptions::default() };
+    let settings =
+        EngineOptions { threads: ThreadPool::new(arguments.threads), ..EngineOptions::default() };
     let graph = Graph::load(&ModelSource::at(&arguments.model))?;
     let plan = Plan::new(&graph, &settings, &mut PackedWeightCache::default())?;
     let bytes = std::fs::read(&arguments.picture)?;

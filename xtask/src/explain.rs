@@ -34,20 +34,22 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let classifier = Classifier::new(ModelSource::at(&arguments.model), Options::default())?;
     let bytes = std::fs::read(&arguments.picture)
         .with_context(|| arguments.picture.display().to_string())?;
+    let picture = classifier.open(bytes)?;
     let mut tiles = Vec::new();
     for method in methods(&arguments.method)? {
-        let classes = arguments.class.clone();
-        let explain = Explain { method, classes, drawing: Drawing::Overlay, ..Explain::default() };
-        let request = Request { explain: Some(explain), ..Request::default() };
+        let explain =
+            Explain::new(method).with_classes(&arguments.class).with_drawing(Drawing::Overlay);
+        let request = Request::default().with_explain(explain);
         let start = Instant::now();
         let deadline = start + Duration::from_secs(3600);
-        let report = classifier.classify(&bytes, &request, deadline)?;
+        let report = classifier.classify(&picture, &request, deadline)?;
         let explanations = report.explanations.context("nothing was explained")?;
-        let explanations = explanations.map_err(anyhow::Error::msg)?;
+        let explanations = explanations?;
         println!("{:22} {:9.1} ms", method.to_string(), start.elapsed().as_secs_f64() * 1e3);
         for explanation in explanations {
-            let picture = image::load_from_memory(&explanation.bytes)?.into_rgb8();
-            tiles.push((format!("{method} {}", explanation.class), picture));
+            let file = explanation.rendering.file().context("nothing was drawn")?;
+            let drawn = image::load_from_memory(file)?.into_rgb8();
+            tiles.push((format!("{method} {}", explanation.class), drawn));
         }
     }
     sheet(&tiles).save(&arguments.output).context("the sheet could not be written")?;

@@ -3,7 +3,9 @@
 use anyhow::Context;
 use derm_gradcam::{Explainer, Layer};
 use derm_kernels::register_flops;
-use derm_model::{Graph, Isa, PackedWeightCache, ModelSource, Plan, EngineOptions, StepTime, ThreadPool};
+use derm_model::{
+    EngineOptions, Graph, Isa, ModelSource, PackedWeightCache, Plan, StepTime, ThreadPool,
+};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,7 +38,8 @@ enum Gradient {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let options = EngineOptions { threads: ThreadPool::new(arguments.threads), ..EngineOptions::default() };
+    let options =
+        EngineOptions { threads: ThreadPool::new(arguments.threads), ..EngineOptions::default() };
     let start = Instant::now();
     let graph = Graph::load(&ModelSource::at(&arguments.model))?;
     let parsed = start.elapsed();

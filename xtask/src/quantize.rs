@@ -53,7 +53,7 @@ fn compare(arguments: &Arguments, out: &Path, folder: &Path) -> anyhow::Result<(
     let (wide, narrow) = (classifier(&arguments.input)?, classifier(out)?);
     let classify = |classifier: &Classifier, bytes: &[u8]| -> Result<Report, derm::Error> {
         let deadline = Instant::now() + Duration::from_secs(600);
-        classifier.classify(bytes, &Request::default(), deadline)
+        classifier.classify(&classifier.open(bytes)?, &Request::default(), deadline)
     };
     let (mut pictures, mut agreeing, mut largest, mut sum, mut values) = (0, 0, 0f32, 0f64, 0u64);
     let mut paths: Vec<PathBuf> =

@@ -1,12 +1,12 @@
-//! What a prediction answers with: the fields of docs/api.md.
+//! The answer of a prediction: the fields of docs/api.md.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use derm::{Explanation, Manifest, Prediction, Region, Report, Timings, Uncertainty};
+use derm::{Explanation, Manifest, Prediction, Region, Rendering, Report, Timings, Uncertainty};
 use serde::Serialize;
 use std::time::Duration;
 
-/// What a reader of a result must know.
+/// Shown with every result.
 const DISCLAIMER: &str =
     "A screening aid for education and research, never a diagnosis. See a physician.";
 
@@ -16,22 +16,24 @@ pub(crate) struct Answer {
     pub(crate) results: Vec<Class>,
     /// The classes whose probability reaches their threshold, whatever `top_k` is.
     pub(crate) flagged: Vec<Class>,
-    /// Whether the picture is of no kind that the model knows; null: the model cannot tell.
+    /// Whether the picture is out of distribution; null: the model cannot tell.
     pub(crate) uncertain: Option<bool>,
-    /// What that was judged by.
+    /// The score and threshold behind that.
     ood: Option<Uncertainty>,
     /// Base64 PNG, or NumPy file, of the first class that is explained.
     pub(crate) heatmap: Option<String>,
-    /// Each class that is explained, where those are several or asked for as numbers.
+    /// Each class that is explained, if there are several or values were asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     heatmaps: Vec<Heatmap>,
-    /// Why there is no heatmap though one was asked for.
+    /// Why there is no heatmap although one was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) heatmap_error: Option<String>,
     /// The class that the heatmap explains.
     explained_class: Option<String>,
     picture: Size,
-    /// The part of the upright picture that the network saw, as shares of its sides.
+    /// What is wrong with the picture, though it was decoded: one sentence each.
+    pub(crate) warnings: Vec<String>,
+    /// The part of the upright picture that the network sees, as fractions of its width and height.
     region: Region,
     model: Model,
     disclaimer: &'static str,
@@ -52,19 +54,24 @@ struct Heatmap {
     class: String,
     /// As [`Answer::heatmap`]; null for `output=json`.
     heatmap: Option<String>,
-    /// For `output=json`: rows of the layer's places, 0..=1.
+    /// For `output=json`: rows of the layer's positions, 0..=1.
     #[serde(skip_serializing_if = "Option::is_none")]
     values: Option<Vec<Vec<f32>>>,
 }
 
 impl Heatmap {
     fn of(explanation: Explanation) -> Heatmap {
-        let Explanation { class, heatmap, bytes } = explanation;
-        if bytes.is_empty() {
-            let rows = heatmap.values().outer_iter().map(|row| row.to_vec()).collect();
-            return Heatmap { class, heatmap: None, values: Some(rows) };
+        let class = explanation.class;
+        match explanation.rendering {
+            Rendering::Png(file) | Rendering::Npy(file) => {
+                Heatmap { class, heatmap: Some(STANDARD.encode(&file)), values: None }
+            }
+            Rendering::None => {
+                let values = explanation.heatmap.values();
+                let rows = values.outer_iter().map(|row| row.to_vec()).collect();
+                Heatmap { class, heatmap: None, values: Some(rows) }
+            }
         }
-        Heatmap { class, heatmap: Some(STANDARD.encode(&bytes)), values: None }
     }
 }
 
@@ -91,7 +98,7 @@ pub(crate) struct Latency {
 }
 
 impl Answer {
-    /// `language` is that of the labels; `insisted`: a heatmap was asked for in so many words.
+    /// `language` is that of the labels; `insisted`: a heatmap was asked for explicitly.
     pub(crate) fn new(
         report: Report,
         manifest: &Manifest,
@@ -108,7 +115,7 @@ impl Answer {
         };
         let (explanations, heatmap_error) = match report.explanations {
             Some(Ok(explanations)) => (explanations, None),
-            Some(Err(reason)) => (Vec::new(), Some(reason)),
+            Some(Err(reason)) => (Vec::new(), Some(reason.to_string())),
             None if insisted => {
                 let reason = "heatmaps are switched off on this server (ENABLE_GRADCAM)";
                 (Vec::new(), Some(reason.to_owned()))
@@ -133,6 +140,7 @@ impl Answer {
             },
             picture: Size { width: report.size.0, height: report.size.1 },
             region: report.region,
+            warnings: report.warnings.iter().map(ToString::to_string).collect(),
             model: Model { name: manifest.name.clone(), version: manifest.version.clone() },
             disclaimer: DISCLAIMER,
             latency_ms: Latency::of(report.timings),

@@ -19,21 +19,21 @@ pub(crate) struct Config {
     #[serde(default = "default_true", deserialize_with = "flag")]
     pub(crate) enable_gradcam: bool,
     /// Inferences at once.
-    #[serde(default = "two")]
-    pub(crate) threads: NonZeroUsize,
+    #[serde(rename = "threads", default = "two")]
+    pub(crate) max_concurrent_inferences: NonZeroUsize,
     /// Threads inside one inference.
-    #[serde(default = "one")]
-    pub(crate) omp_num_threads: NonZeroUsize,
+    #[serde(rename = "omp_num_threads", default = "one")]
+    pub(crate) intra_op_threads: NonZeroUsize,
     /// Threads that handle connections.
-    #[serde(default = "one")]
-    pub(crate) workers: NonZeroUsize,
+    #[serde(rename = "workers", default = "one")]
+    pub(crate) http_workers: NonZeroUsize,
     /// Seconds that a request may take, waiting included.
     #[serde(default = "default_timeout")]
     timeout: u64,
     /// Seconds that a client may take to send its picture.
     #[serde(default = "default_upload_seconds")]
     upload_seconds: u64,
-    /// How weights are kept in memory; none: as they are in the file.
+    /// Precision of the weights in memory; `None`: that of the file.
     #[serde(default, deserialize_with = "precision")]
     pub(crate) weights: Option<Precision>,
     /// Predictions from one load of the model to the next; 0: never.
@@ -48,7 +48,7 @@ pub(crate) struct Config {
     pub(crate) max_upload_bytes: usize,
     #[serde(default = "default_pixels")]
     pub(crate) max_image_pixels: u64,
-    /// MiB that the process may use; none: what its limit allows.
+    /// MiB that the process may use; `None`: what its limit allows.
     #[serde(default)]
     memory_budget_mb: Option<u64>,
     #[serde(default = "default_log")]
@@ -64,7 +64,7 @@ impl Config {
     /// One variable at a time, so that the message names the one that is wrong: serde alone would
     /// say only that some number was invalid.
     fn from_pairs(pairs: impl Iterator<Item = (String, String)>) -> anyhow::Result<Config> {
-        // An empty variable is one that is not set, as deployment forms leave them.
+        // An empty variable counts as not set, since deployment forms leave them so.
         let pairs: Vec<(String, String)> =
             pairs.filter(|(_, value)| !value.trim().is_empty()).collect();
         for pair in &pairs {
@@ -88,9 +88,9 @@ impl Config {
         );
         ensure!(config.max_image_pixels > 0, "MAX_IMAGE_PIXELS must be at least 1");
         for (name, value) in [
-            ("THREADS", config.threads),
-            ("OMP_NUM_THREADS", config.omp_num_threads),
-            ("WORKERS", config.workers),
+            ("THREADS", config.max_concurrent_inferences),
+            ("OMP_NUM_THREADS", config.intra_op_threads),
+            ("WORKERS", config.http_workers),
         ] {
             ensure!(value.get() <= 256, "{name} must be 1..=256");
         }
@@ -190,7 +190,9 @@ mod tests {
     fn the_originals_defaults() {
         let config = read(&[("PATH", "/bin"), ("PORT", "")]).unwrap();
         assert!(config.enable_gradcam);
-        assert_eq!((config.port, config.workers.get(), config.threads.get()), (8000, 1, 2));
+        let threads = (config.http_workers.get(), config.max_concurrent_inferences.get());
+        assert_eq!((config.port, threads), (8000, (1, 2)));
+        assert_eq!(config.intra_op_threads.get(), 1);
         assert_eq!(
             (config.timeout, config.max_requests, config.max_requests_jitter),
             (300, 100, 10)

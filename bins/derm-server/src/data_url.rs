@@ -1,4 +1,4 @@
-//! Base64, bare or in a data URL (RFC 2397), decoded in the buffer that it arrived in.
+//! Base64, bare or in a data URL (RFC 2397), decoded in place.
 
 use crate::error::ApiError;
 use base64::Engine;
@@ -6,7 +6,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::ops::Range;
 
-/// Takes what clients send: padded or not.
+/// Accepts text with and without padding, since clients send both.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -14,7 +14,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Characters decoded at once; a multiple of four.
 const CHUNK: usize = 1024;
 
-/// The bytes of the text in `range` of the buffer, in the same buffer; white space is skipped.
+/// Decodes the text in `range` of the buffer into the same buffer; white space is skipped.
 pub(crate) fn decode(
     mut buffer: Vec<u8>,
     range: Range<usize>,
@@ -45,7 +45,7 @@ pub(crate) fn decode(
     Ok(buffer)
 }
 
-/// Where the base64 of a text begins and ends: after a data URL's comma.
+/// The range of the base64 within a text: what follows a data URL's comma, or all of it.
 fn base64_of(buffer: &[u8], range: Range<usize>) -> Result<Range<usize>, ApiError> {
     let text = buffer[range.clone()].trim_ascii_start();
     if !text.starts_with(b"data:") {
@@ -59,8 +59,8 @@ fn base64_of(buffer: &[u8], range: Range<usize>) -> Result<Range<usize>, ApiErro
     Ok(range.end - text.len() + comma + 1..range.end)
 }
 
-/// Decodes a chunk to where `at` is: never beyond what was read, since four characters give three
-/// bytes.
+/// Decodes a chunk to offset `at`. That never overwrites text that is not read yet, since four
+/// characters give three bytes.
 fn write(chunk: &[u8], buffer: &mut [u8], at: usize) -> Result<usize, ApiError> {
     let mut bytes = [0; CHUNK / 4 * 3];
     let decoded =

@@ -1,14 +1,15 @@
-//! The one mapping from what can go wrong to status and body.
+//! The mapping from errors to HTTP status, headers and body.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
-use derm::PictureError;
+use derm::{ModelError, PictureError, Task};
+use std::time::Duration;
 
 /// Seconds after which a client that was told 503 may try again.
 const RETRY_SECONDS: u64 = 5;
 
-/// Every answer that is not a success. The text says what is wrong and how to mend it.
+/// Every answer that is not a success. The text says what is wrong and how to correct it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
     #[error("{0}")]
@@ -34,6 +35,8 @@ pub(crate) enum ApiError {
     OverBudget { needed: usize, budget: usize },
     #[error("{0}; try again in a few seconds")]
     Busy(&'static str),
+    #[error("{task} did not finish within the time limit of {seconds} s; {}", remedy(*task))]
+    TimeLimit { task: Task, seconds: u64 },
     #[error("the model cannot be used: {0}")]
     Model(String),
     #[error("an internal error happened; it has been logged under this request's id")]
@@ -55,10 +58,12 @@ impl ResponseError for ApiError {
             ApiError::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ApiError::Parameter { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             ApiError::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            ApiError::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            ApiError::Busy(_) | ApiError::TimeLimit { .. } => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::Model(_) | ApiError::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             ApiError::Picture(error) => match error {
-                PictureError::UnknownFormat => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                PictureError::UnknownFormat | PictureError::Unsupported { .. } => {
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE
+                }
                 PictureError::TooManyBytes { .. }
                 | PictureError::TooManyPixels { .. }
                 | PictureError::TooMuchMemory { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -79,6 +84,7 @@ impl ApiError {
     pub(crate) fn empty_response(&self) -> actix_web::HttpResponseBuilder {
         let mut response = HttpResponse::build(self.status_code());
         match self {
+            // Not on TimeLimit: the same request would cost as much again, and fail again.
             ApiError::Busy(_) => {
                 response.insert_header((RETRY_AFTER, RETRY_SECONDS));
             }
@@ -87,7 +93,7 @@ impl ApiError {
             }
             _ => {}
         }
-        // What the client still sends is not read.
+        // The rest of the body is not read.
         if matches!(
             self,
             ApiError::UploadTooSlow | ApiError::UploadTooLarge(_) | ApiError::HeadersTooLarge(_)
@@ -98,15 +104,28 @@ impl ApiError {
     }
 }
 
-impl From<derm::Error> for ApiError {
-    fn from(error: derm::Error) -> ApiError {
+/// What a client can change so that the work ends in time.
+fn remedy(task: Task) -> &'static str {
+    match task {
+        Task::Decoding => "send a smaller picture, or have TIMEOUT raised",
+        Task::Prediction => "ask for a smaller `tta`, or have TIMEOUT raised",
+        _ => {
+            "ask for another `method`, fewer classes or a smaller `smooth`, or have TIMEOUT raised"
+        }
+    }
+}
+
+impl ApiError {
+    /// The answer to a classifier's error; `limit` is the time limit of a request.
+    pub(crate) fn of(error: derm::Error, limit: Duration) -> ApiError {
         match error {
             derm::Error::Picture(error) => ApiError::Picture(error),
             derm::Error::Parameter { name, reason } => {
                 ApiError::Parameter { name: name.to_owned(), reason }
             }
             derm::Error::TimedOut => ApiError::Busy("the model was not ready in time"),
-            derm::Error::Model(error) => {
+            derm::Error::TimeLimit(task) => ApiError::TimeLimit { task, seconds: limit.as_secs() },
+            derm::Error::Model(error) if !matches!(*error, ModelError::Panicked { .. }) => {
                 tracing::error!(%error, "model");
                 ApiError::Model(error.to_string())
             }
@@ -115,5 +134,49 @@ impl From<derm::Error> for ApiError {
                 ApiError::Internal
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn of(error: derm::Error) -> ApiError {
+        ApiError::of(error, Duration::from_secs(300))
+    }
+
+    #[test]
+    fn work_beyond_the_time_limit_is_not_to_be_repeated() {
+        for (task, parameter) in [(Task::Explanation, "`method`"), (Task::Prediction, "`tta`")] {
+            let error = of(derm::Error::TimeLimit(task));
+            let response = error.error_response();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert!(!response.headers().contains_key(RETRY_AFTER));
+            let text = error.to_string();
+            for part in ["300 s", "TIMEOUT", parameter] {
+                assert!(text.contains(part), "{text}");
+            }
+            assert!(!text.contains("try again"), "{text}");
+        }
+    }
+
+    #[test]
+    fn waiting_too_long_is_to_be_repeated_later() {
+        let error = of(derm::Error::TimedOut);
+        let response = error.error_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(response.headers().contains_key(RETRY_AFTER));
+        assert!(error.to_string().contains("try again"));
+    }
+
+    #[test]
+    fn a_panic_is_internal_and_its_message_does_not_reach_the_client() {
+        let message = "index out of bounds".to_owned();
+        let error = of(ModelError::Panicked { stage: "running", message }.into());
+        assert_eq!(error.status_code(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!error.to_string().contains("bounds"), "{error}");
+        let shown = of(derm::Error::Model(Arc::new(ModelError::Mismatch("two inputs".to_owned()))));
+        assert!(shown.to_string().contains("two inputs"));
     }
 }

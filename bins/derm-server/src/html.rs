@@ -1,5 +1,4 @@
-//! Pages: one template, two languages, and what the server fills in for browsers without
-//! JavaScript.
+//! Pages: one template, two languages, and results rendered for browsers without JavaScript.
 
 mod strings;
 
@@ -10,7 +9,7 @@ use std::fmt::Write;
 
 const TEMPLATE: &str = include_str!("page/index.html");
 
-/// A language that the page speaks.
+/// A language of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Language {
     English,
@@ -46,7 +45,7 @@ impl Language {
     }
 }
 
-/// The page with `drawn` (HTML) in its place.
+/// The page, with `drawn` (HTML) in place of the result.
 pub(crate) fn page(language: Language, drawn: &str) -> String {
     let mut page = TEMPLATE.replace("{{lang}}", language.code());
     for (name, text) in strings::all(language) {
@@ -55,7 +54,7 @@ pub(crate) fn page(language: Language, drawn: &str) -> String {
     page.replace("{{drawn}}", drawn)
 }
 
-/// The page with an answer, drawn without JavaScript.
+/// The page with a result, for browsers without JavaScript.
 pub(crate) fn result_page(language: Language, answer: &Answer) -> String {
     let text = |name| escaped(strings::get(language, name));
     let mut html = format!("<h2>{}</h2>\n", text("result"));
@@ -92,7 +91,7 @@ pub(crate) fn result_page(language: Language, answer: &Answer) -> String {
     page(language, &html)
 }
 
-/// The page with what went wrong.
+/// The page with an error message.
 pub(crate) fn error_page(language: Language, message: &str) -> String {
     page(language, &format!("<p class=\"error\" role=\"alert\">{}</p>", escaped(message)))
 }

@@ -1,4 +1,4 @@
-//! Structured logs on stderr: one JSON object a line. Nothing of a picture is ever logged.
+//! Structured logs on stderr, one JSON object per line. Nothing of a picture is ever logged.
 
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;

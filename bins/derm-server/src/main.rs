@@ -2,18 +2,20 @@
 //! `docs/deployment-checklist.md` for every variable.
 
 mod answer;
+mod check;
 mod config;
 mod data_url;
 mod error;
 mod health;
+mod housekeeping;
 mod html;
+mod jobs;
 mod logging;
 mod middleware;
 mod model;
 mod parameters;
 mod permits;
 mod routes;
-mod runners;
 mod state;
 mod upload;
 
@@ -24,6 +26,7 @@ use anyhow::Context;
 use clap::Parser;
 use config::Config;
 use state::State;
+use std::io::Write;
 use std::time::Duration;
 
 /// Serves a classifier of skin lesions over HTTP, with Grad-CAM heatmaps, in little memory.
@@ -32,7 +35,7 @@ use std::time::Duration;
 /// OMP_NUM_THREADS, WORKERS, TIMEOUT, UPLOAD_SECONDS, MAX_REQUESTS, MAX_REQUESTS_JITTER,
 /// MODEL_IDLE_SECONDS, MAX_UPLOAD_BYTES, MAX_IMAGE_PIXELS, MEMORY_BUDGET_MB, WEIGHTS, RUST_LOG.
 #[derive(Parser)]
-#[command(version)]
+#[command(disable_version_flag = true)]
 struct Arguments {
     /// Validate the configuration and the model, print what was found, and exit
     #[arg(long)]
@@ -40,22 +43,26 @@ struct Arguments {
     /// Ask the server that runs on HOST and PORT whether it is healthy; for container health checks
     #[arg(long, conflicts_with = "check")]
     health: bool,
+    /// Print the version, and the license of the bundled model's weights
+    #[arg(short = 'V', long, conflicts_with_all = ["check", "health"])]
+    version: bool,
 }
 
 fn main() {
     derm::memory::tune_allocator();
     let arguments = Arguments::parse();
     if let Err(error) = run(&arguments) {
-        // One line: what an operator sees in a log.
-        let _ = std::io::Write::write_fmt(
-            &mut std::io::stderr(),
-            format_args!("derm-server: {error:#}\n"),
-        );
+        // One line, for the log.
+        let _ = writeln!(std::io::stderr(), "derm-server: {error:#}");
         std::process::exit(1);
     }
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.version {
+        writeln!(std::io::stdout(), "{}", model::version())?;
+        return Ok(());
+    }
     let config = Config::from_environment()?;
     if arguments.health {
         return health::ask(&config);
@@ -63,57 +70,16 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     logging::start(&config.rust_log)?;
     let classifier = model::classifier(&config)?;
     if arguments.check {
-        return check(&config, &classifier);
+        return check::print(&config, &classifier);
     }
     actix_web::rt::System::new().block_on(serve(config, classifier))
 }
 
-fn check(config: &Config, classifier: &derm::Classifier) -> anyhow::Result<()> {
-    let checked = classifier.check()?;
-    let manifest = classifier.manifest();
-    let mib = |bytes: u64| bytes as f64 / derm::memory::MIB;
-    let usage = derm::memory::usage();
-    let limit = derm::memory::limit();
-    let heatmaps = match (&checked.unexplained, config.enable_gradcam) {
-        (Some(reason), _) => format!("none: {reason}"),
-        (None, true) => "Grad-CAM".to_owned(),
-        (None, false) => "switched off by ENABLE_GRADCAM".to_owned(),
-    };
-    std::io::Write::write_fmt(
-        &mut std::io::stdout(),
-        format_args!(
-            "configuration: ok, would listen on {}:{}\n\
-             model: {} {}, {} classes, input {}x{}\n\
-             heatmaps: {heatmaps}\n\
-             load: {:.0} ms, one inference: {:.0} ms\n\
-             weights: {:.1} MiB, arena of one inference: {:.1} MiB, budget {:.0} MiB\n\
-             memory: {:.1} MiB now, {:.1} MiB at most so far, limit {:.0} MiB ({:?})\n",
-            config.host,
-            config.port,
-            manifest.name,
-            manifest.version,
-            manifest.classes.len(),
-            manifest.input.width,
-            manifest.input.height,
-            checked.load.as_secs_f64() * 1e3,
-            checked.infer.as_secs_f64() * 1e3,
-            mib(checked.footprint.weights as u64),
-            mib(checked.footprint.arena as u64),
-            mib(config.budget()),
-            mib(usage.rss),
-            mib(usage.peak),
-            mib(limit.bytes),
-            limit.source,
-        ),
-    )?;
-    Ok(())
-}
-
 async fn serve(config: Config, classifier: derm::Classifier) -> anyhow::Result<()> {
-    let (host, port, workers) = (config.host.clone(), config.port, config.workers);
+    let (host, port, workers) = (config.host.clone(), config.port, config.http_workers);
     let shutdown = config.timeout().as_secs();
     let state = Data::new(State::new(config, classifier)?);
-    state::keep_house(&state);
+    housekeeping::start(&state);
     let app_state = state.clone();
     let server = HttpServer::new(move || {
         App::new()
@@ -126,7 +92,7 @@ async fn serve(config: Config, classifier: derm::Classifier) -> anyhow::Result<(
     .workers(workers.get())
     .max_connections(1024)
     .client_request_timeout(Duration::from_secs(10))
-    // A client that closes its side is gone: its request is dropped, its permit free.
+    // A client that closes its side is gone: its request is dropped, and its permit with it.
     .h1_allow_half_closed(false)
     .shutdown_timeout(shutdown)
     .bind((host.as_str(), port))
@@ -134,7 +100,7 @@ async fn serve(config: Config, classifier: derm::Classifier) -> anyhow::Result<(
     for address in server.addrs() {
         tracing::info!(%address, model = state.classifier.manifest().name, "listening");
     }
-    // What only starting needed.
+    // Pages that only starting needed.
     derm::memory::release_file_pages();
     server.run().await?;
     tracing::info!("stopped");

@@ -1,5 +1,4 @@
-//! What every request passes: a bound on headers, an id, a log line, and the headers that keep a
-//! page safe.
+//! Middleware of every request: a limit on headers, a request id, a log line, and security headers.
 
 use crate::error::ApiError;
 use actix_web::body::{BoxBody, MessageBody};
@@ -17,13 +16,13 @@ const MAX_HEADERS: usize = 16 * 1024;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 
-/// Nothing but what the binary itself serves; `data:` and `blob:` are the heatmap and the
-/// preview.
+/// Content Security Policy: only what the binary itself serves; `data:` and `blob:` are the heatmap
+/// and the preview.
 const CONTENT_POLICY: &str = "default-src 'none'; img-src 'self' data: blob:; style-src 'self'; \
                               script-src 'self'; connect-src 'self'; form-action 'self'; \
                               base-uri 'none'; frame-ancestors 'none'";
 
-/// Bounds the headers, gives the request an id, logs it, and sets the safe headers.
+/// Limits the headers, gives the request an id, logs it, and sets the security headers.
 pub(crate) async fn observe(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -55,13 +54,13 @@ pub(crate) async fn observe(
     Ok(response)
 }
 
-/// The client's own id where it is a sensible one, else a new one.
+/// The client's own id where it is valid, else a new one.
 fn request_id(request: &ServiceRequest) -> String {
     let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
-    let sensible = |id: &&str| {
+    let is_valid = |id: &&str| {
         (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
-    given.filter(sensible).map_or_else(|| format!("{:016x}", fastrand::u64(..)), str::to_owned)
+    given.filter(is_valid).map_or_else(|| format!("{:016x}", fastrand::u64(..)), str::to_owned)
 }
 
 fn header_bytes(request: &ServiceRequest) -> usize {

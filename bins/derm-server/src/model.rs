@@ -1,4 +1,4 @@
-//! Which model is served.
+//! The model that is served.
 
 use crate::config::Config;
 use anyhow::Context;
@@ -10,14 +10,15 @@ pub(crate) fn classifier(config: &Config) -> anyhow::Result<Classifier> {
     let limits = Limits {
         max_bytes: config.max_upload_bytes,
         max_pixels: config.max_image_pixels,
-        // What can never fit is refused by its header.
+        // A picture that can never fit is refused by its header.
         max_memory: Limits::default().max_memory.min(config.budget()),
         ..Limits::default()
     };
-    let reload = NonZeroUsize::new(config.max_requests)
+    let mut options =
+        Options::default().with_limits(limits).with_intra_op_threads(config.intra_op_threads);
+    options.weights = config.weights;
+    options.reload = NonZeroUsize::new(config.max_requests)
         .map(|uses| Reload { uses, jitter: config.max_requests_jitter });
-    let weights = config.weights;
-    let options = Options { limits, threads: config.omp_num_threads, weights, reload };
     let source = match &config.model_path {
         Some(path) => ModelSource::at(path),
         None => bundled()?,
@@ -37,4 +38,14 @@ fn bundled() -> anyhow::Result<ModelSource> {
 #[cfg(not(feature = "bundled-model"))]
 fn bundled() -> anyhow::Result<ModelSource> {
     anyhow::bail!("MODEL_PATH must name a model: this binary was built without one")
+}
+
+/// Version of the server, and name, version and license of the bundled model.
+pub(crate) fn version() -> String {
+    let server = concat!("derm-server ", env!("CARGO_PKG_VERSION"));
+    let Some(model) = bundled().ok().and_then(|source| source.manifest().ok()) else {
+        return server.to_owned();
+    };
+    let license = model.license.as_deref().unwrap_or("not stated");
+    format!("{server}\nbundled model: {} {}, license: {license}", model.name, model.version)
 }

@@ -11,7 +11,7 @@ pub(crate) const MAX_VALUE: usize = 1024;
 /// Most classes that one request may have explained.
 const MOST_CLASSES: usize = 32;
 
-/// What a client may choose. A later value of the same name wins.
+/// The parameters of a prediction. A later value of the same name wins.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Parameters {
     top_k: Option<usize>,
@@ -31,7 +31,7 @@ pub(crate) struct Parameters {
 }
 
 impl Parameters {
-    /// Those of a query string.
+    /// The parameters of a query string.
     pub(crate) fn from_query(query: &str) -> Result<Parameters, ApiError> {
         let mut parameters = Parameters::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -40,7 +40,7 @@ impl Parameters {
         Ok(parameters)
     }
 
-    /// Takes one parameter; names that mean nothing here are let pass, as the original did.
+    /// Sets one parameter; unknown names are ignored, as the original application did.
     pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), ApiError> {
         let value = value.trim();
         if value.is_empty() {
@@ -54,20 +54,13 @@ impl Parameters {
             return Err(bad("it is too long"));
         }
         match name {
-            "top_k" => {
-                let top_k = value.parse().ok().filter(|top_k| (1..=10_000).contains(top_k));
-                self.top_k = Some(top_k.ok_or_else(|| bad("give a whole number from 1"))?);
-            }
-            "tta" => {
-                let tta = value.parse().ok().filter(|tta| (1..=8).contains(tta));
-                self.tta = Some(tta.ok_or_else(|| bad("give a whole number from 1 to 8"))?);
-            }
+            "top_k" => self.top_k = Some(whole(value, 10_000).ok_or_else(|| bad(WHOLE))?),
+            "tta" => self.tta = Some(whole(value, 8).ok_or_else(|| bad(UP_TO_8))?),
+            "smooth" => self.smooth = Some(whole(value, 8).ok_or_else(|| bad(UP_TO_8))?),
             "gradcam" => {
                 self.gradcam = Some(parse_flag(value).ok_or_else(|| bad("give true or false"))?);
             }
-            "method" => {
-                self.method = one_of(value).ok_or_else(|| bad(&one_of_methods()))?;
-            }
+            "method" => self.method = one_of(value).ok_or_else(|| bad(&one_of_methods()))?,
             "class" => {
                 let names = value.split(',').map(|name| name.trim().to_owned());
                 self.classes = names.filter(|name| !name.is_empty()).collect();
@@ -75,61 +68,67 @@ impl Parameters {
                     return Err(bad("name fewer classes"));
                 }
             }
-            "smooth" => {
-                let smooth = value.parse().ok().filter(|smooth| (1..=8).contains(smooth));
-                self.smooth = Some(smooth.ok_or_else(|| bad("give a whole number from 1 to 8"))?);
-            }
             "layer" => self.layer = (value != "auto").then(|| value.to_owned()),
             "output" => {
+                let drawing = one_of(value);
                 self.drawing =
-                    one_of(value).ok_or_else(|| bad("give overlay, heatmap, mask, json or npy"))?;
+                    drawing.ok_or_else(|| bad("give overlay, heatmap, mask, json or npy"))?;
             }
-            "size" => {
-                self.size = one_of(value).ok_or_else(|| bad("give input or upload"))?;
-            }
+            "size" => self.size = one_of(value).ok_or_else(|| bad("give input or upload"))?,
             "colormap" => {
+                let colormap = one_of(value);
                 self.colormap =
-                    one_of(value).ok_or_else(|| bad("give jet, viridis, inferno or turbo"))?;
+                    colormap.ok_or_else(|| bad("give jet, viridis, inferno or turbo"))?;
             }
-            "alpha" => {
-                self.alpha = Some(share(value).ok_or_else(|| bad("give a number from 0 to 1"))?);
-            }
-            "contour" => {
-                self.contour = Some(share(value).ok_or_else(|| bad("give a number from 0 to 1"))?);
-            }
+            "alpha" => self.alpha = Some(fraction(value).ok_or_else(|| bad(FRACTION))?),
+            "contour" => self.contour = Some(fraction(value).ok_or_else(|| bad(FRACTION))?),
             "lang" => self.lang = Some(value.to_owned()),
             _ => {}
         }
         Ok(())
     }
 
-    /// The request that they make; a heatmap unless it is declined or `enabled` is false.
+    /// The request that they make; with an explanation unless it is declined or `enabled` is false.
     pub(crate) fn request(&self, enabled: bool) -> Request {
-        let defaults = Explain::default();
-        let wanted = enabled && self.gradcam.unwrap_or(true);
-        let explain = wanted.then(|| Explain {
-            classes: self.classes.clone(),
-            method: self.method,
-            layer: self.layer.clone().map_or(Layer::Last, Layer::Named),
-            drawing: self.drawing,
-            size: self.size,
-            colormap: self.colormap,
-            smooth: self.smooth.unwrap_or(defaults.smooth),
-            alpha: self.alpha.unwrap_or(defaults.alpha),
-            contour: self.contour,
-        });
-        Request { top_k: self.top_k, explain, tta: self.tta.unwrap_or(1) }
+        let mut request = Request::default().with_tta(self.tta.unwrap_or(1));
+        request.top_k = self.top_k;
+        if enabled && self.gradcam.unwrap_or(true) {
+            request.explain = Some(self.explain());
+        }
+        request
     }
 
-    /// Whether the client asked for a heatmap in so many words.
+    fn explain(&self) -> Explain {
+        let mut explain = Explain::new(self.method)
+            .with_classes(&self.classes)
+            .with_drawing(self.drawing)
+            .with_size(self.size)
+            .with_colormap(self.colormap);
+        explain.layer = self.layer.clone().map_or(Layer::Last, Layer::Named);
+        explain.smooth = self.smooth.unwrap_or(explain.smooth);
+        explain.alpha = self.alpha.unwrap_or(explain.alpha);
+        explain.contour = self.contour;
+        explain
+    }
+
+    /// Whether the client asked for a heatmap explicitly.
     pub(crate) fn insists_on_gradcam(&self) -> bool {
         self.gradcam == Some(true)
     }
 }
 
+const WHOLE: &str = "give a whole number from 1";
+const UP_TO_8: &str = "give a whole number from 1 to 8";
+const FRACTION: &str = "give a number from 0 to 1";
+
+/// A whole number from 1 to `most`.
+fn whole(value: &str, most: usize) -> Option<usize> {
+    value.parse().ok().filter(|number| (1..=most).contains(number))
+}
+
 /// A number from 0 to 1.
-fn share(value: &str) -> Option<f32> {
-    value.parse().ok().filter(|share| (0.0..=1.0).contains(share))
+fn fraction(value: &str) -> Option<f32> {
+    value.parse().ok().filter(|fraction| (0.0..=1.0).contains(fraction))
 }
 
 fn one_of_methods() -> String {

@@ -1,9 +1,9 @@
-//! Who may run, who may wait, and who is told to come back later.
+//! Admission: which requests run, which wait, and which are refused.
 //!
-//! Three things are handed out, each in the order of asking: room for an upload's bytes, the right
-//! to run an inference, and the memory that it takes. A body is read only when its bytes have been
-//! granted; until then it stays with the client. What waits for an inference or for memory holds
-//! its compressed bytes only. Waiting is bounded in time, too.
+//! Three resources are granted, each in the order of asking: memory for an upload, the right to run
+//! an inference, and the memory that it takes. A body is read only when its bytes have been granted;
+//! until then it stays with the client. A request that waits for an inference or for memory holds its
+//! compressed bytes only. Waiting is bounded in time and in number.
 
 use crate::error::ApiError;
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 /// Why a request that waited is refused.
-pub(crate) const LATE: &str = "no place came free in time";
+pub(crate) const LATE: &str = "the server was busy for too long";
 /// Memory is counted in blocks, so that a semaphore's count suffices.
 const BLOCK: usize = 1024;
 /// Largest uploads that may be held at once, where the budget has room for them.
 const LARGEST_UPLOADS: usize = 4;
-/// Inferences that are granted for each one that runs: it, and the next, so that none of the threads
-/// has to wait for the event loop.
+/// Inferences that are granted for each one that runs: it and the next, so that no thread has to
+/// wait for the event loop.
 const GRANTED: usize = 2;
 /// Requests that may wait at once, however small.
 const MAX_WAITING: usize = 512;
-/// Threads' stacks, connections, the allocator's gaps: what nobody asks for by name.
+/// Bytes for what is not accounted for: stacks, connections, fragmentation of the heap.
 const OVERHEAD: usize = 8 << 20;
 
-/// What requests wait for.
+/// The resources that requests wait for.
 #[derive(Debug)]
 pub(crate) struct Permits {
     inferences: Arc<Semaphore>,
@@ -34,7 +34,7 @@ pub(crate) struct Permits {
     memory: Arc<Semaphore>,
     first: Arc<Mutex<()>>,
     largest_upload: usize,
-    /// Counts of what there is.
+    /// Blocks in all.
     all_uploads: usize,
     all_memory: AtomicUsize,
     waiting: Arc<AtomicUsize>,
@@ -54,16 +54,16 @@ pub(crate) struct UploadPermit(#[expect(dead_code, reason = "held")] OwnedSemaph
 pub(crate) struct InferencePermit {
     memory: OwnedSemaphorePermit,
     _inference: OwnedSemaphorePermit,
-    /// Held while nobody knows what an inference takes.
+    /// Held while the demand of an inference is not known.
     first: Option<OwnedMutexGuard<()>>,
 }
 
-/// What one inference takes.
+/// The memory that one inference takes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Need {
+pub(crate) enum Demand {
     /// This many bytes.
     Bytes(usize),
-    /// All there is: the model was never loaded, so nobody knows.
+    /// Not known, since the model was never loaded: it gets all there is.
     Unknown,
 }
 
@@ -81,8 +81,8 @@ pub(crate) struct Reserved {
 }
 
 impl Permits {
-    /// Enough for `inferences` to run at once; uploads of up to `largest_upload` bytes; `budget`
-    /// bytes for the whole process, which has `used` of them already.
+    /// For `inferences` at once, uploads of up to `largest_upload` bytes, and a budget of `budget`
+    /// bytes for the whole process, which uses `used` of them already.
     pub(crate) fn new(
         inferences: usize,
         largest_upload: usize,
@@ -107,7 +107,7 @@ impl Permits {
         }
     }
 
-    /// Waits for room for an upload of `bytes` (the largest when the client does not say).
+    /// Waits for memory for an upload of `bytes` (the largest when the client does not say).
     pub(crate) async fn upload(
         &self,
         bytes: Option<usize>,
@@ -121,25 +121,25 @@ impl Permits {
     /// Waits for the right to run one inference, and then for the memory it needs.
     pub(crate) async fn inference(
         &self,
-        need: impl Fn() -> Need,
+        demand: impl Fn() -> Demand,
         deadline: Instant,
     ) -> Result<InferencePermit, ApiError> {
         let permit = Arc::clone(&self.inferences).acquire_owned();
         let inference = self.wait(permit, deadline).await?;
-        let first = match need() {
-            Need::Unknown => Some(self.wait_first(deadline).await?),
-            Need::Bytes(_) => None,
+        let first = match demand() {
+            Demand::Unknown => Some(self.wait_first(deadline).await?),
+            Demand::Bytes(_) => None,
         };
         let all = self.all_memory.load(Relaxed);
-        // Asked again: whoever came first may have found out meanwhile.
-        let (wanted, first) = match need() {
-            Need::Unknown => (all as u32, first),
-            Need::Bytes(bytes) if blocks(bytes) as usize > all => {
+        // Asked again: the first inference may have found out meanwhile.
+        let (needed, first) = match demand() {
+            Demand::Unknown => (all as u32, first),
+            Demand::Bytes(bytes) if blocks(bytes) as usize > all => {
                 return Err(ApiError::OverBudget { needed: bytes, budget: all * BLOCK });
             }
-            Need::Bytes(bytes) => (blocks(bytes), None),
+            Demand::Bytes(bytes) => (blocks(bytes), None),
         };
-        let permit = Arc::clone(&self.memory).acquire_many_owned(wanted);
+        let permit = Arc::clone(&self.memory).acquire_many_owned(needed);
         let memory = self.wait(permit, deadline).await?;
         let reserved = self.all_memory.load(Relaxed) - self.memory.available_permits();
         self.granted.fetch_add(1, Relaxed);
@@ -152,16 +152,16 @@ impl Permits {
         self.wait(async { Ok::<_, std::convert::Infallible>(guard.await) }, deadline).await
     }
 
-    /// Sets the model's weights aside for good, out of what the first inference holds: the rest is
-    /// what inferences share from now on. Does nothing for another inference than the first.
+    /// Takes the model's weights out of the memory that inferences share, out of what the first one
+    /// holds. Does nothing for another inference than the first.
     pub(crate) fn keep_for_weights(&self, permit: &mut InferencePermit, bytes: usize) {
         if permit.first.is_none() {
             return;
         }
-        let wanted = (bytes.div_ceil(BLOCK)).min(permit.memory.num_permits().saturating_sub(1));
-        if let Some(weights) = permit.memory.split(wanted) {
+        let count = (bytes.div_ceil(BLOCK)).min(permit.memory.num_permits().saturating_sub(1));
+        if let Some(weights) = permit.memory.split(count) {
             weights.forget();
-            self.all_memory.fetch_sub(wanted, Relaxed);
+            self.all_memory.fetch_sub(count, Relaxed);
         }
     }
 
@@ -170,9 +170,9 @@ impl Permits {
         permit: impl Future<Output = Result<T, E>>,
         deadline: Instant,
     ) -> Result<T, ApiError> {
-        let place = Place::take(&self.waiting)?;
+        let slot = WaitingSlot::take(&self.waiting)?;
         let permit = timeout_at(deadline, permit).await;
-        drop(place);
+        drop(slot);
         match permit {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(ApiError::Busy(LATE)),
@@ -206,26 +206,26 @@ fn blocks(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(BLOCK).max(1)).unwrap_or(u32::MAX)
 }
 
-/// A place among those who wait; free again when dropped, also when the client goes away.
-struct Place(Arc<AtomicUsize>);
+/// One of the requests that may wait; given back when dropped, also when the client goes away.
+struct WaitingSlot(Arc<AtomicUsize>);
 
-impl Place {
-    fn take(waiting: &Arc<AtomicUsize>) -> Result<Place, ApiError> {
-        let place = Place(Arc::clone(waiting));
+impl WaitingSlot {
+    fn take(waiting: &Arc<AtomicUsize>) -> Result<WaitingSlot, ApiError> {
+        let slot = WaitingSlot(Arc::clone(waiting));
         if waiting.fetch_add(1, Relaxed) >= MAX_WAITING {
             return Err(ApiError::Busy("too many requests are waiting"));
         }
-        Ok(place)
+        Ok(slot)
     }
 }
 
-impl Drop for Place {
+impl Drop for WaitingSlot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
 }
 
-/// When a request that begins now must be done.
+/// The deadline of a request that begins now.
 pub(crate) fn deadline(within: Duration) -> Instant {
     Instant::now() + within
 }
@@ -240,8 +240,8 @@ mod tests {
         deadline(Duration::from_millis(20))
     }
 
-    fn small() -> Need {
-        Need::Bytes(1)
+    fn small() -> Demand {
+        Demand::Bytes(1)
     }
 
     #[actix_web::test]
@@ -275,13 +275,13 @@ mod tests {
         let permits = Permits::new(8, MIB, 40 * MIB, 10 * MIB);
         let all = permits.reserved().available;
         assert!(all < 26 * MIB && all > 15 * MIB, "{all}");
-        let never = permits.inference(|| Need::Bytes(all + BLOCK), soon()).await;
+        let never = permits.inference(|| Demand::Bytes(all + BLOCK), soon()).await;
         assert!(matches!(never, Err(ApiError::OverBudget { .. })));
-        let most = permits.inference(|| Need::Bytes(all - MIB), soon()).await.unwrap();
-        let later = permits.inference(|| Need::Bytes(2 * MIB), soon()).await;
+        let most = permits.inference(|| Demand::Bytes(all - MIB), soon()).await.unwrap();
+        let later = permits.inference(|| Demand::Bytes(2 * MIB), soon()).await;
         assert!(matches!(later, Err(ApiError::Busy(_))));
         drop(most);
-        assert!(permits.inference(|| Need::Bytes(2 * MIB), soon()).await.is_ok());
+        assert!(permits.inference(|| Demand::Bytes(2 * MIB), soon()).await.is_ok());
         assert_eq!(permits.reserved().inferences, 0);
         assert_eq!(permits.reserved().high_water, (all - MIB).next_multiple_of(BLOCK));
     }
@@ -290,11 +290,11 @@ mod tests {
     async fn the_first_inference_runs_alone_and_leaves_the_weights_set_aside() {
         let permits = Permits::new(2, MIB, 40 * MIB, 10 * MIB);
         let all = permits.reserved().available;
-        let mut first = permits.inference(|| Need::Unknown, soon()).await.unwrap();
+        let mut first = permits.inference(|| Demand::Unknown, soon()).await.unwrap();
         assert!(permits.inference(small, soon()).await.is_err());
         permits.keep_for_weights(&mut first, 5 * MIB);
         drop(first);
         assert_eq!(permits.reserved().available, all - 5 * MIB);
-        assert!(permits.inference(|| Need::Bytes(all - 5 * MIB), soon()).await.is_ok());
+        assert!(permits.inference(|| Demand::Bytes(all - 5 * MIB), soon()).await.is_ok());
     }
 }

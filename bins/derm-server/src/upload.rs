@@ -1,4 +1,4 @@
-//! The picture and the parameters of a request, whichever way they are sent.
+//! Uploads: the picture and the parameters of a request, in whichever form they are sent.
 
 use crate::data_url;
 use crate::error::ApiError;
@@ -16,10 +16,10 @@ use std::ops::Range;
 
 /// Parts that a form may have.
 const MAX_FIELDS: usize = 64;
-/// What a form or JSON body may hold beside the picture.
+/// Bytes that a form or JSON body may hold beside the picture.
 const MARGIN: usize = 16 * 1024;
 
-/// A picture that has arrived, and what is wanted of it.
+/// A picture that has arrived, and the parameters of its request.
 #[derive(Debug)]
 pub(crate) struct Upload {
     pub(crate) picture: Vec<u8>,
@@ -28,8 +28,8 @@ pub(crate) struct Upload {
     pub(crate) permit: UploadPermit,
 }
 
-/// Reads a request's picture and parameters. The body is not touched before there is room for
-/// it, and reading ends after UPLOAD_SECONDS.
+/// Reads a request's picture and parameters. The body is not read before there is memory for it;
+/// reading ends after UPLOAD_SECONDS.
 pub(crate) async fn receive(
     request: &HttpRequest,
     payload: Payload,
@@ -141,21 +141,21 @@ fn as_picture(bytes: Vec<u8>, max_upload: usize) -> Result<Vec<u8>, ApiError> {
     Ok(bytes)
 }
 
-/// All chunks of a body or of a form's field, up to `limit` bytes; `said` is the limit that the
-/// client is told, `announced` the length that it told.
+/// Collects the chunks of a body or of a form's field, up to `limit` bytes; `told` is the limit that
+/// the client is told, `announced` the length that it announced.
 async fn read_all<E: std::fmt::Display>(
     mut chunks: impl Stream<Item = Result<Bytes, E>> + Unpin,
     limit: usize,
-    said: usize,
+    told: usize,
     announced: Option<usize>,
 ) -> Result<Vec<u8>, ApiError> {
-    // As much as was asked for and granted: a list that grows as it goes would hold up to twice
-    // that, and for a moment three times.
+    // Allocated at once: a vector that grows would hold up to twice the bytes that were granted, and
+    // three times while it is copied.
     let mut bytes = Vec::with_capacity(announced.unwrap_or(0).min(limit));
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| malformed(&error))?;
         if bytes.len() + chunk.len() > limit {
-            return Err(ApiError::UploadTooLarge(said));
+            return Err(ApiError::UploadTooLarge(told));
         }
         bytes.extend_from_slice(&chunk);
     }
@@ -188,8 +188,8 @@ fn read_form(
     data_url::decode(body, text, max_upload)
 }
 
-/// Undoes percent-encoding in place; gives where the text now lies. A `+` stays, since base64 has
-/// it and no space: clients forget to escape it.
+/// Undoes percent-encoding in place; returns the range of the text. A `+` stays: base64 has it, and
+/// no space, and clients forget to escape it.
 fn unescape(buffer: &mut [u8], escaped: Range<usize>) -> Range<usize> {
     let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
     let (mut read, mut written) = (escaped.start, escaped.start);
@@ -215,7 +215,7 @@ fn read_json(
 
     #[derive(Deserialize)]
     struct Object<'a> {
-        /// Lent by the body, unless something in it is escaped.
+        /// Borrowed from the body, unless something in it is escaped.
         #[serde(borrow, default)]
         image: Cow<'a, str>,
         #[serde(flatten)]

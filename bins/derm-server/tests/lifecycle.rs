@@ -4,9 +4,11 @@
 
 mod common;
 
-use common::{FORM, Server, form, output, picture, post_bytes, read_answer};
+use common::{
+    Answer, FORM, LONG, Server, SlowModel, form, output, picture, post_bytes, read_answer,
+};
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::net::TcpStream;
 
 #[test]
 fn a_hundred_first_requests_load_once_and_all_are_answered() {
@@ -49,65 +51,90 @@ fn an_idle_model_is_unloaded_and_comes_back() {
     let server = Server::start(&[("MODEL_IDLE_SECONDS", "1")]);
     let body = form(&[("image", true, &picture())]);
     assert_eq!(server.post("/predict/", FORM, &body).status, 200);
-    assert_eq!(server.memory()["model_loaded"], true);
-    let start = Instant::now();
-    while server.memory()["model_loaded"] == true {
-        assert!(start.elapsed() < Duration::from_secs(10), "still loaded");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    assert_eq!(server.memory()["model_loads"], 1);
+    server.until("model_loaded", |loaded| *loaded == false);
     assert_eq!(server.post("/predict/", FORM, &body).status, 200);
     assert_eq!(server.memory()["model_loads"], 2);
 }
 
+/// A prediction without a heatmap, sent but not answered.
+fn send(server: &Server) -> TcpStream {
+    let body = form(&[("image", true, &picture()), ("gradcam", false, b"false")]);
+    let mut stream = server.connect();
+    stream.write_all(&post_bytes("/predict/", FORM, &body)).unwrap();
+    stream
+}
+
 #[test]
 fn who_waits_too_long_is_told_to_come_back() {
-    // One inference at a time and one second for each request: a crowd cannot all be served.
-    let server = Server::start(&[("THREADS", "1"), ("TIMEOUT", "1"), ("MAX_REQUESTS", "1")]);
-    let body = form(&[("image", true, &picture())]);
-    let answers: Vec<_> = std::thread::scope(|scope| {
-        let ask = || server.post("/predict/", FORM, &body);
-        let handles: Vec<_> = (0..80).map(|_| scope.spawn(ask)).collect();
-        handles.into_iter().map(|handle| handle.join().unwrap()).collect()
-    });
-    let busy: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
-    assert!(answers.iter().all(|answer| [200, 503].contains(&answer.status)));
-    assert!(!busy.is_empty() && busy.len() < 80, "{} of 80", busy.len());
-    assert!(busy.iter().all(|answer| answer.header("Retry-After") == Some("5")));
-    assert!(busy[0].error().contains("try again"));
+    let model = SlowModel::new();
+    let server = Server::start(&[("MODEL_PATH", model.path()), ("THREADS", "1"), ("TIMEOUT", "1")]);
+    // The first one has begun: it is finished however long the model takes. All others wait.
+    let mut first = send(&server);
+    server.until("running", |running| *running == 1);
+    let others: Vec<TcpStream> = (0..20).map(|_| send(&server)).collect();
+    let refused: Vec<Answer> =
+        others.into_iter().map(|mut stream| read_answer(&mut stream)).collect();
+    for answer in refused {
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert_eq!(answer.header("Retry-After"), Some("5"));
+        assert!(answer.error().contains("try again"));
+    }
+    model.let_load();
+    let answer = read_answer(&mut first);
+    assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
 #[test]
 fn a_client_that_leaves_frees_its_place() {
-    let server = Server::start(&[("THREADS", "1"), ("MAX_REQUESTS", "0")]);
-    let body = form(&[("image", true, &picture())]);
-    let request = post_bytes("/predict/", FORM, &body);
-    for _ in 0..60 {
-        let mut stream = server.connect();
-        stream.write_all(&request).unwrap();
-        drop(stream);
+    let model = SlowModel::new();
+    let server =
+        Server::start(&[("MODEL_PATH", model.path()), ("THREADS", "1"), ("MAX_REQUESTS", "0")]);
+    let mut first = send(&server);
+    server.until("running", |running| *running == 1);
+    let others: Vec<TcpStream> = (0..60).map(|_| send(&server)).collect();
+    server.until("waiting", |waiting| *waiting == 60);
+    drop(others);
+    server.until("waiting", |waiting| *waiting == 0);
+    model.let_load();
+    assert_eq!(read_answer(&mut first).status, 200);
+    assert_eq!(read_answer(&mut send(&server)).status, 200);
+    assert_eq!(server.memory()["predictions"], 2, "none of those who left was run");
+}
+
+#[test]
+fn others_are_answered_while_a_plan_is_being_built() {
+    let model = SlowModel::new();
+    let server = Server::start(&[("MODEL_PATH", model.path()), ("MAX_REQUESTS", "0")]);
+    model.let_load();
+    assert_eq!(read_answer(&mut send(&server)).status, 200);
+    // This method has a plan of its own, for which the manifest is read once more.
+    let body = form(&[("image", true, &picture()), ("method", false, b"saliency")]);
+    let mut explained = server.connect();
+    explained.write_all(&post_bytes("/predict/", FORM, &body)).unwrap();
+    server.until("running", |running| *running == 1);
+    for _ in 0..3 {
+        assert_eq!(read_answer(&mut send(&server)).status, 200);
+        assert_eq!(server.get("/health/").status, 200);
     }
-    let start = Instant::now();
-    assert_eq!(server.post("/predict/", FORM, &body).status, 200);
-    let memory = server.memory();
-    assert_eq!(memory["waiting"], 0);
-    let predictions = memory["predictions"].as_u64().unwrap();
-    assert!(predictions < 30, "{predictions} of 60 were run in {:?}", start.elapsed());
+    assert_eq!(server.memory()["running"], 1);
+    model.let_load();
+    let answer = read_answer(&mut explained);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.json()["heatmap"].is_string());
 }
 
 #[test]
 fn sigterm_finishes_what_runs() {
-    let server = Server::start(&[]);
-    let mut stream = server.connect();
-    let body = form(&[("image", true, &picture())]);
-    stream.write_all(&post_bytes("/predict/", FORM, &body)).unwrap();
-    let start = Instant::now();
-    while server.memory()["running"] == 0 && server.memory()["predictions"] == 0 {
-        assert!(start.elapsed() < Duration::from_secs(10));
-    }
+    let model = SlowModel::new();
+    let server = Server::start(&[("MODEL_PATH", model.path())]);
+    let mut stream = send(&server);
+    server.until("running", |running| *running == 1);
     server.terminate();
+    model.let_load();
     assert_eq!(read_answer(&mut stream).status, 200);
     drop(stream);
-    assert!(server.wait(Duration::from_secs(30)).success());
+    assert!(server.wait(LONG).success());
 }
 
 #[test]
@@ -117,7 +144,12 @@ fn check_help_and_version() {
     assert!(checked.status.success());
     assert!(text.contains("derm-lite0") && text.contains("7 classes"), "{text}");
     assert!(String::from_utf8(output(&["--help"], &[]).stdout).unwrap().contains("MODEL_PATH"));
-    assert!(output(&["--version"], &[]).status.success());
+    for option in ["--version", "-V"] {
+        let text = String::from_utf8(output(&[option], &[]).stdout).unwrap();
+        for part in ["derm-server ", "derm-lite0", "license: CC BY-NC 4.0"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
 }
 
 #[test]

@@ -292,7 +292,9 @@ mod tests {
         let team = threads.begin();
         let fail = || team.share(2, &mut [], |part, _| assert_eq!(part.start, 0, "the helper"));
         let panic = catch_unwind(AssertUnwindSafe(fail)).unwrap_err();
-        assert!(panic.downcast_ref::<String>().is_some_and(|message| message.contains("the helper")));
+        assert!(
+            panic.downcast_ref::<String>().is_some_and(|message| message.contains("the helper"))
+        );
         let done = AtomicUsize::new(0);
         team.share(2, &mut [], |part, _| _ = done.fetch_add(part.len(), Ordering::Relaxed));
         assert_eq!(done.into_inner(), 2);

@@ -50,7 +50,13 @@ fn windows(outputs: usize) -> Vec<(String, PoolSpec, Vec<usize>)> {
         for (format, shape) in &formats {
             let (dilations, strides) = (Some(dilations.clone()), Some(strides.clone()));
             let spec = PoolSpec::new(
-                *format, kernel.clone(), padding.clone(), dilations, strides, 4, outputs,
+                *format,
+                kernel.clone(),
+                padding.clone(),
+                dilations,
+                strides,
+                4,
+                outputs,
             );
             specs.push((format!("{name} {format:?}"), spec, shape.clone()));
         }
@@ -84,9 +90,7 @@ fn depthwise_convolution() {
 
 #[test]
 fn convolution_over_one_axis() {
-    let spec = PoolSpec::new(
-        DataFormat::NCHW, tvec!(3), PaddingSpec::Valid, None, None, 4, 8,
-    );
+    let spec = PoolSpec::new(DataFormat::NCHW, tvec!(3), PaddingSpec::Valid, None, None, 4, 8);
     let conv = Conv::new(spec, KernelFormat::OIHW, 1, None);
     let constants = [values(&[8, 4, 3], 2), tensor0(0.5f32)];
     check("convolution over one axis", conv, &[1, 4, 9], &constants);
@@ -96,8 +100,7 @@ fn convolution_over_one_axis() {
 fn convolution_of_weights_that_are_computed() {
     let mut graph = Graph::new();
     let input = graph.input(&[1, 4, 7, 6]);
-    let spec =
-        PoolSpec::new(DataFormat::NCHW, tvec!(3, 3), PaddingSpec::Valid, None, None, 4, 8);
+    let spec = PoolSpec::new(DataFormat::NCHW, tvec!(3, 3), PaddingSpec::Valid, None, None, 4, 8);
     let weights = graph.constant(values(&[8, 4, 3, 3], 2));
     let doubled = graph.node(math::add(), &[weights, weights]);
     let bias = graph.constant(values(&[8], 3));
@@ -122,8 +125,17 @@ fn pooling() {
 fn unary() {
     let leaky = nn::leaky_relu(0.1);
     for op in [
-        nn::sigmoid(), nn::silu::silu(), nn::hard_swish(), nn::gelu_exact::gelu_exact(), leaky,
-        math::tanh(), math::square(), math::exp(), math::neg(), math::abs(), math::erf(),
+        nn::sigmoid(),
+        nn::silu::silu(),
+        nn::hard_swish(),
+        nn::gelu_exact::gelu_exact(),
+        leaky,
+        math::tanh(),
+        math::square(),
+        math::exp(),
+        math::neg(),
+        math::abs(),
+        math::erf(),
     ] {
         check(&format!("unary {}", op.name()), op.clone(), &[2, 3, 5], &[]);
     }
@@ -185,7 +197,11 @@ fn reduction_softmax_and_normalisation() {
 #[test]
 fn axes_renamed() {
     for op in [
-        AxisOp::Add(0), AxisOp::Add(2), AxisOp::Rm(1), AxisOp::Move(0, 3), AxisOp::Move(3, 1),
+        AxisOp::Add(0),
+        AxisOp::Add(2),
+        AxisOp::Rm(1),
+        AxisOp::Move(0, 3),
+        AxisOp::Move(3, 1),
         AxisOp::Reshape(2, tvec!(3.into(), 4.into()), tvec!(12.into())),
         AxisOp::Reshape(3, tvec!(4.into()), tvec!(2.into(), 2.into())),
     ] {

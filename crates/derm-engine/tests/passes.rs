@@ -41,8 +41,13 @@ fn a_pass_changes_no_score() {
         ("two threads", all, 2),
     ];
     for name in [
-        "efficientnet-lite0", "efficientnet-b0", "mobilenetv2", "mobilenetv3-l", "resnet18",
-        "densenet121", "deit-ti",
+        "efficientnet-lite0",
+        "efficientnet-b0",
+        "mobilenetv2",
+        "mobilenetv3-l",
+        "resnet18",
+        "densenet121",
+        "deit-ti",
     ] {
         let name = format!("{name}.opset13");
         let entry = ENTRIES.into_iter().find(|entry| entry.name == name).unwrap();

@@ -2,7 +2,7 @@
 //! last other request is kept beside it.
 
 use crate::{Error, Explainer, Layer, LayerInfo, Method, layers};
-use derm_model::{Graph, PackedWeightCache, ModelSource, EngineOptions};
+use derm_model::{EngineOptions, Graph, ModelSource, PackedWeightCache};
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -9,7 +9,7 @@
 use derm_gradcam::{
     Error, Evaluation, ExplainRequest, Explainer, Explainers, Heatmap, Layer, Method,
 };
-use derm_model::{Graph, ModelSource, EngineOptions, channels_last};
+use derm_model::{EngineOptions, Graph, ModelSource, channels_last};
 use derm_zoo::Entry;
 use ndarray::{Array2, Array4};
 use serde_json::Value;

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use derm_gradcam::{Explainer, Layer};
-use derm_model::{Isa, PackedWeightCache, ModelSource, Precision, EngineOptions};
+use derm_model::{EngineOptions, Isa, ModelSource, PackedWeightCache, Precision};
 use derm_zoo::{operator_picture, operators, relative_error};
 
 #[test]
@@ -18,8 +18,7 @@ fn gradients_equal_pytorchs() {
             let precision = Some(Precision::F32);
             let options = EngineOptions { isa, precision, ..EngineOptions::default() };
             let mut cache = PackedWeightCache::default();
-            let explainer =
-                Explainer::load(&source, &Layer::Input, &options, &mut cache).unwrap();
+            let explainer = Explainer::load(&source, &Layer::Input, &options, &mut cache).unwrap();
             let mut evaluation = explainer.run(operator_picture).unwrap();
             if let Err(error) = evaluation.run_backward(0) {
                 failures.push(format!("{name}: {error}"));

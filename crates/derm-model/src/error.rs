@@ -1,6 +1,8 @@
+//! Errors of loading and running a model.
+
 use std::path::PathBuf;
 
-/// Why a model could not be loaded or run. Each is one line that says what to mend.
+/// Why a model could not be loaded or run. Each message is one line that says what to correct.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -20,7 +22,8 @@ pub enum Error {
         /// What is wrong in it.
         reason: String,
     },
-    /// The file is not an ONNX graph, or has an operator that is not supported.
+    /// The file is not an ONNX graph, or has an operator that is not supported. The innermost cause
+    /// stands first.
     #[error("the model cannot be read: {0}")]
     Graph(String),
     /// The graph's input or output disagrees with the manifest.
@@ -32,4 +35,12 @@ pub enum Error {
     /// Running the graph failed.
     #[error("the model cannot be run: {0}")]
     Run(String),
+    /// tract panicked: the file is malformed in a way that it does not check, or this is a bug.
+    #[error("{stage} the model panicked ({message}); the file is malformed, or this is a bug")]
+    Panicked {
+        /// What was being done: `reading`, `packing` or `running`.
+        stage: &'static str,
+        /// The first line of the panic's message.
+        message: String,
+    },
 }

@@ -1,4 +1,4 @@
-//! The bytes of an ONNX file, read where they lie.
+//! The bytes of an ONNX file, memory-mapped or embedded in the binary.
 
 use crate::Error;
 use derm_engine::Bytes;
@@ -6,7 +6,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-/// A file that is mapped, or a part of the binary.
+/// A mapped file, or bytes of the binary.
 pub(crate) enum ModelFile {
     Mapped(memmap2::Mmap),
     Embedded(&'static [u8]),
@@ -37,7 +37,7 @@ impl Bytes for ModelFile {
         #[cfg(target_os = "linux")]
         {
             const PAGE: usize = 4096;
-            // A page that is read is mapped together with what lies around it in the page cache.
+            // Fault-around: the kernel maps up to so many bytes around a page that is read.
             const AROUND: usize = 64 * 1024;
             let bytes = self.bytes();
             let start = bytes.as_ptr().addr();
@@ -47,8 +47,8 @@ impl Bytes for ModelFile {
             let end = end.min((start + bytes.len()) / PAGE * PAGE);
             if first < end {
                 let pointer = bytes.as_ptr().wrapping_add(first - start).cast_mut().cast();
-                // SAFETY: these are whole pages of these bytes, a mapping of a file that nobody
-                // writes to: the system reads them again if they are wanted again.
+                // SAFETY: these are whole pages of these bytes, a read-only mapping of a file: the
+                // kernel reads them again from the file at the next access.
                 unsafe { libc::madvise(pointer, end - first, libc::MADV_DONTNEED) };
             }
         }

@@ -1,12 +1,12 @@
-//! From an ONNX file to a typed, simplified graph whose ends are what the manifest says.
+//! From an ONNX file to a typed, simplified graph whose inputs and outputs are the manifest's.
 
 use crate::file::ModelFile;
+use crate::guard::{first_line, guarded};
 use crate::simplify::simplify;
 use crate::skeleton::{Skeleton, skeleton};
 use crate::{Error, Manifest, ModelSource};
 use derm_engine::{Bytes, Constants, StoredWeights};
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::floats::FloatPrecisionTranslator;
@@ -20,7 +20,7 @@ pub struct Graph {
     typed: TypedModel,
     weights: StoredWeights,
     manifest: Arc<Manifest>,
-    /// Of the nodes in the file.
+    /// Names of the nodes in the file.
     names: HashSet<String>,
 }
 
@@ -40,10 +40,7 @@ impl Graph {
     /// As [`Graph::load`], and [`Error::NoSuchLayer`].
     pub fn load_keeping(source: &ModelSource, layer: Option<&str>) -> Result<Graph, Error> {
         let manifest = Arc::new(source.manifest()?);
-        // tract panics on some malformed files (an output that no node computes, for one).
-        let (typed, weights, names) =
-            catch_unwind(AssertUnwindSafe(|| typed_model(source, &manifest, layer)))
-                .unwrap_or_else(|_| Err(Error::Graph("it is malformed".to_owned())))?;
+        let (typed, weights, names) = guarded("reading", || typed_model(source, &manifest, layer))?;
         Ok(Graph { typed, weights, manifest, names })
     }
 
@@ -52,7 +49,7 @@ impl Graph {
         &self.manifest
     }
 
-    /// Where the scores of the classes are computed: `[1, classes]`.
+    /// The outlet of the scores, `[1, classes]`.
     ///
     /// # Errors
     /// None on a graph that was loaded.
@@ -60,7 +57,7 @@ impl Graph {
         Ok(self.typed.output_outlets()?[0])
     }
 
-    /// Where the manifest's `uncertain.output` is computed: one number.
+    /// The outlet of the manifest's `uncertain.output`: one number.
     ///
     /// # Errors
     /// None on a graph that was loaded.
@@ -69,7 +66,7 @@ impl Graph {
         Ok(self.manifest.uncertain.as_ref().map(|_| outputs[1]))
     }
 
-    /// Where the layer is computed that [`Graph::load_keeping`] was asked for.
+    /// The outlet of the layer that [`Graph::load_keeping`] was asked for.
     ///
     /// # Errors
     /// None on a graph that was loaded.
@@ -88,12 +85,12 @@ impl Graph {
         &self.typed
     }
 
-    /// Where its large weights are. In the graph they are inputs, after the picture.
+    /// Its large weights, which stay in the file. In the graph they are inputs, after the picture.
     pub fn weights(&self) -> &StoredWeights {
         &self.weights
     }
 
-    /// The same with another graph in its place, over the same weights.
+    /// Replaces the graph; the weights and the manifest stay.
     pub fn with_typed(self, typed: TypedModel) -> Graph {
         Graph { typed, ..self }
     }
@@ -140,7 +137,7 @@ fn typed_model(
     Ok((typed, weights, names))
 }
 
-/// Whether something that depends on the picture is float16. The engine computes in float32.
+/// Whether a value that depends on the picture is float16. The engine computes in float32.
 fn computes_in_f16(typed: &TypedModel, weights: &StoredWeights) -> TractResult<bool> {
     let constants = Constants::of(typed, weights)?;
     Ok(typed.nodes().iter().any(|node| {
@@ -157,12 +154,12 @@ fn parse(source: &ModelSource) -> Result<(InferenceModel, StoredWeights), Error>
         ModelSource::Embedded { model, .. } => (ModelFile::Embedded(model), None),
     };
     let Skeleton { bytes, weights } = skeleton(file.bytes())?;
-    // Every tensor's head was read, and with it the pages around.
+    // Reading each tensor's header has mapped the pages around it.
     file.release(0..file.bytes().len());
     let onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
     let proto = onnx.proto_model_for_read(&mut &bytes[..]).map_err(unreadable)?;
     drop(bytes);
-    // The folder is where files beside the model, with further weights, are looked for.
+    // Weights may be in files beside the model.
     let folder = folder.and_then(Path::to_str);
     let parsed = onnx.parse(&proto, folder).map_err(unreadable)?;
     if !parsed.unresolved_inputs.is_empty() {
@@ -187,19 +184,19 @@ fn check_input(
         let found = format!("its input holds {datum_type:?}, not float32 or float16");
         return Err(Error::Mismatch(found));
     }
-    let wanted = manifest.input.shape();
+    let expected = manifest.input.shape();
     let declared: Vec<Option<usize>> =
         fact.shape.dims().map(|dim| dim.concretize().and_then(|dim| dim.to_usize().ok())).collect();
     let agrees = fact.shape.is_open() && declared.len() <= 4
         || declared.len() == 4
-            && declared.iter().zip(wanted).all(|(dim, want)| dim.is_none_or(|dim| dim == want));
+            && declared.iter().zip(expected).all(|(dim, other)| dim.is_none_or(|dim| dim == other));
     if agrees {
         return Ok(datum_type);
     }
     let shown: Vec<String> =
         declared.iter().map(|dim| dim.map_or("?".to_owned(), |dim| dim.to_string())).collect();
     Err(Error::Mismatch(format!(
-        "its input is [{}], the manifest's [input] makes {wanted:?}",
+        "its input is [{}], the manifest's [input] makes {expected:?}",
         shown.join(", ")
     )))
 }
@@ -240,8 +237,4 @@ fn unreadable(error: TractError) -> Error {
     causes.reverse();
     causes.truncate(3);
     Error::Graph(causes.join("; in: "))
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().chars().take(200).collect()
 }

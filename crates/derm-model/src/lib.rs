@@ -3,7 +3,7 @@
 mod error;
 mod file;
 mod graph;
-mod lazy;
+mod guard;
 mod manifest;
 mod plan;
 mod simplify;
@@ -11,12 +11,11 @@ mod skeleton;
 mod source;
 
 pub use derm_engine::{
-    Constants, Isa, Options as EngineOptions, PackedWeightCache, Precision, StepTime, StoredWeights,
-    ThreadPool,
+    Constants, Isa, Options as EngineOptions, PackedWeightCache, Precision, StepTime,
+    StoredWeights, ThreadPool,
 };
 pub use error::Error;
 pub use graph::Graph;
-pub use lazy::{AcquireError, Lazy, Lease};
 pub use manifest::{Class, Manifest, Output, Uncertain};
 pub use plan::{Plan, Run, channels_last};
 pub use source::ModelSource;

@@ -1,4 +1,4 @@
-//! `model.toml`: what a model's file does not say about itself.
+//! Manifest, `model.toml`: what an ONNX file does not say about itself.
 
 use derm_preprocess::Spec;
 use serde::{Deserialize, Serialize};
@@ -13,22 +13,22 @@ pub struct Manifest {
     /// Version of the weights.
     #[serde(default)]
     pub version: String,
-    /// Where the weights are from: data, method, authors.
+    /// Origin of the weights: data, method, authors.
     #[serde(default)]
     pub provenance: String,
-    /// Licence of the weights.
-    #[serde(default)]
-    pub licence: String,
+    /// License of the weights, as they are distributed; `licence` is read, too.
+    #[serde(default, alias = "licence", skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
     /// What the graph's output is.
     pub output: Output,
-    /// What logits are divided by before softmax, so that probabilities are as often right as they
-    /// say (Guo et al. 2017, arXiv:1706.04599).
+    /// Temperature: logits are divided by it before softmax, so that probabilities are calibrated
+    /// (Guo et al. 2017, arXiv:1706.04599).
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub temperature: f32,
-    /// How the model tells that a picture is of no kind that it knows; none: it does not.
+    /// Out-of-distribution detection; `None`: the model has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uncertain: Option<Uncertain>,
-    /// What the graph's input is, and how a picture becomes it.
+    /// The graph's input, and how a picture is preprocessed for it.
     pub input: Spec,
     /// The classes, in the order of the output.
     pub classes: Vec<Class>,
@@ -40,7 +40,7 @@ pub struct Manifest {
 pub struct Uncertain {
     /// Name of the graph's value: one number, larger for what is less like the training pictures.
     pub output: String,
-    /// Above this the model does not know what it sees.
+    /// A score above this means: out of distribution.
     pub threshold: f32,
 }
 
@@ -61,16 +61,16 @@ pub struct Class {
     /// Readable names by language (`en`, `vi`, ...).
     #[serde(default)]
     pub label: BTreeMap<String, String>,
-    /// From this probability (0..=1) on the class should be looked at, whichever is first.
+    /// Probability (0..=1) from which on the class is flagged, whatever its rank.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f32>,
 }
 
-/// What the numbers are that the graph ends in.
+/// What the graph's output is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Output {
-    /// Unnormalised scores of exclusive classes: softmax makes probabilities of them.
+    /// Unnormalised scores of exclusive classes; softmax turns them into probabilities.
     Logits,
     /// Probabilities of exclusive classes.
     Softmax,
@@ -84,7 +84,7 @@ impl Manifest {
     /// Reads TOML.
     ///
     /// # Errors
-    /// What is wrong, and where.
+    /// A line that says what is wrong, and where.
     pub fn parse(text: &str) -> Result<Manifest, String> {
         let manifest: Manifest = toml::from_str(text).map_err(|error| error.to_string())?;
         match manifest.problem() {
@@ -122,8 +122,8 @@ impl Manifest {
         None
     }
 
-    /// Probabilities (0..=1), one for each score of the graph's output; they sum to 1 unless the
-    /// output is [`Output::Sigmoid`].
+    /// Probabilities (0..=1) of the graph's scores, `[classes]`; they sum to 1 unless the output is
+    /// [`Output::Sigmoid`].
     pub fn probabilities(&self, scores: &[f32]) -> Vec<f32> {
         match self.output {
             Output::Softmax | Output::Sigmoid => scores.to_vec(),
@@ -131,7 +131,7 @@ impl Manifest {
         }
     }
 
-    /// Place of the class with this id, or at this place written as a number.
+    /// Index of the class with this id, or of this number.
     pub fn class_index(&self, name: &str) -> Option<usize> {
         let by_id = self.classes.iter().position(|class| class.id == name);
         by_id.or_else(|| name.parse().ok().filter(|&index| index < self.classes.len()))
@@ -186,6 +186,15 @@ mod tests {
         let warm = MINIMAL.replace("[input]", "temperature = 2.0\n[input]");
         let probabilities = Manifest::parse(&warm).unwrap().probabilities(&[2.0, 0.0]);
         assert!((probabilities[0] - 0.731_058_6).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_license_goes_by_both_spellings_and_is_optional() {
+        assert_eq!(Manifest::parse(MINIMAL).unwrap().license, None);
+        for key in ["license", "licence"] {
+            let text = format!("{key} = \"MIT\"\n{MINIMAL}");
+            assert_eq!(Manifest::parse(&text).unwrap().license.as_deref(), Some("MIT"));
+        }
     }
 
     #[test]

@@ -1,17 +1,14 @@
 //! A graph made ready to run.
 
+use crate::guard::guarded;
 use crate::{Error, Graph};
-use derm_engine::{
-    Arena, Engine, Options as EngineOptions, PackedWeightCache, RunError, StepTime,
-};
+use derm_engine::{Arena, Engine, Options as EngineOptions, PackedWeightCache, RunError, StepTime};
 use derm_preprocess::Layout;
 use ndarray::{Array4, ArrayViewD};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use tract_onnx::prelude::*;
 
 /// A graph ready to run, with its weights packed. Any number of threads may run it at once, each
-/// in an arena of its own; arenas are kept for the next run until they are let go.
+/// in an arena of its own; arenas are kept for the next run until [`Plan::release_idle`].
 #[derive(Debug)]
 pub struct Plan {
     engine: Engine,
@@ -20,30 +17,33 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Packs a graph's weights, but for those that `cache` has, and plans its memory.
+    /// Packs the graph's weights that `cache` does not have yet, and plans its memory.
     ///
     /// # Errors
-    /// [`Error::Graph`].
-    pub fn new(graph: &Graph, options: &EngineOptions, cache: &mut PackedWeightCache) -> Result<Plan, Error> {
+    /// [`Error::Graph`], [`Error::Panicked`].
+    pub fn new(
+        graph: &Graph,
+        options: &EngineOptions,
+        cache: &mut PackedWeightCache,
+    ) -> Result<Plan, Error> {
         let layout = graph.manifest().input.layout;
-        // Rows, columns, channels: what pictures are, and what convolutions want.
+        // Rows, columns, channels: the order of a picture's bytes and of the convolutions.
         let order = match layout {
             Layout::Nchw => [0, 2, 3, 1],
             Layout::Nhwc => [0, 1, 2, 3],
         };
-        let engine =
-            || Engine::compile(graph.typed(), graph.weights(), &order, options.clone(), cache);
-        let engine = catch_unwind(AssertUnwindSafe(engine))
-            .unwrap_or_else(|_| Err(TractError::msg("a weight is malformed")))
-            .map_err(|error| Error::Graph(format!("{error:#}")))?;
+        let engine = guarded("packing", || {
+            Engine::compile(graph.typed(), graph.weights(), &order, options.clone(), cache)
+                .map_err(|error| Error::Graph(format!("{error:#}")))
+        })?;
         Ok(Plan { engine, layout, idle: Mutex::default() })
     }
 
-    /// Runs it on a picture. `fill` writes that: rows, columns, channels, whatever the layout of
-    /// the manifest.
+    /// Runs it on a picture, which `fill` writes as `[rows, columns, channels]`, whatever the
+    /// manifest's layout.
     ///
     /// # Errors
-    /// [`Error::Run`].
+    /// [`Error::Run`], [`Error::Panicked`].
     pub fn run(&self, fill: impl FnOnce(&mut [f32])) -> Result<Run<'_>, Error> {
         let kept = self.idle().pop();
         let arena = kept.unwrap_or_else(|| self.engine.arena());
@@ -56,22 +56,24 @@ impl Plan {
     /// list: `[1, classes]`.
     ///
     /// # Errors
-    /// [`Error::Run`].
+    /// [`Error::Run`], [`Error::Panicked`].
     pub fn scores(&self, input: &Array4<f32>) -> Result<Vec<f32>, Error> {
         let run = self.run(|to| channels_last(self.layout, input, to))?;
         Ok(run.output(0).iter().copied().collect())
     }
 
-    /// Runs all its phases on zeros; what every step is and takes.
+    /// Runs all phases on an input of zeros; returns the time of every step.
     ///
     /// # Errors
-    /// [`Error::Run`].
+    /// [`Error::Run`], [`Error::Panicked`].
     pub fn profile(&self) -> Result<Vec<StepTime>, Error> {
         let mut steps = Vec::new();
         let mut arena = self.engine.arena();
         for phase in 0..self.engine.phases() {
             let fill = |input: &mut [f32]| input.fill(0.0);
-            caught(|| self.engine.run_timed(&mut arena, phase, fill, &mut steps))?;
+            guarded("running", || {
+                self.engine.run_timed(&mut arena, phase, fill, &mut steps).map_err(failed)
+            })?;
         }
         Ok(steps)
     }
@@ -81,7 +83,7 @@ impl Plan {
         self.engine.weight_bytes()
     }
 
-    /// Bytes of them that no plan of the model had packed before.
+    /// Bytes of the weights that no plan of the model had packed before.
     pub fn packed_bytes(&self) -> usize {
         self.engine.packed_bytes()
     }
@@ -106,11 +108,11 @@ impl Plan {
     }
 }
 
-/// One run of a plan: its outputs, in an arena that goes back to the plan in the end.
+/// One run of a plan: its outputs, in an arena that returns to the plan when this is dropped.
 #[derive(Debug)]
 pub struct Run<'a> {
     plan: &'a Plan,
-    /// None after a failure, and while it goes back.
+    /// `None` after a failure.
     arena: Option<Arena>,
 }
 
@@ -119,11 +121,12 @@ impl Run<'_> {
     /// axes) and runs what needs it. The last phase can be fed again.
     ///
     /// # Errors
-    /// [`Error::Run`].
+    /// [`Error::Run`], [`Error::Panicked`].
     pub fn feed(&mut self, phase: usize, fill: impl FnOnce(&mut [f32])) -> Result<(), Error> {
-        let failed = || Error::Run("an operator failed before".to_owned());
-        let mut arena = self.arena.take().ok_or_else(failed)?;
-        caught(|| self.plan.engine.run(&mut arena, phase, fill))?;
+        let unusable = || Error::Run("an operator failed before".to_owned());
+        let mut arena = self.arena.take().ok_or_else(unusable)?;
+        // Dropped on failure: its values are of no use to a later run.
+        guarded("running", || self.plan.engine.run(&mut arena, phase, fill).map_err(failed))?;
         self.arena = Some(arena);
         Ok(())
     }
@@ -144,15 +147,11 @@ impl Drop for Run<'_> {
     }
 }
 
-/// A panic or error of an operator.
-fn caught(run: impl FnOnce() -> Result<(), RunError>) -> Result<(), Error> {
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(result) => result.map_err(|error| Error::Run(error.to_string())),
-        Err(_) => Err(Error::Run("an operator failed".to_owned())),
-    }
+fn failed(error: RunError) -> Error {
+    Error::Run(error.to_string())
 }
 
-/// Writes an input of this layout as rows, columns, channels.
+/// Writes an input of this layout as `[rows, columns, channels]`.
 ///
 /// # Panics
 /// If `to` is shorter than the input.

@@ -1,11 +1,11 @@
-//! The part of tract's simplification that the engine needs.
+//! Simplification: the subset of tract's passes that the engine needs.
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::optim::Optimizer;
 
-/// Passes of tract's that look for what classifiers have not (masks, regions of interest, slices
-/// and splits to be moved), or that choose an order of axes, which the engine does while it lowers.
-/// Without them V2-S is simplified in a fifth of the time, and the steps are the same.
+/// Passes of tract's that look for patterns which classifiers do not have (masks, regions of
+/// interest, slices and splits to be moved), or that choose an order of axes, which the engine does
+/// during lowering. Without them V2-S is simplified in a fifth of the time, with the same steps.
 const LEFT_OUT: [&str; 7] = [
     "PropagateUniformTdim",
     "PropagateRoi",

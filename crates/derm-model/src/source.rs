@@ -1,7 +1,9 @@
+//! Where a model is read from.
+
 use crate::{Error, Manifest};
 use std::path::{Path, PathBuf};
 
-/// Where a model is.
+/// Where a model and its manifest are.
 #[derive(Debug, Clone)]
 pub enum ModelSource {
     /// Two files.
@@ -11,7 +13,7 @@ pub enum ModelSource {
         /// Its manifest.
         manifest: PathBuf,
     },
-    /// Both parts of a binary.
+    /// Both embedded in the binary.
     Embedded {
         /// The ONNX graph.
         model: &'static [u8],

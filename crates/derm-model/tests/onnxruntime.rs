@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use derm_model::{Graph, Isa, PackedWeightCache, Manifest, ModelSource, Plan, Precision, EngineOptions, ThreadPool};
+use derm_model::{
+    EngineOptions, Graph, Isa, Manifest, ModelSource, PackedWeightCache, Plan, Precision,
+    ThreadPool,
+};
 use std::path::Path;
 
 /// Largest difference of a probability, float32 and float16 files.
@@ -19,7 +22,8 @@ fn golden(name: &str, key: &str) -> Vec<f32> {
 fn difference(folder: &Path, name: &str, key: &str) -> f32 {
     let graph = Graph::load(&ModelSource::at(folder)).unwrap();
     let manifest: Manifest = (**graph.manifest()).clone();
-    let plan = Plan::new(&graph, &EngineOptions::default(), &mut PackedWeightCache::default()).unwrap();
+    let plan =
+        Plan::new(&graph, &EngineOptions::default(), &mut PackedWeightCache::default()).unwrap();
     let scores = plan.scores(&derm_zoo::picture(manifest.input.shape())).unwrap();
     let ours = manifest.probabilities(&scores);
     let theirs = manifest.probabilities(&golden(name, key));
@@ -54,12 +58,15 @@ fn other_settings_change_nothing() {
         let manifest = graph.manifest();
         let input = derm_zoo::picture(manifest.input.shape());
         let expected = manifest.probabilities(&golden(name, "scores"));
-        let mut plain = Plan::new(&graph, &EngineOptions::default(), &mut PackedWeightCache::default()).unwrap();
+        let mut plain =
+            Plan::new(&graph, &EngineOptions::default(), &mut PackedWeightCache::default())
+                .unwrap();
         for isa in Isa::available() {
             for (precision, threads, tolerance) in
                 [(Some(Precision::F32), 1, TOLERANCE), (Some(Precision::F16), 3, 1e-3)]
             {
-                let options = EngineOptions { precision, isa, threads: ThreadPool::new(threads) };
+                let threads = ThreadPool::new(threads);
+                let options = EngineOptions { precision, isa, threads, ..EngineOptions::default() };
                 plain = Plan::new(&graph, &options, &mut PackedWeightCache::default()).unwrap();
                 let found = manifest.probabilities(&plain.scores(&input).unwrap());
                 for (a, b) in found.iter().zip(&expected) {

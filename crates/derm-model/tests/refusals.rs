@@ -1,4 +1,4 @@
-//! What is wrong with a model is told in one line, at load, and nothing panics.
+//! What is wrong with a model is reported in one line, at load; no panic crosses the crate boundary.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 

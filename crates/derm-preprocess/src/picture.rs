@@ -13,6 +13,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 /// A picture whose header was read and found within the limits; nothing is decoded yet.
 ///
@@ -50,6 +51,13 @@ impl<'a> Picture<'a> {
         }
         limits.check_pixels(width, height)?;
         Ok(Picture { bytes, limits: *limits, format, decoder })
+    }
+
+    /// The same picture, of which decoding is given up at `deadline` with [`Error::TimedOut`].
+    #[must_use]
+    pub fn until(mut self, deadline: Instant) -> Picture<'a> {
+        self.limits.deadline = Some(deadline);
+        self
     }
 
     /// The file's format.

@@ -1,6 +1,6 @@
-//! Heatmaps as the pictures that a request asks for.
+//! Rendering: heatmaps as the images or files that a request asks for.
 
-use crate::{Drawing, Explain, Region};
+use crate::{Drawing, Explain, Region, Rendering};
 use derm_gradcam::{Heatmap, blend, contour, encode_npy, encode_png, mask, transparent};
 use derm_preprocess::RgbImage;
 use image::imageops::{crop_imm, replace};
@@ -10,8 +10,8 @@ use std::borrow::Cow;
 /// Colour of a contour.
 const LINE: [u8; 3] = [255, 255, 255];
 
-/// Bytes that drawing on a picture of this size holds at most, the answer included: the picture, its
-/// part, the overlay (RGBA), the heatmap in float32, PNG and its base64.
+/// Bytes that drawing on a picture of this size (width, height) holds at most, the answer included:
+/// the picture, its part, the overlay (RGBA), the heatmap in float32, PNG and its base64.
 pub(crate) fn memory((width, height): (u32, u32)) -> u64 {
     u64::from(width) * u64::from(height) * 24
 }
@@ -45,13 +45,14 @@ impl<'a> Canvas<'a> {
         Canvas { picture: Cow::Owned(picture), left, top, width, height }
     }
 
-    /// PNG bytes, or those of a NumPy file; none for [`Drawing::Json`].
-    pub(crate) fn draw(&self, heatmap: &Heatmap, explain: &Explain) -> Vec<u8> {
+    /// Draws a heatmap.
+    pub(crate) fn render(&self, heatmap: &Heatmap, explain: &Explain) -> Rendering {
         let &Canvas { left, top, width, height, .. } = self;
         let (whole_width, whole_height) = self.picture.dimensions();
         let level = explain.contour.into_iter();
         let line = level.flat_map(|level| contour(heatmap, width, height, level));
         let [red, green, blue] = LINE;
+        let png = |pixels: &[u8]| Rendering::Png(encode_png(whole_width, whole_height, pixels));
         match explain.drawing {
             Drawing::Overlay => {
                 let part = crop_imm(&*self.picture, left, top, width, height).to_image();
@@ -59,23 +60,23 @@ impl<'a> Canvas<'a> {
                 line.for_each(|(x, y)| part.get_pixel_mut(x, y).0 = LINE);
                 let mut whole = self.picture.clone().into_owned();
                 replace(&mut whole, &part, left.into(), top.into());
-                encode_png(whole_width, whole_height, whole.as_raw())
+                png(whole.as_raw())
             }
             Drawing::Heatmap => {
                 let mut part = transparent(heatmap, width, height, explain.colormap);
                 line.for_each(|(x, y)| part.get_pixel_mut(x, y).0 = [red, green, blue, 255]);
                 let mut whole = RgbaImage::new(whole_width, whole_height);
                 replace(&mut whole, &part, left.into(), top.into());
-                encode_png(whole_width, whole_height, whole.as_raw())
+                png(whole.as_raw())
             }
             Drawing::Mask => {
                 let part = mask(heatmap, width, height, explain.contour.unwrap_or(0.5));
                 let mut whole = GrayImage::new(whole_width, whole_height);
                 replace(&mut whole, &part, left.into(), top.into());
-                encode_png(whole_width, whole_height, whole.as_raw())
+                png(whole.as_raw())
             }
-            Drawing::Json => Vec::new(),
-            Drawing::Npy => encode_npy(heatmap),
+            Drawing::Json => Rendering::None,
+            Drawing::Npy => Rendering::Npy(encode_npy(heatmap)),
         }
     }
 }

@@ -1,17 +1,29 @@
 #![doc = include_str!("../README.md")]
 
+mod augmentation;
 mod classifier;
+mod cost;
+mod deadline;
 mod drawing;
 mod error;
+mod explain;
+mod lazy;
+mod loaded;
+mod options;
+mod predict;
 mod report;
 mod request;
-mod views;
 
-pub use classifier::{Checked, Classifier, Footprint, Options, Reload};
-pub use derm_gradcam::{Colormap, Heatmap, Layer, LayerInfo, Method};
+pub use classifier::{Checked, Classifier};
+pub use cost::Cost;
+pub use derm_gradcam::{Colormap, Error as ExplainError, Heatmap, Layer, LayerInfo, Method};
 pub use derm_memstat as memory;
-pub use derm_model::{Class, Manifest, ModelSource, Output, Precision, Uncertain};
-pub use derm_preprocess::{Error as PictureError, Limits, Region};
-pub use error::Error;
-pub use report::{Explanation, Prediction, Report, Timings, Uncertainty};
+pub use derm_model::{
+    Class, Error as ModelError, Manifest, ModelSource, Output, Precision, Uncertain,
+};
+pub use derm_preprocess::{Error as PictureError, Limits, Picture, Region, Warning};
+pub use error::{Error, Task};
+pub use loaded::Footprint;
+pub use options::{Options, Reload};
+pub use report::{Explanation, Prediction, Rendering, Report, Timings, Uncertainty};
 pub use request::{Drawing, Explain, Request, Size};

@@ -1,27 +1,32 @@
-use derm_gradcam::Heatmap;
-use derm_preprocess::Region;
-use serde::Serialize;
-use std::time::Duration;
+//! Report: what is known of a picture after it was classified.
 
-/// What a picture is taken for.
+use crate::ExplainError;
+use derm_gradcam::Heatmap;
+use derm_preprocess::{Region, Warning};
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// The classes of a picture, and their explanations.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Report {
     /// The most probable class first.
     pub predictions: Vec<Prediction>,
     /// The classes whose probability reaches their threshold, the most probable first, whatever
     /// `top_k` is.
     pub flagged: Vec<Prediction>,
-    /// Whether the picture is of a kind that the model knows; `None` where its manifest has no way
-    /// to tell.
+    /// How far the picture is from the training data; `None` where the model cannot tell.
     pub uncertain: Option<Uncertainty>,
-    /// A heatmap for each class that was to be explained, or why there is none; `None` when none
-    /// was asked for.
-    pub explanations: Option<Result<Vec<Explanation>, String>>,
+    /// An explanation of each class that was named, or why there is none; `None` when none was
+    /// asked for.
+    pub explanations: Option<Result<Vec<Explanation>, ExplainError>>,
     /// Size of the upright picture, width first.
     pub size: (u32, u32),
-    /// The part of it that the network saw.
+    /// The part of it that the network sees.
     pub region: Region,
-    /// Where the time went.
+    /// What is wrong with the picture, though it was decoded.
+    pub warnings: Vec<Warning>,
+    /// Time of each step.
     pub timings: Timings,
 }
 
@@ -30,52 +35,81 @@ pub struct Report {
 pub struct Prediction {
     /// Id of the class.
     pub class: String,
-    /// Place of the class in the manifest.
+    /// Index of the class in the manifest.
     pub index: usize,
     /// 0..=1.
     pub probability: f32,
 }
 
-/// How far a picture is from those that the model was made for.
+/// Out-of-distribution score: how far a picture is from the model's training data.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Uncertainty {
-    /// The model's out-of-distribution score: larger for what is less like its training pictures.
+    /// Larger for pictures that are less like the training data.
     pub score: f32,
-    /// Of the manifest.
+    /// The manifest's; a score above it is out of distribution.
     pub threshold: f32,
 }
 
 impl Uncertainty {
-    /// Whether the probabilities mean nothing, since the model does not know such pictures.
+    /// Whether the picture is out of distribution: its probabilities mean nothing.
     pub fn is_uncertain(&self) -> bool {
-        // A score that is no number is no reason to trust the rest.
+        // NaN is no reason to trust the probabilities.
         self.score.is_nan() || self.score > self.threshold
     }
 }
 
-/// A heatmap, and what was drawn of it.
+/// A heatmap of one class, and its rendering.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Explanation {
     /// Id of the class that is explained.
     pub class: String,
-    /// 0..=1, of the layer's size.
+    /// Values 0..=1, `[rows, columns]` of the layer.
     pub heatmap: Heatmap,
-    /// PNG bytes, of the network's input size; those of a NumPy file for [`crate::Drawing::Npy`];
-    /// none for [`crate::Drawing::Json`].
-    pub bytes: Vec<u8>,
+    /// The heatmap as [`Drawing`](crate::Drawing) asked for it.
+    pub rendering: Rendering,
+}
+
+/// A rendered heatmap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rendering {
+    /// A PNG file, of the size that [`Size`](crate::Size) asked for.
+    Png(Vec<u8>),
+    /// A NumPy file (`.npy`), float32, `[rows, columns]` of the layer.
+    Npy(Vec<u8>),
+    /// Nothing is rendered: the values are in [`Explanation::heatmap`].
+    None,
+}
+
+impl Rendering {
+    /// The file, if there is one.
+    pub fn file(&self) -> Option<&[u8]> {
+        match self {
+            Rendering::Png(bytes) | Rendering::Npy(bytes) => Some(bytes),
+            Rendering::None => None,
+        }
+    }
 }
 
 /// How long each step took; zero for steps that were not taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timings {
-    /// Bytes to the pixels that the network sees: decoding and resizing go hand in hand.
+    /// Decoding and resizing, which are done together, row by row.
     pub decode: Duration,
-    /// Waiting for the model to be there, loading it where it was not.
+    /// Waiting for the model, loading it and making the explanation's plan where need be.
     pub load: Duration,
-    /// The network.
+    /// The inferences.
     pub infer: Duration,
-    /// The gradient and the heatmap.
+    /// Gradients and heatmaps.
     pub gradcam: Duration,
-    /// Drawing and encoding the heatmap.
+    /// Drawing and encoding the heatmaps.
     pub render: Duration,
+}
+
+/// Adds the time that the work takes.
+pub(crate) fn timed<T>(to: &mut Duration, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = work();
+    *to += start.elapsed();
+    result
 }

@@ -1,47 +1,82 @@
+//! Request: what is asked of a picture.
+
+use crate::{Error, Manifest};
 use derm_gradcam::{Colormap, Layer, Method};
 use serde::{Deserialize, Serialize};
 
-/// What is wanted of a picture.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// What is asked of a picture. [`Request::default`]: all classes, no explanation.
+///
+/// ```
+/// use derm::{Explain, Method, Request};
+///
+/// let request = Request::default().with_top_k(3).with_explain(Explain::new(Method::LayerCam));
+/// assert_eq!(request.tta, 1);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Request {
     /// How many classes to report, the most probable first; all when `None`.
     pub top_k: Option<usize>,
-    /// A heatmap, if one is wanted.
+    /// The explanation, if one is wanted.
     pub explain: Option<Explain>,
-    /// Test-time augmentation: so many flips and turns of the picture are classified one after the
-    /// other, and their probabilities averaged. 1 (and 0): the picture as it is; at most 8 (4 where
-    /// the network's input is not square). The heatmap explains the picture as it is.
+    /// Test-time augmentation: the probabilities of so many flips and rotations of the picture are
+    /// averaged. 1 (and 0): the picture as it is; at most 8 (4 where the network's input is not
+    /// square). The explanation is that of the picture as it is.
     pub tta: usize,
 }
 
-/// Which heatmap is wanted, and how it is drawn.
+impl Default for Request {
+    fn default() -> Self {
+        Request { top_k: None, explain: None, tta: 1 }
+    }
+}
+
+impl Request {
+    /// Limits the number of classes that are reported.
+    pub fn with_top_k(self, top_k: usize) -> Request {
+        Request { top_k: Some(top_k), ..self }
+    }
+
+    /// Asks for an explanation.
+    pub fn with_explain(self, explain: Explain) -> Request {
+        Request { explain: Some(explain), ..self }
+    }
+
+    /// Sets the number of augmentations.
+    pub fn with_tta(self, tta: usize) -> Request {
+        Request { tta, ..self }
+    }
+}
+
+/// Which explanation is wanted, and how it is rendered. [`Explain::default`]: Grad-CAM of the most
+/// probable class at the last feature map, blended over the picture in jet with alpha 0.4.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Explain {
-    /// The classes to explain, by id or number; the most probable one when there are none.
+    /// The classes to explain, by id or index; the most probable one when there are none.
     pub classes: Vec<String>,
-    /// How heatmaps are made.
+    /// The method of explanation.
     pub method: Method,
-    /// The layer whose places are judged: a name, or the number of one of [`crate::Classifier::layers`].
-    /// Of no effect on methods that judge pixels.
+    /// The layer whose positions are attributed to: a name, or the number of one of
+    /// [`Classifier::layers`](crate::Classifier::layers). Of no effect on methods of the input.
     pub layer: Layer,
-    /// So many flips and turns of the picture are explained and the heatmaps averaged; bounds as
+    /// Smoothing: the heatmaps of so many flips and rotations of the picture are averaged; bounds as
     /// those of [`Request::tta`].
     pub smooth: usize,
-    /// What the picture of the heatmap shows.
+    /// What is rendered.
     pub drawing: Drawing,
-    /// And how large it is.
+    /// The size of the rendered image.
     pub size: Size,
-    /// Its colours.
+    /// The colours of the heatmap.
     pub colormap: Colormap,
-    /// Share of colour over the picture, 0..=1, of [`Drawing::Overlay`].
+    /// Opacity of the heatmap in [`Drawing::Overlay`], 0..=1.
     pub alpha: f32,
-    /// Where a line is drawn on an overlay or heatmap, and the level of [`Drawing::Mask`] (0.5 when
+    /// Level of the contour line on an overlay or heatmap, and of [`Drawing::Mask`] (0.5 when
     /// `None`), 0..=1.
     pub contour: Option<f32>,
 }
 
 impl Default for Explain {
-    /// As the original application drew it: jet, 0.4, over the picture.
     fn default() -> Self {
         Explain {
             classes: Vec::new(),
@@ -57,30 +92,94 @@ impl Default for Explain {
     }
 }
 
-/// What the picture of a heatmap shows.
+impl Explain {
+    /// The default explanation by this method.
+    pub fn new(method: Method) -> Explain {
+        Explain { method, ..Explain::default() }
+    }
+
+    /// Names the classes to explain, by id or index.
+    pub fn with_classes<C: Into<String>>(self, classes: impl IntoIterator<Item = C>) -> Explain {
+        Explain { classes: classes.into_iter().map(C::into).collect(), ..self }
+    }
+
+    /// Sets the layer.
+    pub fn with_layer(self, layer: Layer) -> Explain {
+        Explain { layer, ..self }
+    }
+
+    /// Sets the number of augmentations whose heatmaps are averaged.
+    pub fn with_smooth(self, smooth: usize) -> Explain {
+        Explain { smooth, ..self }
+    }
+
+    /// Sets what is rendered.
+    pub fn with_drawing(self, drawing: Drawing) -> Explain {
+        Explain { drawing, ..self }
+    }
+
+    /// Sets the size of the rendered image.
+    pub fn with_size(self, size: Size) -> Explain {
+        Explain { size, ..self }
+    }
+
+    /// Sets the colours.
+    pub fn with_colormap(self, colormap: Colormap) -> Explain {
+        Explain { colormap, ..self }
+    }
+
+    /// Sets the opacity of an overlay, 0..=1.
+    pub fn with_alpha(self, alpha: f32) -> Explain {
+        Explain { alpha, ..self }
+    }
+
+    /// Sets the level of the contour line or mask, 0..=1.
+    pub fn with_contour(self, level: f32) -> Explain {
+        Explain { contour: Some(level), ..self }
+    }
+
+    /// Indices of the classes that are named.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`]: the model does not have one of them.
+    pub(crate) fn class_indices(&self, manifest: &Manifest) -> Result<Vec<usize>, Error> {
+        let index = |name: &String| {
+            manifest.class_index(name).ok_or_else(|| {
+                let known: Vec<&str> =
+                    manifest.classes.iter().take(20).map(|class| class.id.as_str()).collect();
+                let reason =
+                    format!("the model has no class {name:?}; it has {}", known.join(", "));
+                Error::Parameter { name: "class", reason }
+            })
+        };
+        self.classes.iter().map(index).collect()
+    }
+}
+
+/// What is rendered of a heatmap.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Drawing {
-    /// The heatmap blended over what the network saw, RGB.
+    /// The heatmap blended over the picture, RGB.
     #[default]
     Overlay,
     /// The heatmap alone, RGBA, transparent where it is low.
     Heatmap,
-    /// White where the heatmap reaches a level, black elsewhere, grey.
+    /// A mask: white where the heatmap reaches a level, black elsewhere; greyscale.
     Mask,
-    /// No picture: the values are in [`crate::Explanation::heatmap`].
+    /// Nothing: the values are in [`crate::Explanation::heatmap`].
     Json,
-    /// The values as a NumPy file, of the layer's size.
+    /// The values as a NumPy file, `[rows, columns]` of the layer.
     Npy,
 }
 
-/// How large the picture of a heatmap is.
+/// The size of a rendered heatmap.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Size {
-    /// As what the network saw, which it shows.
+    /// That of the network's input, which it shows.
     #[default]
     Input,
-    /// As the upright picture that was sent; what the network did not see has no heat.
+    /// That of the upright picture that was sent; the part that the network does not see has no heat.
     Upload,
 }

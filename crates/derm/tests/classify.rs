@@ -1,10 +1,10 @@
-//! The library as people use it.
+//! The public API, on a network of the zoo.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use derm::{
     Classifier, Drawing, Error, Explain, Layer, Limits, Method, ModelSource, Options, Reload,
-    Request,
+    Rendering, Report, Request, Size,
 };
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -21,11 +21,20 @@ fn picture() -> Vec<u8> {
 }
 
 fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(100)
+    Instant::now() + Duration::from_secs(3600)
 }
 
 fn explaining(explain: Explain) -> Request {
-    Request { explain: Some(explain), ..Request::default() }
+    Request::default().with_explain(explain)
+}
+
+fn classify(classifier: &Classifier, bytes: &[u8], request: &Request) -> Result<Report, Error> {
+    classifier.classify(&classifier.open(bytes)?, request, soon())
+}
+
+fn decoded(rendering: &Rendering) -> image::DynamicImage {
+    let Rendering::Png(file) = rendering else { panic!("{rendering:?}") };
+    image::load_from_memory(file).unwrap()
 }
 
 #[test]
@@ -33,8 +42,7 @@ fn a_hundred_first_requests_load_once_and_agree() {
     let (classifier, picture) = (classifier(Options::default()), picture());
     assert!(!classifier.is_loaded());
     let answers: Vec<_> = std::thread::scope(|scope| {
-        let ask =
-            || classifier.classify(&picture, &Request::default(), soon()).unwrap().predictions;
+        let ask = || classify(&classifier, &picture, &Request::default()).unwrap().predictions;
         let handles: Vec<_> = (0..100).map(|_| scope.spawn(ask)).collect();
         handles.into_iter().map(|handle| handle.join().unwrap()).collect()
     });
@@ -49,29 +57,28 @@ fn a_hundred_first_requests_load_once_and_agree() {
 fn the_heatmap_is_a_picture_of_the_input_size_and_depends_on_the_class() {
     let (classifier, picture) = (classifier(Options::default()), picture());
     let draw = |explain: Explain| {
-        let report = classifier.classify(&picture, &explaining(explain), soon()).unwrap();
+        let report = classify(&classifier, &picture, &explaining(explain)).unwrap();
         let explanation = report.explanations.unwrap().unwrap().remove(0);
-        (explanation.class, image::load_from_memory(&explanation.bytes).unwrap())
+        (explanation.class, decoded(&explanation.rendering))
     };
-    let of = |class: &str| Explain { classes: vec![class.to_owned()], ..Explain::default() };
+    let of = |class: &str| Explain::default().with_classes([class]);
     let (class, first) = draw(of("c1"));
     assert_eq!((class.as_str(), first.width(), first.height()), ("c1", 224, 224));
     assert_ne!(first, draw(of("2")).1);
-    let alone = draw(Explain { drawing: Drawing::Heatmap, ..of("c1") }).1;
+    let alone = draw(of("c1").with_drawing(Drawing::Heatmap)).1;
     assert!(alone.color().has_alpha());
     let layer = Layer::Named("/blocks/blocks.5/blocks.5.2/Add_output_0".to_owned());
-    assert_ne!(first, draw(Explain { layer, ..of("c1") }).1);
+    assert_ne!(first, draw(of("c1").with_layer(layer)).1);
 }
 
 #[test]
 fn every_method_explains_several_classes_of_one_request() {
     let (classifier, picture) = (classifier(Options::default()), picture());
-    let classes = ["c1", "3"].map(str::to_owned).to_vec();
     let quick = |method: &Method| !matches!(method, Method::ScoreCam);
     let mut seen: Vec<derm::Heatmap> = Vec::new();
     for method in Method::ALL.into_iter().filter(quick) {
-        let explain = Explain { method, classes: classes.clone(), ..Explain::default() };
-        let report = classifier.classify(&picture, &explaining(explain), soon()).unwrap();
+        let explain = Explain::new(method).with_classes(["c1", "3"]);
+        let report = classify(&classifier, &picture, &explaining(explain)).unwrap();
         let explanations = report.explanations.unwrap().unwrap();
         let [first, second] = &explanations[..] else { panic!("two classes") };
         assert_eq!([&first.class, &second.class], ["c1", "c3"]);
@@ -93,14 +100,14 @@ fn a_heatmap_of_the_uploads_size_lies_where_the_network_looked() {
     let mut png = std::io::Cursor::new(Vec::new());
     original.write_to(&mut png, image::ImageFormat::Png).unwrap();
     let draw = |picture: &[u8], drawing: Drawing| {
-        let explain = Explain { drawing, size: derm::Size::Upload, ..Explain::default() };
+        let explain = Explain::default().with_drawing(drawing).with_size(Size::Upload);
         let request = explaining(explain.clone());
-        let plain = explaining(Explain { size: derm::Size::Input, ..explain });
-        let needed = |request: &Request| classifier.memory_needed(picture, request).unwrap();
+        let plain = explaining(explain.with_size(Size::Input));
+        let opened = classifier.open(picture).unwrap();
+        let needed = |request: &Request| classifier.cost(&opened, request).unwrap().picture;
         assert!(needed(&request) > needed(&plain));
-        let report = classifier.classify(picture, &request, soon()).unwrap();
-        let bytes = report.explanations.unwrap().unwrap().remove(0).bytes;
-        image::load_from_memory(&bytes).unwrap()
+        let report = classifier.classify(&opened, &request, soon()).unwrap();
+        decoded(&report.explanations.unwrap().unwrap().remove(0).rendering)
     };
     let overlay = draw(png.get_ref(), Drawing::Overlay).into_rgb8();
     let heatmap = draw(png.get_ref(), Drawing::Heatmap).into_rgba8();
@@ -120,18 +127,20 @@ fn layers_go_by_name_and_number() {
     let (classifier, picture) = (classifier(Options::default()), picture());
     let layers = classifier.layers(soon()).unwrap();
     assert!(layers.len() > 50, "{}", layers.len());
-    let place = layers.iter().position(|layer| layer.shape.ends_with(&[28, 28])).unwrap();
+    let index = layers.iter().position(|layer| layer.shape.ends_with(&[28, 28])).unwrap();
     let map = |name: &str| {
         let layer = Layer::Named(name.to_owned());
-        let request = explaining(Explain { layer, ..Explain::default() });
-        assert_eq!(classifier.explanation_memory(&Request::default()), Some(0));
-        let report = classifier.classify(&picture, &request, soon()).unwrap();
-        assert!(classifier.explanation_memory(&request).unwrap() > 0);
+        let request = explaining(Explain::default().with_layer(layer));
+        let report = classify(&classifier, &picture, &request).unwrap();
+        let opened = classifier.open(&picture).unwrap();
+        let arenas = |request: &Request| classifier.cost(&opened, request).unwrap().arenas.unwrap();
+        assert_eq!(arenas(&Request::default()), classifier.footprint().unwrap().arena as u64);
+        assert!(arenas(&request) > arenas(&Request::default()));
         report.explanations.unwrap().unwrap().remove(0).heatmap
     };
-    let by_name = map(&layers[place].name);
+    let by_name = map(&layers[index].name);
     assert_eq!(by_name.values().dim(), (28, 28));
-    assert_eq!(by_name, map(&place.to_string()));
+    assert_eq!(by_name, map(&index.to_string()));
 }
 
 #[test]
@@ -143,8 +152,8 @@ fn a_smoothed_heatmap_turns_with_the_picture() {
     let ask = |picture: &image::RgbImage, smooth: usize| {
         let mut png = std::io::Cursor::new(Vec::new());
         picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
-        let explain = Explain { smooth, classes: vec!["c2".to_owned()], ..Explain::default() };
-        let report = classifier.classify(png.get_ref(), &explaining(explain), soon()).unwrap();
+        let explain = Explain::default().with_smooth(smooth).with_classes(["c2"]);
+        let report = classify(&classifier, png.get_ref(), &explaining(explain)).unwrap();
         report.explanations.unwrap().unwrap().remove(0).heatmap.values().clone()
     };
     let mirrored = image::imageops::flip_horizontal(&drawn);
@@ -158,28 +167,26 @@ fn a_smoothed_heatmap_turns_with_the_picture() {
 }
 
 #[test]
-fn names_that_the_model_lacks_are_parameters_to_mend() {
+fn names_that_the_model_lacks_are_parameter_errors() {
     let (classifier, picture) = (classifier(Options::default()), picture());
-    let refused = |explain: Explain| match classifier
-        .classify(&picture, &explaining(explain), soon())
+    let refused = |explain: Explain| match classify(&classifier, &picture, &explaining(explain))
         .unwrap_err()
     {
         Error::Parameter { name, .. } => name,
         other => panic!("{other}"),
     };
-    let classes = vec!["c1".to_owned(), "melanom".to_owned()];
-    assert_eq!(refused(Explain { classes, ..Explain::default() }), "class");
+    assert_eq!(refused(Explain::default().with_classes(["c1", "melanom"])), "class");
     let layer = Layer::Named("nowhere".to_owned());
-    assert_eq!(refused(Explain { layer, ..Explain::default() }), "layer");
+    assert_eq!(refused(Explain::default().with_layer(layer)), "layer");
 }
 
 #[test]
 fn a_model_that_cannot_be_explained_predicts_and_says_why() {
     let source = ModelSource::at(derm_zoo::make_unexplained(&derm_zoo::folder()).unwrap());
     let classifier = Classifier::new(source, Options::default()).unwrap();
-    let report = classifier.classify(&picture(), &explaining(Explain::default()), soon()).unwrap();
+    let report = classify(&classifier, &picture(), &explaining(Explain::default())).unwrap();
     assert_eq!(report.predictions.len(), 7);
-    assert!(report.explanations.unwrap().unwrap_err().contains("operator Cos"));
+    assert!(report.explanations.unwrap().unwrap_err().to_string().contains("operator Cos"));
     assert!(classifier.check().unwrap().unexplained.is_some());
 }
 
@@ -192,8 +199,8 @@ fn test_time_augmentation_sees_a_flipped_picture_as_the_same() {
     let ask = |picture: &image::RgbImage, tta: usize| {
         let mut png = std::io::Cursor::new(Vec::new());
         picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
-        let request = Request { tta, ..Request::default() };
-        let mut answer = classifier.classify(png.get_ref(), &request, soon()).unwrap().predictions;
+        let request = Request::default().with_tta(tta);
+        let mut answer = classify(&classifier, png.get_ref(), &request).unwrap().predictions;
         answer.sort_by_key(|prediction| prediction.index);
         answer.iter().map(|prediction| prediction.probability).collect::<Vec<f32>>()
     };
@@ -203,17 +210,17 @@ fn test_time_augmentation_sees_a_flipped_picture_as_the_same() {
     assert!(far(&ask(&drawn, 1), &ask(&flipped, 1)) > 1e-3, "the network itself does tell");
     assert!(far(&ask(&drawn, 8), &ask(&flipped, 8)) < 1e-5);
     assert_eq!(ask(&drawn, 0), ask(&drawn, 1));
-    let request = Request { tta: 9, ..Request::default() };
-    let error = classifier.classify(&picture(), &request, soon()).unwrap_err();
+    let request = Request::default().with_tta(9);
+    let error = classify(&classifier, &picture(), &request).unwrap_err();
     assert!(matches!(error, Error::Parameter { name: "tta", .. }), "{error}");
 }
 
 #[test]
 fn it_reloads_after_its_uses_and_unloads_when_told() {
-    let reload = Some(Reload { uses: NonZeroUsize::new(3).unwrap(), jitter: 0 });
-    let (classifier, picture) = (classifier(Options { reload, ..Options::default() }), picture());
+    let reload = Reload { uses: NonZeroUsize::new(3).unwrap(), jitter: 0 };
+    let (classifier, picture) = (classifier(Options::default().with_reload(reload)), picture());
     for _ in 0..7 {
-        classifier.classify(&picture, &Request::default(), soon()).unwrap();
+        classify(&classifier, &picture, &Request::default()).unwrap();
     }
     assert_eq!(classifier.times_loaded(), 3);
     classifier.unload();
@@ -223,10 +230,12 @@ fn it_reloads_after_its_uses_and_unloads_when_told() {
 #[test]
 fn limits_and_deadlines_come_first() {
     let limits = Limits { max_pixels: 10, ..Limits::default() };
-    let (classifier, picture) = (classifier(Options { limits, ..Options::default() }), picture());
-    let error = classifier.classify(&picture, &Request::default(), soon()).unwrap_err();
+    let (limited, picture) = (classifier(Options::default().with_limits(limits)), picture());
+    let error = classify(&limited, &picture, &Request::default()).unwrap_err();
     assert!(matches!(error, Error::Picture(derm::PictureError::TooManyPixels { .. })), "{error}");
-    let error = classifier.classify(&picture, &Request::default(), Instant::now()).unwrap_err();
+    let opened = limited.open(&picture).unwrap();
+    assert!(limited.cost(&opened, &Request::default()).is_err());
+    let error = limited.classify(&opened, &Request::default(), Instant::now()).unwrap_err();
     assert!(matches!(error, Error::TimedOut), "{error}");
-    assert!(!classifier.is_loaded());
+    assert!(!limited.is_loaded());
 }

@@ -131,7 +131,7 @@ impl Work<'_> {
         }
         let overlap = match (self.masks, report.explanations) {
             (Some(masks), Some(explanations)) => {
-                let explanations = explanations.map_err(anyhow::Error::msg)?;
+                let explanations = explanations?;
                 let heatmap = &explanations.first().context("no heatmap")?.heatmap;
                 masks.overlap(&one.image, heatmap, report.size, report.region)?
             }
@@ -147,9 +147,10 @@ impl Work<'_> {
 
     fn classify(&self, path: &Path, explain: Option<Explain>) -> anyhow::Result<derm::Report> {
         let bytes = std::fs::read(path)?;
-        let request = Request { top_k: None, explain, tta: self.tta };
+        let mut request = Request::default().with_tta(self.tta);
+        request.explain = explain;
         let deadline = Instant::now() + Duration::from_secs(600);
-        Ok(self.classifier.classify(&bytes, &request, deadline)?)
+        Ok(self.classifier.classify(&self.classifier.open(bytes)?, &request, deadline)?)
     }
 }
 

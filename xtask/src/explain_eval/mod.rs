@@ -14,7 +14,7 @@ use crate::explain::methods;
 use anyhow::Context;
 use derm::{Heatmap, Limits, Manifest, Method};
 use derm_gradcam::{ExplainRequest, Explainers, Layer};
-use derm_model::{Graph, ModelSource, EngineOptions};
+use derm_model::{EngineOptions, Graph, ModelSource};
 use derm_preprocess::{Picture, Prepared};
 use faithful::Faithfulness;
 use indicatif::{ParallelProgressIterator, ProgressBar, ProgressStyle};

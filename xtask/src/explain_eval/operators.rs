@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use derm_gradcam::{Explainer, Layer};
-use derm_model::{PackedWeightCache, ModelSource, EngineOptions};
+use derm_model::{EngineOptions, ModelSource, PackedWeightCache};
 use derm_zoo::{operator_picture, operators, relative_error};
 
 pub(super) fn print() -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use derm::Method;
 use derm::memory::{MIB, usage};
 use derm_gradcam::{ExplainRequest, Explainers, Layer};
-use derm_model::{Graph, ModelSource, EngineOptions};
+use derm_model::{EngineOptions, Graph, ModelSource};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! What the process holds, in the original application's words and some more.
+//! Memory of the process, by the original application's names and some more.
 
 use crate::state::State;
 use actix_web::web::{Data, Json};
@@ -63,7 +63,7 @@ pub(crate) async fn memory(state: Data<State>) -> Json<Answer> {
         budget: budget(&state),
         model_loads: state.classifier.times_loaded(),
         predictions: state.predictions.load(Relaxed),
-        running: state.runners.running(),
+        running: state.inferences.running(),
         waiting: state.permits.waiting(),
         uptime_seconds: state.started.elapsed().as_secs(),
     })

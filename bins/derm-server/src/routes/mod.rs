@@ -1,4 +1,4 @@
-//! One file a resource.
+//! Routes: one file per resource.
 
 mod health;
 mod memory;
@@ -10,7 +10,7 @@ use crate::error::ApiError;
 use actix_web::HttpRequest;
 use actix_web::web::{self, ServiceConfig};
 
-/// Every address. The three of predictions are the original application's.
+/// Registers every path. The three of predictions are the original application's.
 pub(crate) fn configure(config: &mut ServiceConfig) {
     for path in ["/predict", "/upload", "/upload/file"] {
         config.service(

@@ -1,7 +1,7 @@
-//! What is served, and what can be asked of it.
+//! The model that is served, and what can be asked of it.
 
 use crate::error::ApiError;
-use crate::permits::{Need, deadline};
+use crate::permits::{Demand, deadline};
 use crate::state::State;
 use actix_web::HttpResponse;
 use actix_web::web::Data;
@@ -11,23 +11,20 @@ use serde_json::json;
 /// `GET /model`. Loads the model if it is not: only its graph knows the layers.
 pub(crate) async fn model(state: Data<State>) -> Result<HttpResponse, ApiError> {
     let deadline = deadline(state.config.timeout());
-    let need = || match state.classifier.footprint() {
-        Some(_) => Need::Bytes(1),
-        None => Need::Unknown,
+    let demand = || match state.classifier.footprint() {
+        Some(_) => Demand::Bytes(1),
+        None => Demand::Unknown,
     };
-    let mut permit = state.permits.inference(need, deadline).await?;
+    let mut permit = state.permits.inference(demand, deadline).await?;
     let shared = state.clone();
-    let work = actix_web::rt::task::spawn_blocking(move || {
+    let job = state.inferences.run(move || {
         let layers = shared.classifier.layers(deadline.into_std());
         if let Some(footprint) = shared.classifier.footprint() {
             shared.permits.keep_for_weights(&mut permit, footprint.weights);
         }
         layers
     });
-    let layers = work.await.map_err(|error| {
-        tracing::error!(%error, "loading panicked");
-        ApiError::Internal
-    })??;
+    let layers = job.await?.map_err(|error| ApiError::of(error, state.config.timeout()))?;
     let layers: Vec<_> = layers
         .iter()
         .enumerate()
@@ -40,6 +37,7 @@ pub(crate) async fn model(state: Data<State>) -> Result<HttpResponse, ApiError> 
     Ok(HttpResponse::Ok().json(json!({
         "name": manifest.name,
         "version": manifest.version,
+        "license": manifest.license,
         "classes": classes,
         "input": {"width": manifest.input.width, "height": manifest.input.height},
         "methods": Method::ALL,

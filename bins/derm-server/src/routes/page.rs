@@ -1,4 +1,4 @@
-//! The web page and its parts, all inside the binary.
+//! The web page and its assets, all embedded in the binary.
 
 use crate::html;
 use crate::parameters::Parameters;
@@ -24,7 +24,7 @@ pub(crate) async fn script() -> HttpResponse {
         .body(include_str!("../page/app.js"))
 }
 
-/// A drawn lesion, to try the page with.
+/// A drawing of a lesion, to try the page with.
 pub(crate) async fn example() -> HttpResponse {
     HttpResponse::Ok().content_type("image/jpeg").body(&include_bytes!("../page/example.jpg")[..])
 }

@@ -1,9 +1,9 @@
-//! A picture in, classes and a heatmap out.
+//! Prediction: a picture in, classes and heatmaps out.
 
 use crate::answer::Answer;
 use crate::error::ApiError;
 use crate::html;
-use crate::permits::{LATE, Need, deadline};
+use crate::permits::{Demand, LATE, deadline};
 use crate::state::State;
 use crate::upload::{self, Upload};
 use actix_web::http::header::{ACCEPT, ContentType};
@@ -11,7 +11,11 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use derm::Footprint;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// How long decoding may take: what a damaged or hostile picture can cost.
+const DECODING: Duration = Duration::from_secs(20);
 
 /// `POST /predict`, `/upload`, `/upload/file`.
 pub(crate) async fn predict(
@@ -21,8 +25,7 @@ pub(crate) async fn predict(
 ) -> HttpResponse {
     let page = wants_page(&request);
     let mut language = html::Language::of(&request, None);
-    let result = answer(&request, payload, &state, &mut language).await;
-    match result {
+    match answer(&request, payload, &state, &mut language).await {
         Ok(answer) if page => HttpResponse::Ok()
             .insert_header(("Server-Timing", answer.latency_ms.server_timing()))
             .content_type(ContentType::html())
@@ -45,48 +48,45 @@ async fn answer(
     language: &mut html::Language,
 ) -> Result<Answer, ApiError> {
     let deadline = deadline(state.config.timeout());
+    let failed = |error| ApiError::of(error, state.config.timeout());
     let Upload { picture, parameters, permit: upload } =
         upload::receive(request, payload, state).await?;
     *language = html::Language::of(request, parameters.lang.as_deref());
-    let wanted = parameters.request(state.config.enable_gradcam);
-    let picture_bytes = state.classifier.memory_needed(&picture, &wanted)? as usize;
-    let need = || {
-        let explanation = state.classifier.explanation_memory(&wanted);
-        match (state.classifier.footprint(), explanation) {
-            (Some(Footprint { arena, .. }), Some(explanation)) => {
-                Need::Bytes(picture_bytes + arena + explanation)
-            }
-            _ => Need::Unknown,
-        }
+    let asked = parameters.request(state.config.enable_gradcam);
+    let picture = state.classifier.open(picture).map_err(failed)?;
+    let cost = state.classifier.cost(&picture, &asked).map_err(failed)?;
+    let demand = || {
+        // What the arenas take is known once another request has loaded the model.
+        let again = || state.classifier.cost(&picture, &asked).ok()?.total();
+        let total = cost.total().or_else(again);
+        total.map_or(Demand::Unknown, |bytes| Demand::Bytes(bytes as usize))
     };
-    let mut permit = state.permits.inference(need, deadline).await?;
-    make_room(state);
+    let mut permit = state.permits.inference(demand, deadline).await?;
     let shared = state.clone();
-    // The permit goes with the work: a client that leaves does not make room for another
-    // inference while its own still runs.
-    let work = state.runners.run(move || {
+    // The permit goes with the job: a client that leaves does not make room for another inference
+    // while its own still runs.
+    let job = state.inferences.run(move || {
         if Instant::now() > deadline {
             return Err(ApiError::Busy(LATE));
         }
-        let report = shared.classifier.classify(&picture, &wanted, deadline.into_std());
+        make_room(&shared);
+        let picture = picture.until(deadline.into_std().min(Instant::now().into_std() + DECODING));
+        let report = shared.classifier.classify(&picture, &asked, deadline.into_std());
         if let Some(footprint) = shared.classifier.footprint() {
             shared.permits.keep_for_weights(&mut permit, footprint.weights);
         }
         drop((picture, upload, permit));
-        Ok(report?)
+        report.map_err(|error| ApiError::of(error, shared.config.timeout()))
     });
-    let report = work.await.ok_or_else(|| {
-        tracing::error!("inference panicked");
-        ApiError::Internal
-    })??;
+    let report = job.await??;
     state.predictions.fetch_add(1, Relaxed);
     let manifest = state.classifier.manifest();
     let insisted = parameters.insists_on_gradcam();
     Ok(Answer::new(report, manifest, language.code(), insisted))
 }
 
-/// Arenas that are kept for a next prediction are nobody's: they go when those who run have
-/// reserved their room. One of them is about to be used.
+/// Drops the arenas that are kept for a next prediction where the inferences that run have reserved
+/// their memory. One of them is about to be used.
 fn make_room(state: &State) {
     let Some(Footprint { arena, .. }) = state.classifier.footprint() else { return };
     let reserved = state.permits.reserved();

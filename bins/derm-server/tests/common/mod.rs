@@ -1,6 +1,11 @@
 //! The real binary, started on a port of its own, and ways to talk to it.
 
-#![allow(clippy::unwrap_used, dead_code, missing_docs, unreachable_pub, clippy::print_stderr)] // each test file uses its part
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, clippy::print_stderr)]
+#![allow(dead_code, unused_imports)] // each test file uses its part
+
+mod slow_model;
+
+pub use slow_model::SlowModel;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,6 +13,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
+
+/// Long enough for any machine: nothing waits for it unless it fails.
+pub const LONG: Duration = Duration::from_secs(300);
 
 pub struct Server {
     child: Child,
@@ -45,7 +53,7 @@ impl Server {
         let server = Server { child, port };
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(20), "the server does not listen");
+            assert!(start.elapsed() < LONG, "the server does not listen");
             std::thread::sleep(Duration::from_millis(20));
         }
         server
@@ -61,7 +69,7 @@ impl Server {
 
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
         stream
     }
 
@@ -84,6 +92,19 @@ impl Server {
 
     pub fn memory(&self) -> serde_json::Value {
         self.get("/memory/").json()
+    }
+
+    /// Waits until a field of `/memory/` is as it should be.
+    pub fn until(&self, field: &str, holds: impl Fn(&serde_json::Value) -> bool) {
+        let start = Instant::now();
+        loop {
+            let memory = self.memory();
+            if holds(&memory[field]) {
+                return;
+            }
+            assert!(start.elapsed() < LONG, "{field} in {memory}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     pub fn terminate(&self) {

@@ -2,7 +2,7 @@
 
 use super::value::{Value, graph_order};
 use crate::Options;
-use crate::program::{BufferId, Conv, Copy, OpaqueId, Op, Program, Step, Transpose};
+use crate::program::{BufferId, Conv, Copy, Op, OpaqueId, Program, Step, Transpose};
 use crate::weights::{
     Constants, PackedWeightCache, PackedWeightKey, StoredWeights, Strided, layout_hash,
 };

@@ -38,7 +38,8 @@ fn convolution(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<bool>
     let Packed { weights, geometry, .. } = packed;
     let (inputs, outputs, groups) = (geometry.inputs(), geometry.outputs(), geometry.groups());
     let forward = ConvGeometry::new(axes, inputs, outputs, groups)?;
-    let (Some(geometry), Some(weights)) = (forward.transposed(), weights.transposed(&forward)) else {
+    let (Some(geometry), Some(weights)) = (forward.transposed(), weights.transposed(&forward))
+    else {
         return Ok(false);
     };
     let value = channels_last(builder, node.inputs[0], spec)?;
@@ -58,8 +59,7 @@ fn multiplied_by_derivative(
     let gradients = builder.value(node.inputs[0])?;
     let gradients = builder.in_order(gradients, values.order.clone());
     let length = values.len();
-    let step =
-        DerivativeStep { function, values: values.buffer, gradients: gradients.buffer };
+    let step = DerivativeStep { function, values: values.buffer, gradients: gradients.buffer };
     let buffer = builder.push_new(step, length);
     builder.set(outlet, buffer, values.order)?;
     Ok(true)

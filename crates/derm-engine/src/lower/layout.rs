@@ -194,4 +194,3 @@ fn broadcast_to(
     builder.set(outlet, buffer, value.order)?;
     Ok(true)
 }
-

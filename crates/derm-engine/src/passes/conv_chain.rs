@@ -64,7 +64,8 @@ fn join(mut run: Vec<Step>, joined: &mut Vec<Step>) {
         joined.push(Step { name, op: chain.into(), output, phase });
         return;
     }
-    let between = |&index: &usize| by_rows(&run[index - 1]).map(|conv| conv.plan.geometry().output_len());
+    let between =
+        |&index: &usize| by_rows(&run[index - 1]).map(|conv| conv.plan.geometry().output_len());
     let cut = (1..run.len()).min_by_key(between).expect("two steps at least");
     let rest = run.split_off(cut);
     join(run, joined);
@@ -75,7 +76,8 @@ fn join(mut run: Vec<Step>, joined: &mut Vec<Step>) {
 fn chain_of(run: &[Step]) -> Option<ConvChain> {
     let convs: Vec<&Conv> = run.iter().map(by_rows).collect::<Option<_>>()?;
     // A product's positions are in one row; they are the rows and columns of its neighbours.
-    let mut geometries: Vec<ConvGeometry> = convs.iter().map(|conv| *conv.plan.geometry()).collect();
+    let mut geometries: Vec<ConvGeometry> =
+        convs.iter().map(|conv| *conv.plan.geometry()).collect();
     for index in (0..geometries.len() - 1).rev() {
         let next = &geometries[index + 1];
         geometries[index] =

@@ -107,9 +107,7 @@ fn fold_derivative(
 /// The derivatives of two clamps of the same values as that of one.
 fn joined_windows(first: Function, second: Function) -> Option<Function> {
     match (first, second) {
-        (Function::Clamp(a, b), Function::Clamp(c, d)) => {
-            Some(Function::Clamp(a.max(c), b.min(d)))
-        }
+        (Function::Clamp(a, b), Function::Clamp(c, d)) => Some(Function::Clamp(a.max(c), b.min(d))),
         _ => None,
     }
 }

@@ -76,7 +76,15 @@ impl Arena {
     ) -> RunContext<'a> {
         assert_eq!(self.values.len(), layout.length, "an arena of another engine");
         let scratch = layout.scratch[index].clone();
-        RunContext { isa, team, step, values: &mut self.values, scratch, layout, opaque: &mut self.opaque }
+        RunContext {
+            isa,
+            team,
+            step,
+            values: &mut self.values,
+            scratch,
+            layout,
+            opaque: &mut self.opaque,
+        }
     }
 }
 
@@ -242,7 +250,12 @@ mod tests {
         let empty = Layout::plan(&[], &[], &[]);
         let mut other = Program::default();
         let output = other.add_buffer(0);
-        other.steps.push(Step { name: String::new(), op: Fill { value: 0.0 }.into(), output, phase: 0 });
+        other.steps.push(Step {
+            name: String::new(),
+            op: Fill { value: 0.0 }.into(),
+            output,
+            phase: 0,
+        });
         let mut arena = Arena::new(&empty, &other);
         let threads = ThreadPool::SINGLE;
         let team = threads.begin();

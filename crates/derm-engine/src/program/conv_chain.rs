@@ -6,8 +6,8 @@
 //! needs are ever in memory (compare Alwani et al. 2016, *Fused-layer CNN accelerators*). That saves
 //! memory traffic and memory.
 
-use super::operation::{Operation, Resident, Work};
 use super::conv::resident;
+use super::operation::{Operation, Resident, Work};
 use super::{BufferId, EpilogueOp, RunContext};
 use crate::RunError;
 use crate::arena::CACHE_LINE;

@@ -39,9 +39,8 @@ impl Operation for MatMul {
         team.share_each(blocks, |number, output| {
             let left = &left[number * m * k..][..m * k];
             let right = &right[number * k * n..][..k * n];
-            let weight = |o: usize, i: usize, _| {
-                right[if self.right_is_kn { i * n + o } else { o * k + i }]
-            };
+            let weight =
+                |o: usize, i: usize, _| right[if self.right_is_kn { i * n + o } else { o * k + i }];
             let packed = PackedConv::new(isa, Precision::F32, geometry, None, weight);
             let plan = ConvPlan::new(packed, geometry);
             let scratch = &mut vec![0.0; plan.scratch_len()];

@@ -18,8 +18,8 @@ mod softmax;
 mod transpose;
 mod unary;
 
-pub use context::Arena;
 pub(crate) use binary::Binary;
+pub use context::Arena;
 pub(crate) use context::{Layout, RunContext};
 pub(crate) use conv::{Conv, EpilogueOp};
 pub(crate) use conv_chain::{ConvChain, Stage};

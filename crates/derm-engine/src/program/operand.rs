@@ -1,5 +1,5 @@
-use super::operation::Resident;
 use super::BufferId;
+use super::operation::Resident;
 use std::sync::Arc;
 
 /// What an operation reads: a buffer, or numbers that are known.
@@ -22,10 +22,9 @@ impl Operand {
     pub(crate) fn resident(&self) -> Option<Resident> {
         match self {
             Operand::Buffer(_) => None,
-            Operand::Constant(values) => Some(Resident {
-                identity: values.as_ptr().addr(),
-                bytes: size_of_val(&values[..]),
-            }),
+            Operand::Constant(values) => {
+                Some(Resident { identity: values.as_ptr().addr(), bytes: size_of_val(&values[..]) })
+            }
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::context::RunContext;
 use super::{
-    Binary, BufferId, Conv, ConvChain, Copy, Derivative, Fallback, Fill, MatMul, Pool, PoolGradient,
-    Reduce, RmsNorm, Softmax, Transpose, Unary,
+    Binary, BufferId, Conv, ConvChain, Copy, Derivative, Fallback, Fill, MatMul, Pool,
+    PoolGradient, Reduce, RmsNorm, Softmax, Transpose, Unary,
 };
 use crate::RunError;
 use std::fmt::Debug;

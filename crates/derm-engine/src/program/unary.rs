@@ -2,7 +2,6 @@ use super::operation::{Operation, Resident, Work};
 use super::{BufferId, RunContext};
 use crate::RunError;
 
-
 /// Unary: applies a function to each value.
 #[derive(Debug)]
 pub(crate) struct Unary {

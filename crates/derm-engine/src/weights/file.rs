@@ -91,7 +91,11 @@ impl StoredWeights {
     }
 
     /// The same as a tensor of its own, in its own type.
-    pub(super) fn tensor(&self, model: &TypedModel, outlet: OutletId) -> Option<TractResult<Tensor>> {
+    pub(super) fn tensor(
+        &self,
+        model: &TypedModel,
+        outlet: OutletId,
+    ) -> Option<TractResult<Tensor>> {
         let (stored, range) = self.entry(model, outlet)?;
         let bytes = &self.file.bytes()[range.clone()];
         // SAFETY: every bit pattern is a float16 or float32, and the range has the size of the shape.

@@ -7,7 +7,7 @@ mod file;
 mod strided;
 
 pub use cache::PackedWeightCache;
+pub(crate) use cache::{PackedWeightKey, layout_hash};
 pub use constants::Constants;
 pub use file::{Bytes, Stored, StoredWeights};
-pub(crate) use cache::{PackedWeightKey, layout_hash};
 pub(crate) use strided::Strided;

@@ -108,6 +108,7 @@ fn contiguous(shape: &[usize]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tract_onnx::prelude::{Datum, tvec};
 
     #[test]
     fn values_follow_the_axes() {
@@ -116,10 +117,11 @@ mod tests {
         assert_eq!(view.values(&[1, 0]), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
         let fact = TypedFact::dt_shape(f32::datum_type(), [3, 2]);
         let moved = view.with_axes(&AxisOp::Move(0, 1), &fact).unwrap();
-        assert_eq!((moved.shape.clone(), moved.values(&[0, 1])), (vec![3, 2], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]));
-        let flat = AxisOp::Reshape(0, [3.into(), 2.into()].into(), [6.into()].into());
+        assert_eq!(
+            (moved.shape.clone(), moved.values(&[0, 1])),
+            (vec![3, 2], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0])
+        );
+        let flat = AxisOp::Reshape(0, tvec!(3.into(), 2.into()), tvec!(6.into()));
         assert!(moved.with_axes(&flat, &TypedFact::dt_shape(f32::datum_type(), [6])).is_none());
     }
-
-    use tract_onnx::prelude::Datum;
 }

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tract_onnx::prelude::tract_ndarray::ArrayD;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::TypedOp;
 
 struct NoFile;
@@ -21,12 +20,12 @@ impl Bytes for NoFile {
 }
 
 /// No weights in a file: all constants are in the graph.
-pub fn no_weights() -> StoredWeights {
+pub(crate) fn no_weights() -> StoredWeights {
     StoredWeights::new(Arc::new(NoFile), HashMap::new()).unwrap()
 }
 
 /// Irregular values in -1.5..1.5.
-pub fn values(shape: &[usize], seed: u64) -> Tensor {
+pub(crate) fn values(shape: &[usize], seed: u64) -> Tensor {
     let count = shape.iter().product();
     let mut random = fastrand::Rng::with_seed(seed);
     let flat = (0..count).map(|_| 3.0 * random.f32() - 1.5).collect();
@@ -34,13 +33,13 @@ pub fn values(shape: &[usize], seed: u64) -> Tensor {
 }
 
 /// A graph that is being written, with one input for each phase.
-pub struct Graph {
-    pub model: TypedModel,
+pub(crate) struct Graph {
+    pub(crate) model: TypedModel,
     names: usize,
 }
 
 impl Graph {
-    pub fn new() -> Graph {
+    pub(crate) fn new() -> Graph {
         Graph { model: TypedModel::default(), names: 0 }
     }
 
@@ -49,35 +48,47 @@ impl Graph {
         format!("{of}-{}", self.names)
     }
 
-    pub fn input(&mut self, shape: &[usize]) -> OutletId {
+    pub(crate) fn input(&mut self, shape: &[usize]) -> OutletId {
         let name = self.name("input");
         self.model.add_source(name, f32::fact(shape)).unwrap()
     }
 
-    pub fn constant(&mut self, tensor: Tensor) -> OutletId {
+    pub(crate) fn constant(&mut self, tensor: Tensor) -> OutletId {
         let name = self.name("constant");
         self.model.add_const(name, tensor).unwrap()
     }
 
-    pub fn wire(&mut self, op: impl Into<Box<dyn TypedOp>>, inputs: &[OutletId]) -> TVec<OutletId> {
+    pub(crate) fn wire(
+        &mut self,
+        op: impl Into<Box<dyn TypedOp>>,
+        inputs: &[OutletId],
+    ) -> TVec<OutletId> {
         let op = op.into();
         let name = self.name(&op.name());
         self.model.wire_node(name, op, inputs).unwrap()
     }
 
     /// A node with one output.
-    pub fn node(&mut self, op: impl Into<Box<dyn TypedOp>>, inputs: &[OutletId]) -> OutletId {
+    pub(crate) fn node(
+        &mut self,
+        op: impl Into<Box<dyn TypedOp>>,
+        inputs: &[OutletId],
+    ) -> OutletId {
         self.wire(op, inputs)[0]
     }
 
-    pub fn finish(mut self, outputs: &[OutletId]) -> TypedModel {
+    pub(crate) fn finish(mut self, outputs: &[OutletId]) -> TypedModel {
         self.model.select_output_outlets(outputs).unwrap();
         self.model
     }
 }
 
 /// The graph's outputs as the engine computes them, phase by phase.
-pub fn by_engine(model: &TypedModel, inputs: &[Tensor], options: Options) -> Vec<ArrayD<f32>> {
+pub(crate) fn by_engine(
+    model: &TypedModel,
+    inputs: &[Tensor],
+    options: Options,
+) -> Vec<ArrayD<f32>> {
     let order: Vec<usize> = (0..inputs[0].rank()).collect();
     let mut cache = PackedWeightCache::default();
     let engine = Engine::compile(model, &no_weights(), &order, options, &mut cache).unwrap();
@@ -95,7 +106,7 @@ pub fn by_engine(model: &TypedModel, inputs: &[Tensor], options: Options) -> Vec
 }
 
 /// The graph's outputs as tract computes them.
-pub fn by_tract(model: &TypedModel, inputs: &[Tensor]) -> Vec<ArrayD<f32>> {
+pub(crate) fn by_tract(model: &TypedModel, inputs: &[Tensor]) -> Vec<ArrayD<f32>> {
     let plan = model.clone().into_runnable().unwrap();
     let inputs = inputs.iter().map(|input| input.clone().into_tvalue()).collect();
     let outputs = plan.run(inputs).unwrap();
@@ -104,7 +115,7 @@ pub fn by_tract(model: &TypedModel, inputs: &[Tensor]) -> Vec<ArrayD<f32>> {
 
 /// Asserts that the engine computes what tract does, with all passes and with none. `what` names the
 /// case in a failure.
-pub fn assert_equals_tract(what: &str, model: &TypedModel, inputs: &[Tensor]) {
+pub(crate) fn assert_equals_tract(what: &str, model: &TypedModel, inputs: &[Tensor]) {
     let expected = by_tract(model, inputs);
     for (with, passes) in [("all passes", Passes::default()), ("no pass", Passes::NONE)] {
         let found = by_engine(model, inputs, Options { passes, ..Options::default() });

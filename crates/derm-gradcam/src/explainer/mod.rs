@@ -7,7 +7,7 @@ pub use evaluation::Evaluation;
 use crate::Error;
 use crate::autodiff::{backward_graph, replay_graph};
 use crate::layers::{Layer, SpatialLayout, resolve};
-use derm_model::{Graph, PackedWeightCache, Manifest, ModelSource, Plan, EngineOptions};
+use derm_model::{EngineOptions, Graph, Manifest, ModelSource, PackedWeightCache, Plan};
 use std::sync::Arc;
 use tract_onnx::prelude::*;
 

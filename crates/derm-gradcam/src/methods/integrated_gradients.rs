@@ -34,7 +34,7 @@ fn attributions(probe: &mut Probe<'_, '_>, steps: usize) -> Result<Array3<f32>, 
 mod tests {
     use super::*;
     use crate::{Explainer, Layer};
-    use derm_model::{PackedWeightCache, ModelSource, EngineOptions};
+    use derm_model::{EngineOptions, ModelSource, PackedWeightCache};
 
     /// The completeness axiom: attributions add up to the change of the logit.
     #[test]

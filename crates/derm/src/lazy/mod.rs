@@ -1,79 +1,37 @@
-//! A value made on first use, once, and dropped when it is not wanted.
+//! Lazy value: made on first use, shared, dropped on request and made again.
 
-use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod lease;
+mod state;
+
+pub(crate) use lease::Lease;
+use lease::Unfinished;
+pub(crate) use state::AcquireError;
+use state::{Slot, State};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Why [`Lazy::acquire`] gave nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum AcquireError<E> {
-    /// Making the value failed; the next caller tries again.
-    #[error("{0}")]
-    Failed(Arc<E>),
-    /// Making it panicked; the next caller tries again.
-    #[error("loading panicked")]
-    Panicked,
-    /// The deadline passed while another caller was making it, or while its last users were
-    /// finishing before it is made anew.
-    #[error("not loaded in time")]
-    TimedOut,
-}
-
-impl<E> Clone for AcquireError<E> {
-    fn clone(&self) -> Self {
-        match self {
-            AcquireError::Failed(error) => AcquireError::Failed(Arc::clone(error)),
-            AcquireError::Panicked => AcquireError::Panicked,
-            AcquireError::TimedOut => AcquireError::TimedOut,
-        }
-    }
-}
-
 /// Makes a `T` on first use and hands out [`Lease`]s of it.
 ///
-/// At most one `T` exists at a time: after its last use it is dropped before the next is made.
-pub struct Lazy<T, E> {
+/// At most one `T` exists at a time: it is dropped after its last use, before the next is made. No
+/// caller's code runs while the state is locked, so that a question about the state never waits.
+pub(crate) struct Lazy<T, E> {
     make: Box<dyn Fn() -> Result<T, E> + Send + Sync>,
     uses: Box<dyn Fn() -> Option<u64> + Send + Sync>,
     state: Mutex<State<T, E>>,
     changed: Condvar,
 }
 
-struct State<T, E> {
-    slot: Slot<T>,
-    /// Leases out.
-    active: u64,
-    /// Uses left before the value is made anew; `None`: no end.
-    uses_left: Option<u64>,
-    /// How often making was begun.
-    attempts: u64,
-    /// How often it succeeded.
-    made: u64,
-    /// The last failure, and which attempt it was.
-    failure: Option<(u64, AcquireError<E>)>,
-    last_use: Instant,
-}
-
-enum Slot<T> {
-    Empty,
-    Making,
-    Ready(Arc<T>),
-    /// To be dropped by its last user.
-    Leaving(Arc<T>),
-    Dropping,
-}
-
 impl<T, E> Lazy<T, E> {
-    /// `make` makes the value; `uses` says after how many leases it is made anew (`None`: never)
-    /// and is asked once for each value.
-    pub fn new(
+    /// `make` makes the value; `uses` returns the number of uses after which it is made again
+    /// (`None`: never) and is called once for each value.
+    pub(crate) fn new(
         make: impl Fn() -> Result<T, E> + Send + Sync + 'static,
         uses: impl Fn() -> Option<u64> + Send + Sync + 'static,
     ) -> Lazy<T, E> {
         let state = State {
             slot: Slot::Empty,
             active: 0,
+            waiting: 0,
             uses_left: None,
             attempts: 0,
             made: 0,
@@ -88,11 +46,14 @@ impl<T, E> Lazy<T, E> {
         }
     }
 
-    /// The value, made if it is not there; waits at most until `deadline` for others to make it.
+    /// The value, made if need be; waits at most until `deadline` for others to make it.
     ///
     /// # Errors
     /// Every [`AcquireError`].
-    pub fn acquire(&self, deadline: Instant) -> Result<Lease<'_, T, E>, AcquireError<E>> {
+    ///
+    /// # Panics
+    /// If `make` does; those who wait get [`AcquireError::Panicked`], and the next caller tries again.
+    pub(crate) fn acquire(&self, deadline: Instant) -> Result<Lease<'_, T, E>, AcquireError<E>> {
         let mut state = self.lock();
         loop {
             match &state.slot {
@@ -103,7 +64,7 @@ impl<T, E> Lazy<T, E> {
                     if state.uses_left == Some(0) {
                         state.slot = Slot::Leaving(Arc::clone(&value));
                     }
-                    return Ok(Lease { owner: self, value: Some(value) });
+                    return Ok(Lease { owner: self, value: Some(value), is_use: true });
                 }
                 Slot::Empty => {
                     state.slot = Slot::Making;
@@ -127,7 +88,7 @@ impl<T, E> Lazy<T, E> {
     }
 
     /// Drops the value: now, or when its last lease ends.
-    pub fn unload(&self) {
+    pub(crate) fn unload(&self) {
         let mut state = self.lock();
         if let Slot::Ready(value) = &state.slot {
             state.slot = Slot::Leaving(Arc::clone(value));
@@ -135,8 +96,8 @@ impl<T, E> Lazy<T, E> {
         self.drop_if_left(state);
     }
 
-    /// Drops the value if nobody has used it for `idle`; tells whether it did.
-    pub fn unload_if_idle(&self, idle: Duration) -> bool {
+    /// Drops the value if nobody has used it for `idle`; returns whether it did.
+    pub(crate) fn unload_if_idle(&self, idle: Duration) -> bool {
         let state = self.lock();
         let unused = state.active == 0 && state.last_use.elapsed() >= idle;
         if !unused || !matches!(state.slot, Slot::Ready(_)) {
@@ -147,21 +108,25 @@ impl<T, E> Lazy<T, E> {
         true
     }
 
-    /// Whether the value is there now.
-    pub fn is_loaded(&self) -> bool {
+    /// Whether the value exists now.
+    pub(crate) fn is_loaded(&self) -> bool {
         matches!(self.lock().slot, Slot::Ready(_) | Slot::Leaving(_))
     }
 
-    /// Looks at the value, if it is there, without using it. Everybody else waits meanwhile.
-    pub fn peek<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
-        match &self.lock().slot {
-            Slot::Ready(value) | Slot::Leaving(value) => Some(look(value)),
-            Slot::Empty | Slot::Making | Slot::Dropping => None,
-        }
+    /// Looks at the value, if it exists, without counting as a use. The state is not locked meanwhile:
+    /// looking may wait for whatever it likes, nobody else does.
+    pub(crate) fn peek<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
+        let mut state = self.lock();
+        let (Slot::Ready(value) | Slot::Leaving(value)) = &state.slot else { return None };
+        let value = Some(Arc::clone(value));
+        state.active += 1;
+        drop(state);
+        let lease = Lease { owner: self, value, is_use: false };
+        Some(look(&lease))
     }
 
     /// How often a value was made.
-    pub fn times_made(&self) -> u64 {
+    pub(crate) fn times_made(&self) -> u64 {
         self.lock().made
     }
 
@@ -182,14 +147,22 @@ impl<T, E> Lazy<T, E> {
 
     /// Called by the one thread that set the slot to `Making`.
     fn make_now(&self) -> Result<(), AcquireError<E>> {
-        let result = match catch_unwind(AssertUnwindSafe(|| (self.make)())) {
-            Ok(Ok(value)) => Ok(Arc::new(value)),
-            Ok(Err(error)) => Err(AcquireError::Failed(Arc::new(error))),
-            Err(_) => Err(AcquireError::Panicked),
-        };
+        let unfinished = Unfinished(self);
+        let made = (self.make)();
         let uses = (self.uses)();
+        std::mem::forget(unfinished);
+        let made = made.map(Arc::new).map_err(|error| AcquireError::Failed(Arc::new(error)));
+        self.settle(made, uses)
+    }
+
+    /// Ends an attempt and wakes those who wait for it.
+    fn settle(
+        &self,
+        made: Result<Arc<T>, AcquireError<E>>,
+        uses: Option<u64>,
+    ) -> Result<(), AcquireError<E>> {
         let mut state = self.lock();
-        let result = match result {
+        let result = match made {
             Ok(value) => {
                 state.slot = Slot::Ready(value);
                 state.uses_left = uses.map(|uses| uses.max(1));
@@ -211,18 +184,21 @@ impl<T, E> Lazy<T, E> {
 
     fn wait<'a>(
         &self,
-        state: MutexGuard<'a, State<T, E>>,
+        mut state: MutexGuard<'a, State<T, E>>,
         deadline: Instant,
     ) -> Result<MutexGuard<'a, State<T, E>>, AcquireError<E>> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(AcquireError::TimedOut);
         }
+        state.waiting += 1;
         let waited = self.changed.wait_timeout(state, left);
-        Ok(waited.unwrap_or_else(PoisonError::into_inner).0)
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.waiting -= 1;
+        Ok(state)
     }
 
-    /// No code of others changes the state under the lock, so a poisoned one is still whole.
+    /// No caller's code runs under the lock, so the state is valid even if the lock is poisoned.
     fn lock(&self) -> MutexGuard<'_, State<T, E>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -230,116 +206,133 @@ impl<T, E> Lazy<T, E> {
 
 impl<T, E> std::fmt::Debug for Lazy<T, E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lazy").field("loaded", &self.is_loaded()).finish_non_exhaustive()
-    }
-}
-
-/// The right to use the value for a while.
-#[derive(Debug)]
-pub struct Lease<'a, T, E> {
-    owner: &'a Lazy<T, E>,
-    /// `None` only inside `drop`.
-    value: Option<Arc<T>>,
-}
-
-impl<T, E> Deref for Lease<'_, T, E> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        self.value.as_ref().expect("there until drop")
-    }
-}
-
-impl<T, E> Drop for Lease<'_, T, E> {
-    fn drop(&mut self) {
-        self.value = None;
-        let mut state = self.owner.lock();
-        state.active -= 1;
-        state.last_use = Instant::now();
-        self.owner.drop_if_left(state);
+        let (loaded, waiting) = (self.is_loaded(), self.lock().waiting);
+        f.debug_struct("Lazy")
+            .field("loaded", &loaded)
+            .field("waiting", &waiting)
+            .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::mpsc::{Sender, channel};
     use std::thread;
 
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(20)
+    /// Long enough for any machine: no test waits for it unless it fails.
+    const LONG: Duration = Duration::from_secs(600);
+
+    fn later() -> Instant {
+        Instant::now() + LONG
+    }
+
+    /// A value that is made when the sender is told how: `Some` with a result, `None` to panic.
+    fn controlled() -> (Lazy<u8, u8>, Sender<Option<Result<u8, u8>>>) {
+        let (sender, receiver) = channel();
+        let receiver = Mutex::new(receiver);
+        let make = move || {
+            let told: Option<Result<u8, u8>> = receiver.lock().unwrap().recv_timeout(LONG).unwrap();
+            told.expect("on purpose")
+        };
+        (Lazy::new(make, || None), sender)
+    }
+
+    fn until<T, E>(lazy: &Lazy<T, E>, holds: impl Fn(&State<T, E>) -> bool) {
+        while !holds(&lazy.lock()) {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     #[test]
     fn a_hundred_first_callers_make_it_once() {
-        static MADE: AtomicUsize = AtomicUsize::new(0);
-        let lazy: Lazy<usize, ()> = Lazy::new(
-            || {
-                thread::sleep(Duration::from_millis(50));
-                Ok(MADE.fetch_add(1, SeqCst))
-            },
-            || None,
-        );
+        let (lazy, make) = controlled();
         assert!(!lazy.is_loaded());
         thread::scope(|scope| {
             for _ in 0..100 {
-                scope.spawn(|| assert_eq!(*lazy.acquire(soon()).unwrap(), 0));
+                scope.spawn(|| assert_eq!(*lazy.acquire(later()).unwrap(), 5));
             }
+            until(&lazy, |state| state.waiting == 99);
+            make.send(Some(Ok(5))).unwrap();
         });
-        assert_eq!((MADE.load(SeqCst), lazy.times_made()), (1, 1));
+        assert_eq!(lazy.times_made(), 1);
     }
 
     #[test]
     fn a_failure_is_told_to_all_who_wait_and_tried_again_by_the_next() {
-        static TRIES: AtomicUsize = AtomicUsize::new(0);
-        let lazy: Lazy<(), usize> = Lazy::new(
-            || {
-                let attempt = TRIES.fetch_add(1, SeqCst);
-                thread::sleep(Duration::from_millis(200));
-                if attempt == 0 { Err(attempt) } else { Ok(()) }
-            },
-            || None,
-        );
+        let (lazy, make) = controlled();
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    assert!(matches!(lazy.acquire(soon()), Err(AcquireError::Failed(_))));
+                    assert!(matches!(lazy.acquire(later()), Err(AcquireError::Failed(_))));
                 });
             }
+            until(&lazy, |state| state.waiting == 7);
+            make.send(Some(Err(1))).unwrap();
         });
-        assert_eq!(TRIES.load(SeqCst), 1);
-        assert!(lazy.acquire(soon()).is_ok());
+        assert_eq!(lazy.lock().attempts, 1);
+        make.send(Some(Ok(2))).unwrap();
+        assert!(lazy.acquire(later()).is_ok());
     }
 
     #[test]
-    fn a_panic_is_a_failure_like_any_other() {
-        static TRIES: AtomicUsize = AtomicUsize::new(0);
-        let lazy: Lazy<(), ()> = Lazy::new(
-            || {
-                assert_ne!(TRIES.fetch_add(1, SeqCst), 0, "the first time");
-                Ok(())
-            },
-            || None,
-        );
-        assert!(matches!(lazy.acquire(soon()), Err(AcquireError::Panicked)));
-        assert!(lazy.acquire(soon()).is_ok());
+    fn a_panic_goes_to_its_caller_and_is_told_to_those_who_wait() {
+        let (lazy, make) = controlled();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let caught = catch_unwind(AssertUnwindSafe(|| lazy.acquire(later()).map(drop)));
+                assert!(caught.is_err());
+            });
+            until(&lazy, |state| state.attempts == 1);
+            scope.spawn(|| {
+                assert!(matches!(lazy.acquire(later()), Err(AcquireError::Panicked)));
+            });
+            until(&lazy, |state| state.waiting == 1);
+            make.send(None).unwrap();
+        });
+        make.send(Some(Ok(2))).unwrap();
+        assert!(lazy.acquire(later()).is_ok());
     }
 
     #[test]
     fn those_who_wait_keep_their_own_time_limit() {
-        let lazy: Lazy<(), ()> = Lazy::new(
-            || {
-                thread::sleep(Duration::from_millis(600));
-                Ok(())
-            },
-            || None,
-        );
+        let (lazy, make) = controlled();
         thread::scope(|scope| {
-            scope.spawn(|| lazy.acquire(soon()).map(drop));
-            thread::sleep(Duration::from_millis(100));
-            let deadline = Instant::now() + Duration::from_millis(50);
+            scope.spawn(|| lazy.acquire(later()).map(drop));
+            until(&lazy, |state| state.attempts == 1);
+            let deadline = Instant::now() + Duration::from_millis(10);
             assert!(matches!(lazy.acquire(deadline), Err(AcquireError::TimedOut)));
+            make.send(Some(Ok(2))).unwrap();
         });
+    }
+
+    #[test]
+    fn nobody_waits_for_one_who_looks() {
+        let (lazy, make) = controlled();
+        make.send(Some(Ok(2))).unwrap();
+        drop(lazy.acquire(later()).unwrap());
+        thread::scope(|scope| {
+            let (looking, is_looking) = channel();
+            let (done, is_done) = channel::<()>();
+            let lazy = &lazy;
+            scope.spawn(move || {
+                lazy.peek(|value| {
+                    looking.send(*value).unwrap();
+                    let _ = is_done.recv();
+                })
+            });
+            assert_eq!(is_looking.recv().unwrap(), 2);
+            // What looking waits for is released only after these questions are answered.
+            assert!(lazy.is_loaded());
+            assert_eq!(*lazy.acquire(later()).unwrap(), 2);
+            lazy.unload();
+            assert!(lazy.is_loaded(), "it is there as long as it is looked at");
+            drop(done);
+        });
+        assert!(!lazy.is_loaded());
+        assert_eq!(lazy.peek(|value| *value), None);
     }
 
     /// Counts how many exist.
@@ -359,15 +352,15 @@ mod tests {
     }
 
     #[test]
-    fn it_is_made_anew_after_its_uses_and_nobody_is_refused() {
+    fn it_is_made_again_after_its_uses_and_nobody_is_refused() {
         static ALIVE: AtomicUsize = AtomicUsize::new(0);
         let lazy: Lazy<Counted, ()> = Lazy::new(|| Ok(Counted::new(&ALIVE)), || Some(5));
         thread::scope(|scope| {
             for _ in 0..10 {
                 scope.spawn(|| {
                     for _ in 0..10 {
-                        let lease = lazy.acquire(soon()).unwrap();
-                        thread::sleep(Duration::from_millis(1));
+                        let lease = lazy.acquire(later()).unwrap();
+                        thread::yield_now();
                         assert_eq!(lease.0.load(SeqCst), 1);
                     }
                 });
@@ -381,13 +374,13 @@ mod tests {
     fn unload_waits_for_the_last_user() {
         static ALIVE: AtomicUsize = AtomicUsize::new(0);
         let lazy: Lazy<Counted, ()> = Lazy::new(|| Ok(Counted::new(&ALIVE)), || None);
-        let lease = lazy.acquire(soon()).unwrap();
+        let lease = lazy.acquire(later()).unwrap();
         lazy.unload();
         assert_eq!(ALIVE.load(SeqCst), 1);
         drop(lease);
         assert_eq!(ALIVE.load(SeqCst), 0);
         assert!(!lazy.is_loaded());
-        drop(lazy.acquire(soon()).unwrap());
+        drop(lazy.acquire(later()).unwrap());
         lazy.unload();
         assert_eq!(ALIVE.load(SeqCst), 0);
     }
@@ -396,10 +389,10 @@ mod tests {
     fn idle_means_unused_for_that_long() {
         let lazy: Lazy<(), ()> = Lazy::new(|| Ok(()), || None);
         assert!(!lazy.unload_if_idle(Duration::ZERO));
-        let lease = lazy.acquire(soon()).unwrap();
+        let lease = lazy.acquire(later()).unwrap();
         assert!(!lazy.unload_if_idle(Duration::ZERO));
         drop(lease);
-        assert!(!lazy.unload_if_idle(Duration::from_secs(60)));
+        assert!(!lazy.unload_if_idle(LONG));
         assert!(lazy.unload_if_idle(Duration::ZERO));
         assert!(!lazy.is_loaded());
     }

@@ -1,0 +1,44 @@
+//! `--check`: loads the model, runs it once, and prints what was found.
+
+use crate::config::Config;
+use std::io::Write;
+
+/// Prints the report on standard output.
+pub(crate) fn print(config: &Config, classifier: &derm::Classifier) -> anyhow::Result<()> {
+    let checked = classifier.check()?;
+    let manifest = classifier.manifest();
+    let mib = |bytes: u64| bytes as f64 / derm::memory::MIB;
+    let usage = derm::memory::usage();
+    let limit = derm::memory::limit();
+    let heatmaps = match (&checked.unexplained, config.enable_gradcam) {
+        (Some(reason), _) => format!("none: {reason}"),
+        (None, true) => "Grad-CAM".to_owned(),
+        (None, false) => "switched off by ENABLE_GRADCAM".to_owned(),
+    };
+    write!(
+        std::io::stdout(),
+        "configuration: ok, would listen on {}:{}\n\
+             model: {} {}, {} classes, input {}x{}\n\
+             heatmaps: {heatmaps}\n\
+             load: {:.0} ms, one inference: {:.0} ms\n\
+             weights: {:.1} MiB, arena of one inference: {:.1} MiB, budget {:.0} MiB\n\
+             memory: {:.1} MiB now, {:.1} MiB at most so far, limit {:.0} MiB ({:?})\n",
+        config.host,
+        config.port,
+        manifest.name,
+        manifest.version,
+        manifest.classes.len(),
+        manifest.input.width,
+        manifest.input.height,
+        checked.load.as_secs_f64() * 1e3,
+        checked.infer.as_secs_f64() * 1e3,
+        mib(checked.footprint.weights as u64),
+        mib(checked.footprint.arena as u64),
+        mib(config.budget()),
+        mib(usage.rss),
+        mib(usage.peak),
+        mib(limit.bytes),
+        limit.source,
+    )?;
+    Ok(())
+}

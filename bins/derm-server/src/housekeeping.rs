@@ -1,0 +1,95 @@
+//! Housekeeping: returns memory to the system in the pauses between requests.
+//!
+//! Arenas and plans that are kept for a next prediction go when none has come for a moment; the model
+//! goes when it has been unused for MODEL_IDLE_SECONDS, or when memory is short all the same.
+
+use crate::state::State;
+use actix_web::web::Data;
+use std::time::Duration;
+
+/// Time from one look to the next.
+const TICK: Duration = Duration::from_millis(250);
+/// Memory counts as short from this share of time stalled on it (percent of the last 10 s) ...
+const SHORT_STALLS: f64 = 10.0;
+/// ... or from this share of the limit (percent).
+const SHORT_USE: f64 = 92.0;
+
+/// Starts housekeeping on the event loop; the work itself runs in the background.
+pub(crate) fn start(state: &Data<State>) {
+    let mut housekeeping = Housekeeping { state: state.clone(), tidied: 0, was_short: false };
+    actix_web::rt::spawn(async move {
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tick.tick().await;
+            housekeeping.look().await;
+        }
+    });
+}
+
+struct Housekeeping {
+    state: Data<State>,
+    /// Inferences that had been granted when all was released last.
+    tidied: usize,
+    /// Whether memory was short at the last look.
+    was_short: bool,
+}
+
+impl Housekeeping {
+    async fn look(&mut self) {
+        let state = &self.state;
+        let busy = state.inferences.running() + state.permits.waiting() > 0;
+        let short = state.classifier.is_loaded() && is_short();
+        self.release(busy, short).await;
+        if short && self.was_short && !busy && self.state.classifier.is_loaded() {
+            self.run(|state| state.classifier.unload()).await;
+            tracing::warn!("memory is short: model unloaded");
+        }
+        self.was_short = short;
+        self.unload_if_idle().await;
+    }
+
+    /// Returns what the predictions since the last time have left.
+    async fn release(&mut self, busy: bool, short: bool) {
+        let granted = self.state.permits.granted();
+        if granted == self.tidied {
+            return;
+        }
+        // The heap's free pages go under load, too; what the next prediction will use again stays
+        // until there is a pause.
+        if busy && !short {
+            self.run(|_| derm::memory::release_freed()).await;
+        } else {
+            self.run(|state| state.classifier.release_idle()).await;
+        }
+        if !busy {
+            self.tidied = granted;
+        }
+    }
+
+    async fn unload_if_idle(&self) {
+        let Some(idle) = self.state.config.model_idle() else { return };
+        if !self.state.classifier.is_loaded() {
+            return;
+        }
+        let unloaded = self.run(move |state| state.classifier.unload_if_idle(idle)).await;
+        if unloaded == Some(true) {
+            tracing::info!(idle_seconds = idle.as_secs(), "model unloaded");
+        }
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&State) -> T + Send + 'static,
+    ) -> Option<T> {
+        let state = self.state.clone();
+        self.state.background.run(move || work(&state)).await.ok()
+    }
+}
+
+fn is_short() -> bool {
+    let (usage, limit) = (derm::memory::usage(), derm::memory::limit());
+    let share = usage.rss as f64 / limit.bytes as f64 * 100.0;
+    let pressure = derm::memory::pressure();
+    share > SHORT_USE
+        || pressure.is_some_and(|pressure| f64::from(pressure.some_avg10) > SHORT_STALLS)
+}

@@ -1,0 +1,75 @@
+//! Explanation: a heatmap for each class, and its rendering.
+
+use crate::deadline::Deadline;
+use crate::drawing::Canvas;
+use crate::report::timed;
+use crate::{Error, Explain, Explanation, Manifest, Region, Task, Timings, augmentation};
+use derm_gradcam::{Error as ExplainError, Evaluation, Explainer, Heatmap};
+use derm_preprocess::RgbImage;
+
+/// What is explained, and how.
+pub(crate) struct ExplainJob<'a> {
+    pub(crate) manifest: &'a Manifest,
+    pub(crate) explainer: &'a Explainer,
+    pub(crate) explain: &'a Explain,
+    /// Numbers of the classes.
+    pub(crate) classes: &'a [usize],
+    /// How many augmentations are averaged, the picture itself included.
+    pub(crate) augmentations: usize,
+    /// The picture as the network sees it.
+    pub(crate) view: &'a RgbImage,
+    /// The whole picture, upright, if heatmaps are drawn on it, and the part that the network sees.
+    pub(crate) upload: Option<RgbImage>,
+    pub(crate) region: Region,
+    pub(crate) deadline: Deadline,
+}
+
+impl ExplainJob<'_> {
+    /// The explanations; the inner error says why the model has none. `evaluation` is that of the
+    /// picture itself.
+    pub(crate) fn run(
+        mut self,
+        evaluation: Evaluation<'_>,
+        timings: &mut Timings,
+    ) -> Result<Result<Vec<Explanation>, ExplainError>, Error> {
+        let heatmaps = match timed(&mut timings.gradcam, || self.heatmaps(evaluation)) {
+            Ok(heatmaps) => heatmaps,
+            Err(ExplainError::Stopped) => return Err(Error::TimeLimit(Task::Explanation)),
+            Err(error) => return Ok(Err(error)),
+        };
+        let canvas = match self.upload.take() {
+            Some(upload) => Canvas::upload(upload, self.region),
+            None => Canvas::input(self.view),
+        };
+        let rendered = |(heatmap, &class): (Heatmap, &usize)| {
+            let rendering = timed(&mut timings.render, || canvas.render(&heatmap, self.explain));
+            Explanation { class: self.manifest.classes[class].id.clone(), heatmap, rendering }
+        };
+        Ok(Ok(heatmaps.into_iter().zip(self.classes).map(rendered).collect()))
+    }
+
+    /// A heatmap for each class: the mean over the augmentations.
+    fn heatmaps(&self, evaluation: Evaluation<'_>) -> Result<Vec<Heatmap>, ExplainError> {
+        let input = &self.manifest.input;
+        let mut watch = |_, _| !self.deadline.has_passed();
+        let mut evaluation = Some(evaluation);
+        let mut by_class: Vec<Vec<Heatmap>> = vec![Vec::new(); self.classes.len()];
+        for number in 0..self.augmentations {
+            let view = augmentation::augmented(self.view, number);
+            let fill = |to: &mut [f32]| input.normalise(&view, to);
+            if !watch(number, self.augmentations) {
+                return Err(ExplainError::Stopped);
+            }
+            let mut evaluation = match evaluation.take() {
+                Some(first) => first,
+                None => self.explainer.run(fill)?,
+            };
+            let found = evaluation.explain(self.explain.method, self.classes, &fill, &mut watch)?;
+            for (heatmaps, heatmap) in by_class.iter_mut().zip(found) {
+                let values = augmentation::undone(heatmap.values(), number);
+                heatmaps.push(Heatmap::from_map(values));
+            }
+        }
+        Ok(by_class.iter().filter_map(|heatmaps| Heatmap::mean(heatmaps)).collect())
+    }
+}

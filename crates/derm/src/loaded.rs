@@ -1,0 +1,141 @@
+//! A loaded model: the plans that predict and explain.
+
+use crate::{Error, Explain};
+use derm_gradcam::{
+    Error as ExplainError, ExplainRequest, Explainer, ExplainerRef, Explainers, Layer, LayerInfo,
+};
+use derm_model::{EngineOptions, Graph, ModelSource};
+
+/// A loaded model; dropping it returns its memory to the system.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    explainers: Explainers,
+    // Fields are dropped in order: this one after the model.
+    _release: ReleaseOnDrop,
+}
+
+#[derive(Debug)]
+struct ReleaseOnDrop;
+
+impl Drop for ReleaseOnDrop {
+    fn drop(&mut self) {
+        release_unused();
+    }
+}
+
+/// Returns memory that nobody uses to the system: the heap's free pages, and code that has done its
+/// work.
+pub(crate) fn release_unused() {
+    derm_memstat::release_freed();
+    derm_memstat::release_file_pages();
+}
+
+/// What a model takes, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    /// The packed weights.
+    pub weights: usize,
+    /// The arena of one inference: its peak beside the weights.
+    pub arena: usize,
+}
+
+impl Loaded {
+    pub(crate) fn load(
+        source: &ModelSource,
+        engine: &EngineOptions,
+    ) -> Result<Loaded, derm_model::Error> {
+        let graph = Graph::load(source)?;
+        // Half of the loader's code has done its work before the weights come.
+        derm_memstat::release_file_pages();
+        let explainers = Explainers::new(source.clone(), graph, engine.clone())?;
+        // What only loading needed: the graph, and the code that made it.
+        release_unused();
+        Ok(Loaded { explainers, _release: ReleaseOnDrop })
+    }
+
+    /// The explainer at the default layer, which is also the one that predicts.
+    pub(crate) fn base(&self) -> &Explainer {
+        self.explainers.base()
+    }
+
+    /// The layers that can be explained, in order of computation.
+    pub(crate) fn layers(&self) -> &[LayerInfo] {
+        self.explainers.layers()
+    }
+
+    pub(crate) fn footprint(&self) -> Footprint {
+        let plan = self.base().plan();
+        Footprint { weights: plan.weight_bytes(), arena: plan.arena_bytes() }
+    }
+
+    /// The explainer for this request; the base where there is nothing to explain. The inner error
+    /// says why the model has none: then it only predicts.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`]: the model does not have the layer, or cannot be explained there.
+    pub(crate) fn explainer_for(
+        &self,
+        explain: Option<&Explain>,
+    ) -> Result<Result<ExplainerRef<'_>, ExplainError>, Error> {
+        let Some(explain) = explain else { return Ok(Ok(ExplainerRef::Base(self.base()))) };
+        let found = self.request(explain).and_then(|request| {
+            let is_made = self.explainers.is_ready(&request);
+            let found = self.explainers.for_explaining(&request);
+            if !is_made {
+                // What only making the plan needed.
+                release_unused();
+            }
+            found
+        });
+        match found {
+            Err(error @ (ExplainError::NoSuchLayer(_) | ExplainError::UnsuitableLayer(..))) => {
+                Err(Error::Parameter { name: "layer", reason: error.to_string() })
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// Whether an explanation needs a plan beside the one that predicts.
+    pub(crate) fn needs_own_plan(explain: &Explain) -> bool {
+        let layer = explain.layer.clone();
+        ExplainRequest { method: explain.method, layer }.needs_own_plan()
+    }
+
+    /// Bytes of the plan that an explanation needs beside the one that predicts; `None` before that
+    /// plan was made once.
+    pub(crate) fn explanation_bytes(&self, explain: &Explain) -> Option<usize> {
+        self.explainers.cost(&self.request(explain).ok()?)
+    }
+
+    /// Bytes of the arenas that are kept for a next prediction.
+    pub(crate) fn idle_bytes(&self) -> usize {
+        self.base().plan().idle_bytes()
+    }
+
+    /// Drops the arenas and plans that are only kept for a next prediction or explanation.
+    pub(crate) fn release_idle(&self) {
+        self.explainers.release_idle();
+    }
+
+    /// The explanation as derm-gradcam is asked for it: its layer by name.
+    fn request(&self, explain: &Explain) -> Result<ExplainRequest, ExplainError> {
+        let layer = by_name(&explain.layer, self.layers())?;
+        Ok(ExplainRequest { method: explain.method, layer })
+    }
+}
+
+/// Replaces the number of a layer by its name.
+fn by_name(layer: &Layer, layers: &[LayerInfo]) -> Result<Layer, ExplainError> {
+    let Layer::Named(name) = layer else { return Ok(layer.clone()) };
+    if layers.iter().any(|layer| layer.name == *name) {
+        return Ok(layer.clone());
+    }
+    match name.parse::<usize>() {
+        Ok(number) => {
+            let found = layers.get(number);
+            let found = found.ok_or_else(|| ExplainError::NoSuchLayer(name.clone()))?;
+            Ok(Layer::Named(found.name.clone()))
+        }
+        Err(_) => Ok(layer.clone()),
+    }
+}
