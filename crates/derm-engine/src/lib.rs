@@ -12,7 +12,7 @@ mod program;
 mod threads;
 mod weights;
 
-pub use derm_kernels::{Isa, Precision};
+pub use derm_kernels::{Isa, Precision, Unary};
 pub use engine::{Engine, StepTime};
 pub use error::RunError;
 pub use options::{Options, Passes};

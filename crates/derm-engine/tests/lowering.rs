@@ -5,6 +5,8 @@
 mod common;
 
 use common::{Graph, assert_equals_tract, values};
+use derm_engine::Unary;
+use derm_engine::graph_ops::Function;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::TypedOp;
@@ -146,6 +148,9 @@ fn unary() {
         let output = graph.node(op.clone(), &[positive]);
         let what = format!("unary {} of an exponential", op.name());
         assert_equals_tract(&what, &graph.finish(&[output]), &[values(&[2, 3, 5], 1)]);
+    }
+    for function in [Unary::Celu(0.5), Unary::Celu(2.0), Unary::Swish(1.5), Unary::Swish(-1.0)] {
+        check(&format!("{function:?}"), Function::elementwise(function), &[2, 3, 5], &[]);
     }
     check("cast", cast::cast(DatumType::F32), &[2, 3], &[]);
 }

@@ -156,7 +156,7 @@ fn parse(source: &ModelSource) -> Result<(InferenceModel, StoredWeights), Error>
     let Skeleton { bytes, weights } = skeleton(file.bytes())?;
     // Reading each tensor's header has mapped the pages around it.
     file.release(0..file.bytes().len());
-    let onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
+    let onnx = crate::operators::onnx();
     let proto = onnx.proto_model_for_read(&mut &bytes[..]).map_err(unreadable)?;
     drop(bytes);
     // Weights may be in files beside the model.

@@ -5,6 +5,7 @@ mod file;
 mod graph;
 mod guard;
 mod manifest;
+mod operators;
 mod plan;
 mod simplify;
 mod skeleton;

@@ -1,3 +1,4 @@
+use super::Function;
 use tract_onnx::prelude::tract_ndarray::Zip;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
@@ -47,9 +48,9 @@ impl EvalOp for Derivative {
 }
 
 /// dy/dx as a function of x.
-type Function = Box<dyn Fn(f32) -> f32>;
+type DerivativeAt = Box<dyn Fn(f32) -> f32>;
 
-fn derivative(function: &dyn ElementWiseMiniOp) -> Option<Function> {
+fn derivative(function: &dyn ElementWiseMiniOp) -> Option<DerivativeAt> {
     use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
     fn sigmoid(x: f32) -> f32 {
         1.0 / (1.0 + (-x).exp())
@@ -90,6 +91,8 @@ fn derivative(function: &dyn ElementWiseMiniOp) -> Option<Function> {
         |_| -1.0
     } else if function.is::<Abs>() {
         |x| if x == 0.0 { 0.0 } else { x.signum() }
+    } else if let Some(&Function(function)) = function.downcast_ref() {
+        return Some(Box::new(move |x| function.derivative(x)));
     } else if let Some(&LeakyRelu { alpha }) = function.downcast_ref::<LeakyRelu>() {
         return Some(Box::new(move |x| if x > 0.0 { 1.0 } else { alpha }));
     } else if let Some(&PowConst { exponent }) = function.downcast_ref::<PowConst>() {

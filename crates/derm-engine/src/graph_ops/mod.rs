@@ -1,11 +1,13 @@
-//! Operators that gradients are made of and that tract has none for: each with its plain
-//! evaluation, which tract can run, beside the step that the engine lowers it to.
+//! Graph operators that tract does not have, each with its plain evaluation, which tract can run,
+//! beside the operation that the engine lowers it to.
 //!
-//! All are linear in their first operand, the gradient of some value with respect to an operator's
-//! output; the result is the gradient with respect to that operator's input.
+//! All but [`Function`] are what gradients are made of: linear in their first operand, the gradient of
+//! some value with respect to an operator's output; the result is the gradient with respect to that
+//! operator's input.
 
 mod conv;
 mod derivative;
+mod function;
 mod gather;
 mod pool;
 mod relation;
@@ -13,6 +15,7 @@ mod window;
 
 pub use conv::ConvInputGradient;
 pub use derivative::Derivative;
+pub use function::Function;
 pub use gather::GatherInputGradient;
 pub use pool::{Pool, PoolInputGradient};
 pub use relation::{Relation, Where};

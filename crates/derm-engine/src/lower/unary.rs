@@ -1,6 +1,7 @@
 //! Unary: functions of one value.
 
 use super::builder::Builder;
+use crate::graph_ops::Function;
 use crate::program::Unary as UnaryStep;
 use derm_kernels::Unary;
 use tract_onnx::prelude::*;
@@ -39,7 +40,9 @@ pub(super) fn apply(
 
 /// The kernel's function for one of tract's.
 pub(super) fn function(op: &dyn ElementWiseMiniOp) -> Option<Unary> {
-    Some(if op.is::<Sigmoid>() {
+    Some(if let Some(Function(function)) = op.downcast_ref() {
+        *function
+    } else if op.is::<Sigmoid>() {
         Unary::Sigmoid
     } else if op.is::<Silu>() {
         Unary::Silu

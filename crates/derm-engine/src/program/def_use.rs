@@ -71,3 +71,44 @@ impl DefUse {
         self.definitions[buffer.index()] = Some(Definition::Step(step));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::program::{Fill, Step, Unary};
+    use derm_kernels::Unary as Function;
+
+    fn step(phase: usize, input: BufferId, output: BufferId) -> Step {
+        let op = Unary { function: Function::Neg, input }.into();
+        Step { name: String::new(), op, output, phase }
+    }
+
+    #[test]
+    fn the_input_of_a_phase_is_defined_where_the_phase_begins() {
+        let mut program = Program::default();
+        let [a, b, seed, c] = [1; 4].map(|length| program.add_buffer(length));
+        program.inputs = vec![a, seed];
+        program.steps = vec![step(0, a, b), step(1, seed, c)];
+        let uses = DefUse::of(&program);
+        assert!(uses.is_defined_before(a, 0) && uses.is_defined_before(a, 1));
+        assert!(!uses.is_defined_before(seed, 0) && uses.is_defined_before(seed, 1));
+        assert!(!uses.is_defined_before(b, 0) && uses.is_defined_before(b, 1));
+    }
+
+    #[test]
+    fn a_writer_is_private_if_one_step_reads_once_what_one_step_writes() {
+        let mut program = Program::default();
+        let [a, b, c, d, e] = [1; 5].map(|length| program.add_buffer(length));
+        program.inputs = vec![a];
+        program.outputs = vec![e];
+        let fill =
+            Step { name: String::new(), op: Fill { value: 0.0 }.into(), output: d, phase: 0 };
+        // b is read once, c twice, d is written twice, e is an output.
+        program.steps = vec![step(0, a, b), step(0, b, c), step(0, c, d), fill, step(0, c, e)];
+        let uses = DefUse::of(&program);
+        assert_eq!(uses.private_writer(b), Some(0));
+        for buffer in [a, c, d, e] {
+            assert_eq!(uses.private_writer(buffer), None, "{buffer:?}");
+        }
+    }
+}
