@@ -1,6 +1,6 @@
 //! The memory of a run: the arena, and what one step may read and write of it.
 
-use super::fallback::OpaqueValues;
+use super::opaque::OpaqueValues;
 use super::{BufferId, Program, Step};
 use crate::arena::Interval;
 use crate::threads::Team;

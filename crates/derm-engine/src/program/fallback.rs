@@ -1,27 +1,13 @@
 //! Fallback operators: what the engine has no operation for is evaluated by tract, on copies.
 
 use super::operation::{Operation, Resident, Work};
+use super::opaque::OpaqueId;
 use super::{BufferId, RunContext};
 use crate::RunError;
 use std::sync::Arc;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::TractErrorContext;
 use tract_onnx::tract_core::ops::TypedOp;
-
-/// The index of an opaque value of a program: one that is not float32, which only fallback operators
-/// write and read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct OpaqueId(pub(super) usize);
-
-/// The opaque values of one run.
-#[derive(Debug)]
-pub(crate) struct OpaqueValues(Vec<Option<TValue>>);
-
-impl OpaqueValues {
-    pub(super) fn new(count: usize) -> OpaqueValues {
-        OpaqueValues(vec![None; count])
-    }
-}
 
 /// Fallback: an operator that tract evaluates. Slow, since every operand and result is copied, but
 /// right.
@@ -100,7 +86,7 @@ impl Fallback {
         let results = results.context("it cannot be evaluated by itself")?;
         for (result, output) in results.into_iter().zip(&self.outputs) {
             match output {
-                FallbackOutput::Opaque(id) => context.opaque.0[id.0] = Some(result),
+                FallbackOutput::Opaque(id) => context.opaque.set(*id, result),
                 FallbackOutput::Buffer(buffer) => {
                     let view = result.to_plain_array_view::<f32>()?;
                     let to = context.write(*buffer);
@@ -120,7 +106,8 @@ impl FallbackOperand {
                 Tensor::from_shape(shape, context.read(*buffer))?.into_tvalue()
             }
             FallbackOperand::Opaque(id) => {
-                context.opaque.0[id.0].clone().context("a value is read before it is computed")?
+                let value = context.opaque.get(*id).context("a value is read before it is computed")?;
+                value.clone()
             }
         })
     }

@@ -10,6 +10,7 @@ mod derivative;
 mod fallback;
 mod matmul;
 mod norm;
+mod opaque;
 mod operand;
 mod operation;
 mod pool;
@@ -26,9 +27,10 @@ pub(crate) use conv_chain::{ConvChain, Stage};
 pub(crate) use copy::{Copy, Fill, Strided};
 pub(crate) use def_use::DefUse;
 pub(crate) use derivative::Derivative;
-pub(crate) use fallback::{Fallback, FallbackOperand, FallbackOutput, OpaqueId};
+pub(crate) use fallback::{Fallback, FallbackOperand, FallbackOutput};
 pub(crate) use matmul::MatMul;
 pub(crate) use norm::RmsNorm;
+pub(crate) use opaque::OpaqueId;
 pub(crate) use operand::Operand;
 pub(crate) use operation::{Op, Resident, Work};
 pub(crate) use pool::{Pool, PoolGradient};
@@ -102,7 +104,7 @@ impl Program {
     /// A new value that only fallback operators write and read.
     pub(crate) fn add_opaque(&mut self) -> OpaqueId {
         self.opaque_values += 1;
-        OpaqueId(self.opaque_values - 1)
+        OpaqueId::new(self.opaque_values - 1)
     }
 
     /// Its buffers, by their index.
