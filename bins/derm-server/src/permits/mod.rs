@@ -114,8 +114,7 @@ impl Permits {
         if self.uploads.try_grow(upload, bytes) {
             return Ok(());
         }
-        let growing = self.uploads.grow(upload, bytes);
-        self.wait(async { Ok::<_, Infallible>(growing.await) }, deadline).await
+        self.wait(self.uploads.grow(upload, bytes), deadline).await
     }
 
     /// Waits for the right to run one inference, and then for the memory it needs.

@@ -6,7 +6,7 @@
 
 use super::{BLOCK, blocks};
 use std::sync::Arc;
-use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 /// The pool is at least this large, so that small uploads do not queue for the reserve.
 const LEAST_POOL: usize = 512 * 1024;
@@ -78,13 +78,20 @@ impl UploadMemory {
     }
 
     /// Lets an upload hold so many bytes; waits for the pool or the reserve, whichever is first.
-    pub(super) async fn grow(&self, upload: &mut UploadPermit, bytes: usize) {
+    ///
+    /// # Errors
+    /// None, since the pool is never closed.
+    pub(super) async fn grow(
+        &self,
+        upload: &mut UploadPermit,
+        bytes: usize,
+    ) -> Result<(), AcquireError> {
         let missing = upload.missing(bytes.min(self.largest));
         tokio::select! {
-            // The pool is never closed.
-            Ok(more) = Arc::clone(&self.pool).acquire_many_owned(missing) => upload.add(more),
+            more = Arc::clone(&self.pool).acquire_many_owned(missing) => upload.add(more?),
             reserve = Arc::clone(&self.reserve).lock_owned() => upload.reserve = Some(reserve),
         }
+        Ok(())
     }
 }
 
