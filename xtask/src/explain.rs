@@ -37,9 +37,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let picture = classifier.open(bytes)?;
     let mut tiles = Vec::new();
     for method in methods(&arguments.method)? {
-        let explain = Explain::new(method)
-            .with_classes(&arguments.class)
-            .with_drawing(Drawing::Overlay);
+        let explain =
+            Explain::new(method).with_classes(&arguments.class).with_drawing(Drawing::Overlay);
         let request = Request::default().with_explain(explain);
         let start = Instant::now();
         let deadline = start + Duration::from_secs(3600);
