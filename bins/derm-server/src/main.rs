@@ -9,6 +9,7 @@ mod error;
 mod health;
 mod housekeeping;
 mod html;
+mod intake;
 mod jobs;
 mod logging;
 mod middleware;

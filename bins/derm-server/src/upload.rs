@@ -2,6 +2,7 @@
 
 use crate::data_url;
 use crate::error::ApiError;
+use crate::intake::{Intake, malformed};
 use crate::parameters::{MAX_VALUE, Parameters};
 use crate::permits::{UploadPermit, deadline};
 use crate::state::State;
@@ -9,7 +10,7 @@ use actix_multipart::Multipart;
 use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::web::{Bytes, Payload};
-use futures_util::{Stream, StreamExt};
+use futures_util::Stream;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -28,8 +29,8 @@ pub(crate) struct Upload {
     pub(crate) permit: UploadPermit,
 }
 
-/// Reads a request's picture and parameters. The body is not read before there is memory for it;
-/// reading ends after UPLOAD_SECONDS.
+/// Reads a request's picture and parameters. Memory is granted as bytes arrive; an announced length
+/// only limits. Reading ends after UPLOAD_SECONDS, or when the client is too slow.
 pub(crate) async fn receive(
     request: &HttpRequest,
     payload: Payload,
@@ -41,14 +42,14 @@ pub(crate) async fn receive(
     if length.is_some_and(|length| length > largest) {
         return Err(ApiError::UploadTooLarge(state.config.max_upload_bytes));
     }
-    let permit = state.permits.upload(length, deadline(state.config.timeout())).await?;
-    let reading = read(request, payload, parameters, state.config.max_upload_bytes);
-    let read = tokio::time::timeout(state.config.upload_time(), reading).await;
-    let (picture, parameters) = read.map_err(|_| ApiError::UploadTooSlow)??;
+    let deadline = deadline(state.config.timeout());
+    let mut intake = Intake::new(&state.permits, state.config.upload_time(), deadline);
+    let max_upload = state.config.max_upload_bytes;
+    let (picture, parameters) = read(request, payload, parameters, max_upload, &mut intake).await?;
     if picture.is_empty() {
         return Err(ApiError::BadRequest(NO_PICTURE.to_owned()));
     }
-    Ok(Upload { picture, parameters, permit })
+    Ok(Upload { picture, parameters, permit: intake.into_permit() })
 }
 
 const NO_PICTURE: &str = "there is no picture; send it as the multipart field `image`, as a data \
@@ -73,6 +74,7 @@ async fn read(
     payload: Payload,
     mut parameters: Parameters,
     max_upload: usize,
+    intake: &mut Intake<'_>,
 ) -> Result<(Vec<u8>, Parameters), ApiError> {
     let length = content_length(request.headers())?;
     let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -80,18 +82,20 @@ async fn read(
     let picture = match kind.as_str() {
         "multipart/form-data" => {
             let form = Multipart::new(request.headers(), payload);
-            read_multipart(form, &mut parameters, max_upload, length).await?
+            read_multipart(form, &mut parameters, max_upload, length, intake).await?
         }
         "application/x-www-form-urlencoded" => {
-            let body = read_all(payload, largest_body(max_upload), max_upload, length).await?;
+            let body =
+                read_all(payload, largest_body(max_upload), max_upload, length, intake).await?;
             read_form(body, &mut parameters, max_upload)?
         }
         "application/json" => {
-            let body = read_all(payload, largest_body(max_upload), max_upload, length).await?;
+            let body =
+                read_all(payload, largest_body(max_upload), max_upload, length, intake).await?;
             read_json(body, &mut parameters, max_upload)?
         }
         kind if kind.starts_with("image/") || kind == "application/octet-stream" => {
-            read_all(payload, max_upload, max_upload, length).await?
+            read_all(payload, max_upload, max_upload, length, intake).await?
         }
         "" => return Err(ApiError::BadRequest(NO_PICTURE.to_owned())),
         kind => {
@@ -108,10 +112,11 @@ async fn read_multipart(
     parameters: &mut Parameters,
     max_upload: usize,
     length: Option<usize>,
+    intake: &mut Intake<'_>,
 ) -> Result<Vec<u8>, ApiError> {
     let mut picture = Vec::new();
     let mut fields = 0;
-    while let Some(field) = form.next().await {
+    while let Some(field) = intake.next(&mut form).await? {
         let mut field = field.map_err(|error| malformed(&error))?;
         fields += 1;
         if fields > MAX_FIELDS {
@@ -119,10 +124,11 @@ async fn read_multipart(
         }
         let name = field.name().unwrap_or_default().to_owned();
         if name == "image" {
-            let bytes = read_all(&mut field, largest_body(max_upload), max_upload, length).await?;
+            let limit = largest_body(max_upload);
+            let bytes = read_all(&mut field, limit, max_upload, length, intake).await?;
             picture = as_picture(bytes, max_upload)?;
         } else {
-            let bytes = read_all(&mut field, MAX_VALUE, MAX_VALUE, None).await?;
+            let bytes = read_all(&mut field, MAX_VALUE, MAX_VALUE, None, intake).await?;
             parameters.set(&name, &String::from_utf8_lossy(&bytes))?;
         }
     }
@@ -148,12 +154,12 @@ async fn read_all<E: std::fmt::Display>(
     limit: usize,
     told: usize,
     announced: Option<usize>,
+    intake: &mut Intake<'_>,
 ) -> Result<Vec<u8>, ApiError> {
-    // Allocated at once: a vector that grows would hold up to twice the bytes that were granted, and
-    // three times while it is copied.
-    let mut bytes = Vec::with_capacity(announced.unwrap_or(0).min(limit));
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| malformed(&error))?;
+    // Address space for all of it at once, of which the system backs what is written: a vector that
+    // grows would hold up to twice the bytes that were granted, and three times while it is copied.
+    let mut bytes = Vec::with_capacity(announced.unwrap_or(limit).min(limit));
+    while let Some(chunk) = intake.chunk(&mut chunks).await? {
         if bytes.len() + chunk.len() > limit {
             return Err(ApiError::UploadTooLarge(told));
         }
@@ -249,10 +255,6 @@ fn read_json(
 
 fn too_many_fields() -> ApiError {
     ApiError::BadRequest(format!("the form has more than {MAX_FIELDS} fields"))
-}
-
-fn malformed(error: &dyn std::fmt::Display) -> ApiError {
-    ApiError::BadRequest(format!("the body cannot be read: {error}"))
 }
 
 #[cfg(test)]

@@ -129,6 +129,27 @@ fn hostile_requests_get_their_4xx_and_cost_nothing() {
 static HUGE_HEADER: std::sync::LazyLock<String> =
     std::sync::LazyLock::new(|| format!("{FORM}X-Long: {}\r\n", "h".repeat(40_000)));
 
+/// Announced lengths occupy no memory: only the bytes that arrived do.
+#[test]
+fn stalled_uploads_do_not_stop_others() {
+    let server = Server::start(&[("UPLOAD_SECONDS", "300"), ("ENABLE_GRADCAM", "false")]);
+    let head = "POST /predict/ HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n\
+                Content-Length: 4000000\r\n\r\nab";
+    let mut stalled: Vec<_> = (0..50).map(|_| server.connect()).collect();
+    for stream in &mut stalled {
+        stream.write_all(head.as_bytes()).unwrap();
+    }
+    let body = form(&[("image", true, &picture())]);
+    assert_eq!(server.post("/predict/", FORM, &body).status, 200);
+    // Slower than the minimum rate, long before UPLOAD_SECONDS.
+    for stream in &mut stalled {
+        let answer = read_answer(stream);
+        assert_eq!(answer.status, 408, "{}", answer.text());
+    }
+    server.until("waiting", |waiting| *waiting == 0);
+    assert_eq!(server.memory()["budget"]["uploads_mb"], 0.0);
+}
+
 #[test]
 fn a_body_that_never_comes_gets_408() {
     let server = Server::start(&[("UPLOAD_SECONDS", "1")]);

@@ -229,12 +229,15 @@ mod tests {
         Instant::now() + LONG
     }
 
-    /// A value that is made when the sender is told how: `Some` with a result, `None` to panic.
-    fn controlled() -> (Lazy<u8, u8>, Sender<Option<Result<u8, u8>>>) {
+    /// How making ends: with a result, or, where there is none, in a panic.
+    type Outcome = Option<Result<u8, u8>>;
+
+    /// A value that is made when the sender is told how that ends.
+    fn controlled() -> (Lazy<u8, u8>, Sender<Outcome>) {
         let (sender, receiver) = channel();
         let receiver = Mutex::new(receiver);
         let make = move || {
-            let told: Option<Result<u8, u8>> = receiver.lock().unwrap().recv_timeout(LONG).unwrap();
+            let told: Outcome = receiver.lock().unwrap().recv_timeout(LONG).unwrap();
             told.expect("on purpose")
         };
         (Lazy::new(make, || None), sender)

@@ -1,16 +1,21 @@
 //! Admission: which requests run, which wait, and which are refused.
 //!
 //! Three resources are granted, each in the order of asking: memory for an upload, the right to run
-//! an inference, and the memory that it takes. A body is read only when its bytes have been granted;
-//! until then it stays with the client. A request that waits for an inference or for memory holds its
-//! compressed bytes only. Waiting is bounded in time and in number.
+//! an inference, and the memory that it takes. A body is read only as far as its bytes have been
+//! granted; the rest stays with the client. A request that waits for an inference or for memory holds
+//! its compressed bytes only. Waiting is bounded in time and in number.
+
+mod upload_memory;
 
 use crate::error::ApiError;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
+use upload_memory::UploadMemory;
+pub(crate) use upload_memory::UploadPermit;
 
 /// Why a request that waited is refused.
 pub(crate) const LATE: &str = "the server was busy for too long";
@@ -30,12 +35,10 @@ const OVERHEAD: usize = 8 << 20;
 #[derive(Debug)]
 pub(crate) struct Permits {
     inferences: Arc<Semaphore>,
-    uploads: Arc<Semaphore>,
+    uploads: UploadMemory,
     memory: Arc<Semaphore>,
     first: Arc<Mutex<()>>,
-    largest_upload: usize,
-    /// Blocks in all.
-    all_uploads: usize,
+    /// Blocks of memory in all.
     all_memory: AtomicUsize,
     waiting: Arc<AtomicUsize>,
     /// Inferences that were ever granted.
@@ -43,10 +46,6 @@ pub(crate) struct Permits {
     /// Most blocks of memory that were ever reserved at once.
     high_water: AtomicUsize,
 }
-
-/// The right to hold an upload in memory, given back when dropped.
-#[derive(Debug)]
-pub(crate) struct UploadPermit(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
 /// The right to run one inference when a thread is free, and the memory for it; given back when
 /// dropped.
@@ -91,15 +90,13 @@ impl Permits {
     ) -> Permits {
         let free = budget.saturating_sub(used + OVERHEAD);
         let uploads = (LARGEST_UPLOADS * largest_upload).min(free / 4).max(largest_upload);
-        let all_uploads = uploads.div_ceil(BLOCK).min(Semaphore::MAX_PERMITS / 2);
-        let memory = (free.saturating_sub(uploads) / BLOCK).clamp(1, u32::MAX as usize);
+        let uploads = UploadMemory::new(uploads, largest_upload);
+        let memory = (free.saturating_sub(uploads.total()) / BLOCK).clamp(1, u32::MAX as usize);
         Permits {
             inferences: Arc::new(Semaphore::new(GRANTED * inferences)),
-            uploads: Arc::new(Semaphore::new(all_uploads)),
+            uploads,
             memory: Arc::new(Semaphore::new(memory)),
             first: Arc::default(),
-            largest_upload,
-            all_uploads,
             all_memory: AtomicUsize::new(memory),
             waiting: Arc::new(AtomicUsize::new(0)),
             granted: AtomicUsize::new(0),
@@ -107,15 +104,17 @@ impl Permits {
         }
     }
 
-    /// Waits for memory for an upload of `bytes` (the largest when the client does not say).
-    pub(crate) async fn upload(
+    /// Lets an upload hold `bytes` in all; waits where there is no memory for what it lacks.
+    pub(crate) async fn grow(
         &self,
-        bytes: Option<usize>,
+        upload: &mut UploadPermit,
+        bytes: usize,
         deadline: Instant,
-    ) -> Result<UploadPermit, ApiError> {
-        let bytes = bytes.unwrap_or(self.largest_upload).min(self.largest_upload);
-        let permit = Arc::clone(&self.uploads).acquire_many_owned(blocks(bytes));
-        self.wait(permit, deadline).await.map(UploadPermit)
+    ) -> Result<(), ApiError> {
+        if self.uploads.try_grow(upload, bytes) {
+            return Ok(());
+        }
+        self.wait(self.uploads.grow(upload, bytes), deadline).await
     }
 
     /// Waits for the right to run one inference, and then for the memory it needs.
@@ -149,7 +148,7 @@ impl Permits {
 
     async fn wait_first(&self, deadline: Instant) -> Result<OwnedMutexGuard<()>, ApiError> {
         let guard = Arc::clone(&self.first).lock_owned();
-        self.wait(async { Ok::<_, std::convert::Infallible>(guard.await) }, deadline).await
+        self.wait(async { Ok::<_, Infallible>(guard.await) }, deadline).await
     }
 
     /// Takes the model's weights out of the memory that inferences share, out of what the first one
@@ -197,7 +196,7 @@ impl Permits {
             available: all * BLOCK,
             inferences: now * BLOCK,
             high_water: self.high_water.load(Relaxed) * BLOCK,
-            uploads: (self.all_uploads - self.uploads.available_permits()) * BLOCK,
+            uploads: self.uploads.held(),
         }
     }
 }
@@ -260,14 +259,17 @@ mod tests {
 
     #[actix_web::test]
     async fn uploads_are_bounded_in_bytes() {
-        let permits = Permits::new(1, 4096, 100 * MIB, 10 * MIB);
+        let permits = Permits::new(1, MIB, 100 * MIB, 10 * MIB);
         let mut held = Vec::new();
         for _ in 0..LARGEST_UPLOADS {
-            held.push(permits.upload(None, soon()).await.unwrap());
+            let mut upload = UploadPermit::default();
+            permits.grow(&mut upload, MIB, soon()).await.unwrap();
+            held.push(upload);
         }
-        assert!(permits.upload(Some(1), soon()).await.is_err());
+        let mut late = UploadPermit::default();
+        assert!(matches!(permits.grow(&mut late, 1, soon()).await, Err(ApiError::Busy(_))));
         held.pop();
-        assert!(permits.upload(Some(4096), soon()).await.is_ok());
+        assert!(permits.grow(&mut late, MIB, soon()).await.is_ok());
     }
 
     #[actix_web::test]
