@@ -24,11 +24,12 @@ enum Split {
     Panels,
 }
 
-/// A direct convolution, and what its units are.
-#[derive(Debug, Clone)]
+/// A direct convolution: what its units are.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Direct {
-    geometry: ConvGeometry,
     split: Split,
+    /// Whether rows and columns may be taken as one axis: not where only some rows are in memory.
+    is_flat: bool,
 }
 
 impl Direct {
@@ -45,19 +46,23 @@ impl Direct {
         } else {
             Split::Pixels
         };
-        Direct { geometry, split }
+        Direct { split, is_flat: true }
     }
 
     /// A convolution of some rows at a time.
-    pub(super) fn by_rows(geometry: &ConvGeometry) -> Direct {
-        Direct { geometry: *geometry, split: Split::Rows }
+    pub(super) const BY_ROWS: Direct = Direct { split: Split::Rows, is_flat: false };
+
+    /// The geometry that the microkernel works on.
+    fn seen(self, geometry: &ConvGeometry) -> ConvGeometry {
+        if self.is_flat { geometry.flattened() } else { *geometry }
     }
 
     /// Parts into which the work can be divided.
-    pub(super) fn units(&self, weights: &PackedWeights) -> usize {
+    pub(super) fn units(self, weights: &PackedWeights, geometry: &ConvGeometry) -> usize {
+        let geometry = self.seen(geometry);
         match self.split {
-            Split::Rows => self.geometry.rows().output(),
-            Split::Pixels => self.geometry.columns().output(),
+            Split::Rows => geometry.rows().output(),
+            Split::Pixels => geometry.columns().output(),
             Split::Panels => weights.panels().len(),
         }
     }
@@ -82,13 +87,14 @@ impl Direct {
     /// [`Direct::scratch_len`], and the output valid for writes to these units, which nobody else may
     /// touch.
     pub(super) unsafe fn run(
-        &self,
+        self,
         weights: &PackedWeights,
+        geometry: &ConvGeometry,
         operands: &Operands<'_>,
         scratch: &mut [f32],
         units: Range<usize>,
     ) {
-        let geometry = &self.geometry;
+        let geometry = &self.seen(geometry);
         let (mut rows, mut columns) = (0..geometry.rows().output(), 0..geometry.columns().output());
         let mut panels = weights.panels();
         match self.split {

@@ -21,7 +21,7 @@ pub struct ConvPlan {
 }
 
 /// What the plan chose; the weights are packed for it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Algorithm {
     Direct(Direct),
     Winograd(Winograd),
@@ -54,7 +54,7 @@ impl ConvPlan {
     /// If the weights were not packed for this geometry.
     pub fn by_rows(conv: PackedConv, geometry: &ConvGeometry) -> ConvPlan {
         let algorithm = match &conv.weights {
-            ConvWeights::Dense(_) => Algorithm::Direct(Direct::by_rows(geometry)),
+            ConvWeights::Dense(_) => Algorithm::Direct(Direct::BY_ROWS),
             ConvWeights::Depthwise(_) => Algorithm::Depthwise,
         };
         ConvPlan::with(conv, geometry, algorithm, true)
@@ -69,7 +69,7 @@ impl ConvPlan {
         let (units, scratch_len) = match (&conv.weights, &algorithm) {
             (ConvWeights::Dense(weights), Algorithm::Direct(direct)) => {
                 weights.check(geometry);
-                (direct.units(weights), Direct::scratch_len(weights))
+                (direct.units(weights, geometry), Direct::scratch_len(weights))
             }
             (ConvWeights::Dense(weights), Algorithm::Winograd(winograd)) => {
                 (winograd.units(weights), winograd.scratch_len(weights))
@@ -160,18 +160,19 @@ impl ConvPlan {
     /// which nobody else may touch.
     unsafe fn run_units(&self, operands: &Operands<'_>, scratch: &mut [f32], units: Range<usize>) {
         assert!(scratch.len() >= self.scratch_len);
+        let geometry = &self.geometry;
         // SAFETY: the weights were checked against the geometry when the plan was made, the scratch
         // just now; the rest is the contract of this function.
         unsafe {
             match (&self.conv.weights, &self.algorithm) {
                 (ConvWeights::Dense(weights), Algorithm::Direct(direct)) => {
-                    direct.run(weights, operands, scratch, units);
+                    direct.run(weights, geometry, operands, scratch, units);
                 }
                 (ConvWeights::Dense(weights), Algorithm::Winograd(winograd)) => {
-                    winograd.run(weights, operands, scratch, units);
+                    winograd.run(weights, geometry, operands, scratch, units);
                 }
                 (ConvWeights::Depthwise(weights), _) => {
-                    weights.run(&self.geometry, operands, scratch, units);
+                    weights.run(geometry, operands, scratch, units);
                 }
                 (ConvWeights::Dense(_), Algorithm::Depthwise) => {
                     unreachable!("the algorithm is chosen by the kind of weights")

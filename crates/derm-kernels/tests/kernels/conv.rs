@@ -2,7 +2,7 @@
 //! and channel counts, for every instruction set of this machine.
 
 use crate::reference::running::{run, run_in_parts};
-use crate::reference::{axis, cases, close, convolve, numbers, size};
+use crate::reference::{axis, cases, close, convolve, numbers, size, sizes};
 use derm_kernels::{
     ConvCall, ConvGeometry, ConvPlan, Epilogue, Isa, OutputPart, PackedConv, Precision, Ring,
     RowsCall, SharedOutput, Unary, Window, WindowAxis,
@@ -39,7 +39,7 @@ proptest! {
     /// Deep enough for several blocks of scratch, and computed in parts as threads do.
     #[test]
     fn deep_products_in_parts(
-        rows in 1usize..size(30), depth in 900usize..2500, outputs in 1usize..size(40),
+        rows in 1usize..size(30), depth in sizes(900, 2500), outputs in 1usize..size(40),
         seed in any::<u32>(), cut in 0usize..30,
     ) {
         let geometry = ConvGeometry::product(rows, depth, outputs).unwrap();
@@ -136,6 +136,69 @@ fn nan_stays_nan() {
             output.chunks(5).map(|row| row.iter().all(|v| v.is_nan())).collect();
         assert_eq!(is_nan, [false, true, false]);
     }
+}
+
+/// Threads that divide an output write it at the same time; under Miri, a data race would be found.
+#[test]
+fn threads_share_an_output() {
+    let rows = WindowAxis::new(Window {
+        input: 6,
+        output: 6,
+        kernel: 3,
+        stride: 1,
+        dilation: 1,
+        before: 1,
+    });
+    let axes = [rows.unwrap(), WindowAxis::pointwise(3).unwrap()];
+    // Rows, panels, and the pixels of one row.
+    for geometry in [
+        ConvGeometry::new(axes, 4, 5, 1).unwrap(),
+        ConvGeometry::product(3, 4, 300).unwrap(),
+        ConvGeometry::product(9, 4, 5).unwrap(),
+    ] {
+        let input = numbers(geometry.input_len(), 1);
+        let weights = numbers(geometry.weights(), 2);
+        let weight = |o: usize, i: usize, tap: usize| weights[(o * 4 + i) * geometry.taps() + tap];
+        let plain = convolve(&geometry, &input, &vec![0.0; geometry.outputs()], weight);
+        for isa in Isa::available() {
+            let conv = PackedConv::new(isa, Precision::F16, &geometry, None, weight);
+            let plan = ConvPlan::new(conv, &geometry);
+            let mut values = vec![f32::NAN; geometry.output_len()];
+            let shared = SharedOutput::new(&mut values);
+            std::thread::scope(|scope| {
+                for unit in 0..plan.units() {
+                    let (shared, plan, input) = (&shared, &plan, &input);
+                    scope.spawn(move || {
+                        // SAFETY: every thread has a unit of its own, all of one plan.
+                        let output = unsafe { shared.part(unit..unit + 1) };
+                        let scratch = &mut vec![f32::NAN; plan.scratch_len()];
+                        plan.run(ConvCall { input, output, epilogue: &[], scratch });
+                    });
+                }
+            });
+            close(&values, &plain, 1e-4).unwrap();
+        }
+    }
+}
+
+/// Rows of a ring share memory, so that threads may not.
+#[test]
+#[should_panic(expected = "is_whole")]
+fn a_shared_ring_is_refused() {
+    let axes = [WindowAxis::pointwise(4).unwrap(), WindowAxis::pointwise(2).unwrap()];
+    let geometry = ConvGeometry::new(axes, 1, 1, 1).unwrap();
+    let conv = PackedConv::new(Isa::best(), Precision::F32, &geometry, None, |_, _, _| 1.0);
+    let plan = ConvPlan::by_rows(conv, &geometry);
+    let mut output = [0.0; 4];
+    let shared = SharedOutput::new(&mut output);
+    plan.run_rows(RowsCall {
+        input: Ring { values: &[0.0; 8], held_rows: 4 },
+        // SAFETY: the only part.
+        output: Ring { values: unsafe { shared.part(0..2) }, held_rows: 2 },
+        epilogue: &[],
+        scratch: &mut vec![0.0; plan.scratch_len()],
+        rows: 0..2,
+    });
 }
 
 #[test]

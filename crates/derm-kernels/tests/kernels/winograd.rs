@@ -1,7 +1,7 @@
 //! Winograd convolution: against the definition, whichever of weights and pixels is kept, in parts.
 
 use crate::reference::running::{run, run_in_parts};
-use crate::reference::{axis_of_3, cases, close, convolve, numbers};
+use crate::reference::{axis_of_3, cases, close, convolve, numbers, sizes};
 use derm_kernels::{ConvGeometry, ConvPlan, Epilogue, Isa, PackedConv, Precision, Unary};
 use proptest::prelude::*;
 
@@ -10,8 +10,8 @@ proptest! {
 
     #[test]
     fn winograd(
-        rows in 9usize..30, columns in 9usize..30, before in 0usize..3, after in 0usize..3,
-        inputs in 12usize..80, outputs in 12usize..80, seed in any::<u32>(), half in any::<bool>(),
+        rows in sizes(9, 30), columns in sizes(9, 30), before in 0usize..3, after in 0usize..3,
+        inputs in sizes(12, 80), outputs in sizes(12, 80), seed in any::<u32>(), half in any::<bool>(),
         cut in 0usize..3, silu in any::<bool>(),
     ) {
         let axes = [rows, columns].map(|input| axis_of_3(input, before, after));
@@ -40,7 +40,7 @@ proptest! {
     /// The backward-data convolution of one that is done by Winograd's method is one, too.
     #[test]
     fn input_gradient(
-        side in 12usize..30, before in 0usize..3, inputs in 12usize..80, outputs in 12usize..80,
+        side in sizes(12, 30), before in 0usize..3, inputs in sizes(12, 80), outputs in sizes(12, 80),
         seed in any::<u32>(), half in any::<bool>(),
     ) {
         let axis = axis_of_3(side, before, before);

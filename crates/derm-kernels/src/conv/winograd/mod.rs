@@ -25,32 +25,24 @@ use crate::geometry::conv::ConvGeometry;
 use crate::ring::Ring;
 use std::ops::Range;
 
-/// A convolution by Winograd's method.
-#[derive(Debug, Clone)]
-pub(super) struct Winograd {
-    geometry: ConvGeometry,
-    tiling: Tiling,
-}
+/// A convolution by Winograd's method: how it is divided.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Winograd(Tiling);
 
 impl Winograd {
     /// None where the convolution is of another kind, or a direct one is as fast.
     pub(super) fn new(weights: &PackedWeights, geometry: &ConvGeometry) -> Option<Winograd> {
-        let tiling = Tiling::new(weights, geometry)?;
-        Some(Winograd { geometry: *geometry, tiling })
+        Tiling::new(weights, geometry).map(Winograd)
     }
 
     /// Parts into which the work can be divided: rows of tiles, or panels.
     pub(super) fn units(&self, weights: &PackedWeights) -> usize {
-        if self.tiling.is_split_by_panels(weights) {
-            weights.panels().len()
-        } else {
-            self.tiling.tiles[0]
-        }
+        if self.0.is_split_by_panels(weights) { weights.panels().len() } else { self.0.tiles[0] }
     }
 
     /// Float32 values of scratch.
     pub(super) fn scratch_len(&self, weights: &PackedWeights) -> usize {
-        let Lengths { zeros, taps, weights, pixels, sums } = self.tiling.lengths(weights);
+        let Lengths { zeros, taps, weights, pixels, sums } = self.0.lengths(weights);
         zeros + taps + weights + pixels + sums
     }
 
@@ -65,11 +57,12 @@ impl Winograd {
     pub(super) unsafe fn run(
         &self,
         weights: &PackedWeights,
+        geometry: &ConvGeometry,
         operands: &Operands<'_>,
         scratch: &mut [f32],
         units: Range<usize>,
     ) {
-        let Winograd { geometry, tiling } = self;
+        let Winograd(tiling) = self;
         let mut scratch = Scratch::split(&tiling.lengths(weights), scratch);
         let isa = weights.isa();
         let [down, across] = tiling.tiles;
@@ -127,7 +120,7 @@ impl Winograd {
         scratch: &mut Scratch<'_>,
         (kept, is_new): (Range<usize>, bool),
     ) {
-        let (tiling, isa, inputs) = (&self.tiling, weights.isa(), self.geometry.inputs());
+        let (Winograd(tiling), isa, inputs) = (self, weights.isa(), weights.depth());
         let width = panel.width(isa);
         let stride = tiling.weight_stride(width);
         let product = ConvGeometry::product(tiles, inputs, width)

@@ -21,6 +21,11 @@ pub(crate) const fn size(usual: usize) -> usize {
     if cfg!(miri) { usual.div_ceil(10) + 1 } else { usual }
 }
 
+/// The range of a size of a property; under Miri, its two smallest.
+pub(crate) const fn sizes(low: usize, high: usize) -> std::ops::Range<usize> {
+    if cfg!(miri) { low..low + 2 } else { low..high }
+}
+
 /// Numbers in -1..1 that look random, and are float16 exactly.
 pub(crate) fn numbers(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2_654_435_761) | 1;
