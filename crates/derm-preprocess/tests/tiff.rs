@@ -304,9 +304,15 @@ fn hostile_directories_end() {
     let end = circle.len() - 4;
     circle[end..].copy_from_slice(&start);
     assert_eq!(decoded(&circle).unwrap().0, picture());
-    // A million strips, which the file does not have.
+    // Strips without rows; more tiles than the file has; more tiles than any picture has.
     let tiff = Tiff::new(2, &[8; 3], vec![all(0..3)]).tag(278, &[0]);
     assert!(decoded(&tiff.file()).is_err());
+    for count in [1, 400_000] {
+        let mut tiff = Tiff::new(1, &[8], vec![Vec::new(); count]).tag(322, &[1]).tag(323, &[1]);
+        (tiff.tags[0].1, tiff.tags[1].1) = (vec![4000], vec![100]);
+        let error = refused(&Tiff { is_tiled: true, ..tiff }.file());
+        assert!(error.to_string().contains("strips or tiles"), "{error}");
+    }
     for length in 0..file().len() {
         let _ = decoded(&file()[..length]);
     }

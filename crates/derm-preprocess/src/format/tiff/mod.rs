@@ -8,6 +8,7 @@ mod directory;
 mod error;
 mod fax;
 mod jpeg;
+mod pixels;
 mod samples;
 
 use crate::decoder::{Decoder, RowSink};
@@ -16,12 +17,14 @@ use crate::limits::Limits;
 use crate::orientation::Orientation;
 use crate::strips::{Strips, incomplete};
 use crate::warning::Warning;
-use colour::{Alpha, Colour};
 use compression::Compression;
 use directory::{Directory, Field};
-use error::{undecodable, unsupported};
-use samples::Samples;
+use error::undecodable;
+use pixels::Pixels;
 use std::borrow::Cow;
+
+/// 25 megapixels in tiles of 16x16 pixels are fewer. Each one costs time, however small it is.
+const MAX_CHUNKS: u64 = 1 << 17;
 
 /// The header of a TIFF's first page.
 pub(super) struct Tiff {
@@ -29,22 +32,15 @@ pub(super) struct Tiff {
     width: usize,
     height: usize,
     orientation: Orientation,
-    colour: Colour,
-    alpha: Alpha,
+    pixels: Pixels,
     compression: Compression,
     /// The bits of each byte are reversed.
     reversed: bool,
-    planar: bool,
-    /// Of a pixel, in all planes.
-    samples: usize,
-    layout: Samples,
     /// Width and height of a strip or tile.
     chunk: (usize, usize),
     /// Where the chunks lie, and their lengths; none for a single one up to the end of the file.
     offsets: Field,
     lengths: Option<Field>,
-    /// JPEGs in the file have RGB, not YCbCr.
-    is_rgb: bool,
     /// Tables of JPEGs.
     tables: Option<Field>,
     /// One strip holds all planes, one after the other, as some writers have it.
@@ -63,35 +59,10 @@ impl Tiff {
             value.map(|v| v as usize).ok_or_else(|| undecodable(format!("it has no {name}")))
         };
         let (width, height) = (side(256, "width")?, side(257, "height")?);
-        let photometric = tag(262).unwrap_or(1);
         let compression = Compression::new(tag(259).unwrap_or(1), tag(292).unwrap_or(0))?;
-        let mut colour = Colour::new(photometric)?;
-        let mut samples = tag(277).unwrap_or(1) as usize;
-        let mut layout = sample_layout(&directory, bytes, samples)?;
-        let mut planar = tag(284) == Some(2) && samples > 1;
-        let is_rgb = colour == Colour::Rgb;
-        if compression == Compression::Jpeg {
-            let is_read = matches!(colour, Colour::BlackIsZero | Colour::Rgb | Colour::YCbCr);
-            if !is_read || planar || layout.bits() != 8 {
-                return Err(unsupported("JPEG compression of these colours"));
-            }
-            // What the strips and tiles are decoded to.
-            (colour, samples, planar) = (Colour::Rgb, 3, false);
-            layout = Samples::new(8, 1, directory.order, false)?;
-        }
-        if !(colour.samples()..=64).contains(&samples) {
-            return Err(undecodable(format!("it has {samples} samples a pixel")));
-        }
-        if let Colour::Palette(palette) = &mut colour {
-            read_palette(palette, &directory, bytes, &layout)?;
-        }
-        let subsampling = |index| {
-            directory.field(530).map_or(Some(2), |f| f.value(bytes, directory.order, index))
-        };
-        if colour == Colour::YCbCr && (subsampling(0), subsampling(1)) != (Some(1), Some(1)) {
-            return Err(unsupported("subsampled YCbCr colours"));
-        }
-        if compression.is_fax() && (layout.bits() != 1 || samples != 1 || width > 65_535) {
+        let pixels = Pixels::read(&directory, bytes, compression)?;
+        let is_one_bit = pixels.layout.bits() == 1 && pixels.samples == 1;
+        if compression.is_fax() && (!is_one_bit || width > 65_535) {
             return Err(undecodable("CCITT compression needs one bit a pixel"));
         }
         let (offsets, chunk) = match directory.field(324) {
@@ -109,17 +80,12 @@ impl Tiff {
             width,
             height,
             orientation: tag(274).and_then(Orientation::from_value).unwrap_or_default(),
-            alpha: alpha(&directory, bytes, &colour, samples),
-            colour,
+            pixels,
             compression,
             reversed: tag(266) == Some(2),
-            planar,
-            samples,
-            layout,
             chunk,
             offsets,
             lengths: directory.field(325).or_else(|| directory.field(279)),
-            is_rgb,
             tables: directory.field(347),
             joined_planes: false,
             copied: 0,
@@ -127,11 +93,14 @@ impl Tiff {
         };
         let (across, down) = tiff.chunks();
         let needed = (across as u64 * down as u64).saturating_mul(tiff.planes() as u64);
-        tiff.joined_planes = tiff.planar
+        tiff.joined_planes = tiff.pixels.planar
             && (across, down, tiff.offsets.count()) == (1, 1, 1)
             && tiff.compression == Compression::None;
         if (tiff.offsets.count() as u64) < needed && !tiff.joined_planes {
             return Err(undecodable("it has too few strips or tiles"));
+        }
+        if needed > MAX_CHUNKS {
+            return Err(undecodable(format!("it has more than {MAX_CHUNKS} strips or tiles")));
         }
         if tiff.reversed || tiff.tables.is_some() {
             let order = tiff.directory.order;
@@ -144,7 +113,7 @@ impl Tiff {
     }
 
     fn planes(&self) -> usize {
-        if self.planar { self.samples } else { 1 }
+        if self.pixels.planar { self.pixels.samples } else { 1 }
     }
 
     /// Chunks in a row, and their rows.
@@ -154,8 +123,9 @@ impl Tiff {
 
     /// Bytes of a row of a chunk, and those of a whole chunk. u64: both are the file's word.
     fn chunk_bytes(&self) -> (u64, u64) {
-        let samples = if self.planar { 1 } else { self.samples };
-        let row = (self.chunk.0 as u64 * samples as u64 * self.layout.bits() as u64).div_ceil(8);
+        let samples = if self.pixels.planar { 1 } else { self.pixels.samples };
+        let row =
+            (self.chunk.0 as u64 * samples as u64 * self.pixels.layout.bits() as u64).div_ceil(8);
         (row, row.saturating_mul(self.chunk.1 as u64))
     }
 
@@ -167,6 +137,7 @@ impl Tiff {
         size: usize,
         limits: &Limits,
     ) -> Result<Cow<'a, [u8]>, Error> {
+        limits.check_time()?;
         let order = self.directory.order;
         let (plane, index) = if self.joined_planes { (index as u64, 0) } else { (0, index) };
         let start = self.offsets.value(bytes, order, index).unwrap_or(u64::MAX);
@@ -184,7 +155,7 @@ impl Tiff {
         }
         if self.compression == Compression::Jpeg {
             let tables = self.tables.and_then(|tables| tables.bytes(bytes)).unwrap_or_default();
-            let pixels = jpeg::decompress(tables, data, self.is_rgb, self.chunk, limits);
+            let pixels = jpeg::decompress(tables, data, self.pixels.is_rgb, self.chunk, limits);
             return pixels.map(Cow::Owned);
         }
         Ok(self.compression.decompress(data, size, self.chunk.0))
@@ -208,8 +179,8 @@ impl Tiff {
             .map(|(plane, column)| (plane * down + chunk_row) * across + column)
             .map(|index| self.read_chunk(bytes, index, size, limits))
             .collect::<Result<Vec<Cow<'_, [u8]>>, Error>>()?;
-        let per_chunk = if self.planar { 1 } else { self.samples };
-        let mut pixels = vec![0; self.width * self.samples];
+        let per_chunk = if self.pixels.planar { 1 } else { self.pixels.samples };
+        let mut pixels = vec![0; self.width * self.pixels.samples];
         let mut scratch = vec![0; self.chunk.0 * per_chunk];
         let mut missing = 0;
         for row in 0..rows {
@@ -220,80 +191,30 @@ impl Tiff {
                     is_known = false;
                     break;
                 };
-                self.layout.unpack(line, per_chunk, &mut scratch);
+                self.pixels.layout.unpack(line, per_chunk, &mut scratch);
                 let first = column * self.chunk.0;
                 let width = self.chunk.0.min(self.width - first);
-                if self.planar {
-                    let to = pixels[first * self.samples + plane..].iter_mut();
-                    to.step_by(self.samples).zip(&scratch[..width]).for_each(|(to, &v)| *to = v);
+                if self.pixels.planar {
+                    let to = pixels[first * self.pixels.samples + plane..].iter_mut();
+                    to.step_by(self.pixels.samples)
+                        .zip(&scratch[..width])
+                        .for_each(|(to, &v)| *to = v);
                 } else {
-                    pixels[first * self.samples..][..width * self.samples]
-                        .copy_from_slice(&scratch[..width * self.samples]);
+                    pixels[first * self.pixels.samples..][..width * self.pixels.samples]
+                        .copy_from_slice(&scratch[..width * self.pixels.samples]);
                 }
             }
             missing += usize::from(!is_known);
             strips.row(|rgb| {
                 if is_known {
-                    for (to, pixel) in rgb.iter_mut().zip(pixels.chunks_exact(self.samples)) {
-                        *to = self.colour.rgb(pixel, self.alpha);
+                    for (to, pixel) in rgb.iter_mut().zip(pixels.chunks_exact(self.pixels.samples))
+                    {
+                        *to = self.pixels.colour.rgb(pixel, self.pixels.alpha);
                     }
                 }
             })?;
         }
         Ok(missing)
-    }
-}
-
-fn sample_layout(directory: &Directory, bytes: &[u8], samples: usize) -> Result<Samples, Error> {
-    let tag = |tag: u16| directory.first(bytes, tag);
-    match tag(339).unwrap_or(1) {
-        1 | 4 => {}
-        2 => return Err(unsupported("signed samples")),
-        3 => return Err(unsupported("floating-point samples")),
-        _ => return Err(unsupported("complex samples")),
-    }
-    let bits = directory.field(258);
-    let value = |index| bits.and_then(|bits| bits.value(bytes, directory.order, index));
-    let first = value(0).unwrap_or(1);
-    let count = bits.map_or(0, |bits| bits.count().min(samples));
-    if (1..count).any(|index| value(index) != Some(first)) {
-        return Err(unsupported("samples of different sizes"));
-    }
-    let has_palette = tag(262) == Some(3);
-    Samples::new(first, tag(317).unwrap_or(1), directory.order, has_palette)
-}
-
-/// Reads the colour map: 16 bits a value, all reds first.
-fn read_palette(
-    palette: &mut [[u8; 3]; 256],
-    directory: &Directory,
-    bytes: &[u8],
-    layout: &Samples,
-) -> Result<(), Error> {
-    let map = directory.field(320).ok_or_else(|| undecodable("it has no colour map"))?;
-    if layout.bits() > 8 {
-        return Err(unsupported("a palette of more than 256 colours"));
-    }
-    let colours = 1 << layout.bits();
-    for (index, colour) in palette.iter_mut().take(colours).enumerate() {
-        for (channel, to) in colour.iter_mut().enumerate() {
-            let value = map.value(bytes, directory.order, channel * colours + index);
-            *to = (value.ok_or_else(|| undecodable("its colour map is cut short"))? >> 8) as u8;
-        }
-    }
-    Ok(())
-}
-
-fn alpha(directory: &Directory, bytes: &[u8], colour: &Colour, samples: usize) -> Alpha {
-    if samples == colour.samples() {
-        return Alpha::None;
-    }
-    match directory.first(bytes, 338) {
-        Some(1) => Alpha::Associated,
-        Some(2) => Alpha::Unassociated,
-        // As Pillow reads RGB with a fourth sample that is not described.
-        None if *colour == Colour::Rgb && samples == 4 => Alpha::Unassociated,
-        _ => Alpha::None,
     }
 }
 
@@ -313,7 +234,7 @@ impl Decoder for Tiff {
         let is_copied = self.compression != Compression::None || self.reversed;
         let held = if is_copied { bytes.saturating_mul(chunks) } else { 0 };
         let list = chunks.saturating_mul(32);
-        let rows = (self.width as u64 + self.chunk.0 as u64) * self.samples as u64;
+        let rows = (self.width as u64 + self.chunk.0 as u64) * self.pixels.samples as u64;
         let tables = match self.compression {
             Compression::Jpeg => jpeg::memory(self.chunk.0),
             _ => 256 * 1024,
