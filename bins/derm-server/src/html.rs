@@ -58,6 +58,9 @@ pub(crate) fn page(language: Language, drawn: &str) -> String {
 pub(crate) fn result_page(language: Language, answer: &Answer) -> String {
     let text = |name| escaped(strings::get(language, name));
     let mut html = format!("<h2>{}</h2>\n", text("result"));
+    for warning in &answer.warnings {
+        let _ = writeln!(html, "<p class=\"warning\">{}</p>", escaped(warning));
+    }
     if answer.uncertain == Some(true) {
         let _ = writeln!(html, "<p class=\"uncertain\">{}</p>", text("uncertain"));
     }

@@ -76,7 +76,32 @@ fn every_picture_format_is_read() {
         let answer = server.post("/predict/", FORM, &form(&[("image", true, &data(name))]));
         assert_eq!(answer.status, 200, "{name} {}", answer.text());
         assert!(answer.json()["heatmap"].is_null());
+        assert_eq!(answer.json()["warnings"], serde_json::json!([]), "{name}");
     }
+}
+
+#[test]
+fn a_damaged_picture_is_answered_with_a_warning_or_an_error_and_the_connection_goes_on() {
+    let server = Server::start(&[("ENABLE_GRADCAM", "false")]);
+    let send = |name: &str| server.post("/predict/", FORM, &form(&[("image", true, &data(name))]));
+    let cut = send("cut-last-byte-of-data.jpg");
+    assert_eq!(cut.status, 200, "{}", cut.text());
+    assert_eq!(cut.json()["warnings"].as_array().unwrap().len(), 1, "{}", cut.text());
+    // Files that make the decoders of their formats panic.
+    for name in ["fuzz-tiled-planar.tiff", "fuzz-yuv.webp"] {
+        let answer = send(name);
+        assert_eq!(answer.status, 400, "{name} {}", answer.text());
+        assert!(!answer.error().is_empty());
+    }
+    // A format that is known and not read is named.
+    let heic = server.post(
+        "/predict/",
+        "Content-Type: image/heic\r\n",
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+    );
+    assert_eq!(heic.status, 415, "{}", heic.text());
+    assert!(heic.error().contains("HEIC"), "{}", heic.error());
+    assert_eq!(send("baseline.jpg").status, 200);
 }
 
 #[test]

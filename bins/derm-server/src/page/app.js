@@ -95,7 +95,7 @@ async function show(answer) {
   const flagged = $("flagged");
   flagged.hidden = answer.flagged.length === 0;
   flagged.textContent = `${flagged.dataset.text} ${answer.flagged.map(({ label }) => label).join(", ")}`;
-  $("note").textContent = answer.heatmap_error ?? "";
+  $("note").textContent = notes(answer);
   $("controls").hidden = !answer.heatmap;
   const classes = answer.results.map(({ class: id, label }) => new Option(label, id));
   $("class").replaceChildren(...classes);
@@ -108,6 +108,11 @@ async function show(answer) {
   $("figures").textContent = `${texts.latency}: ${answer.latency_ms.total.toFixed(0)} ms`;
   const { memory } = await (await fetch("/memory/")).json();
   $("figures").textContent += ` · ${texts.memory}: ${memory.rss_mb.toFixed(0)} MiB (${memory.percent} %)`;
+}
+
+// What is wrong with the picture's file, and why there is no heatmap.
+function notes({ warnings, heatmap_error: error }) {
+  return [...warnings, error].filter(Boolean).join(" · ");
 }
 
 // Lays an answer's heatmap over the picture that it explains.
@@ -129,7 +134,7 @@ async function explain() {
   const other = $("other").value && (await ask({ ...wanted, method: $("other").value }));
   lay("over", answer);
   lay("alone", other || answer);
-  $("note").textContent = answer.heatmap_error ?? "";
+  $("note").textContent = notes(answer);
   arrange();
 }
 
