@@ -239,17 +239,20 @@ fn load(folder: &Path) -> Explainers {
     Explainers::new(source, graph, EngineOptions::default()).unwrap()
 }
 
+/// Writes an input.
+type Fill = Box<dyn Fn(&mut [f32])>;
+
 /// One run on the input of the golden files.
 struct Picture<'a> {
     evaluation: Evaluation<'a>,
-    fill: Box<dyn Fn(&mut [f32])>,
+    fill: Fill,
 }
 
 impl<'a> Picture<'a> {
     fn evaluated(explainer: &'a Explainer) -> Picture<'a> {
         let spec = &explainer.manifest().input;
         let (layout, input) = (spec.layout, derm_zoo::picture(spec.shape()));
-        let fill = Box::new(move |to: &mut [f32]| channels_last(layout, &input, to));
+        let fill: Fill = Box::new(move |to| channels_last(layout, &input, to));
         Picture { evaluation: explainer.run(&fill).unwrap(), fill }
     }
 

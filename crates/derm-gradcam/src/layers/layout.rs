@@ -227,7 +227,8 @@ mod tests {
         let map =
             Array::from_shape_fn(vec![1, 2, 3, 4], |i| (i[3] * 100 + i[1] * 10 + i[2]) as f32);
         let tokens = Array::from_shape_fn(vec![1, 7, 4], |i| {
-            let position = i[1].wrapping_sub(1);
+            // The class token gets the value of the first position.
+            let position = i[1].saturating_sub(1);
             (i[2] * 100 + position / 3 * 10 + position % 3) as f32
         });
         for (layout, value) in [(SpatialLayout::FeatureMap([1, 2]), map), (TOKENS, tokens)] {
