@@ -30,8 +30,8 @@ pub(crate) fn classifier(config: &Config) -> anyhow::Result<Classifier> {
 #[expect(clippy::unnecessary_wraps, reason = "without the feature it fails")]
 fn bundled() -> anyhow::Result<ModelSource> {
     Ok(ModelSource::Embedded {
-        model: include_bytes!("../../../models/derm-lite0/model.onnx"),
-        manifest: include_str!("../../../models/derm-lite0/model.toml"),
+        model: derm_lite0::MODEL,
+        manifest: derm_lite0::MANIFEST,
     })
 }
 
