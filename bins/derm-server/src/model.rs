@@ -29,10 +29,7 @@ pub(crate) fn classifier(config: &Config) -> anyhow::Result<Classifier> {
 #[cfg(feature = "bundled-model")]
 #[expect(clippy::unnecessary_wraps, reason = "without the feature it fails")]
 fn bundled() -> anyhow::Result<ModelSource> {
-    Ok(ModelSource::Embedded {
-        model: derm_lite0::MODEL,
-        manifest: derm_lite0::MANIFEST,
-    })
+    Ok(ModelSource::Embedded { model: derm_lite0::MODEL, manifest: derm_lite0::MANIFEST })
 }
 
 #[cfg(not(feature = "bundled-model"))]

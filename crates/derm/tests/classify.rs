@@ -233,8 +233,13 @@ fn limits_and_deadlines_come_first() {
     let (limited, picture) = (classifier(Options::default().with_limits(limits)), picture());
     let error = classify(&limited, &picture, &Request::default()).unwrap_err();
     assert!(matches!(error, Error::Picture(derm::PictureError::TooManyPixels { .. })), "{error}");
+    assert!(!limited.is_loaded());
+
+    let limits = Limits { max_memory: 10, ..Limits::default() };
+    let limited = self::classifier(Options::default().with_limits(limits));
     let opened = limited.open(&picture).unwrap();
-    assert!(limited.cost(&opened, &Request::default()).is_err());
+    let error = limited.cost(&opened, &Request::default()).unwrap_err();
+    assert!(matches!(error, Error::Picture(derm::PictureError::TooMuchMemory { .. })), "{error}");
     let error = limited.classify(&opened, &Request::default(), Instant::now()).unwrap_err();
     assert!(matches!(error, Error::TimedOut), "{error}");
     assert!(!limited.is_loaded());

@@ -22,8 +22,8 @@ impl ElementWiseMiniOp for Function {
         self.0.name().to_owned()
     }
 
-    fn eval_out_of_place(&self, tensor: &Tensor, _: Option<DatumType>) -> TractResult<Tensor> {
-        let values = tensor.to_plain_array_view::<f32>()?;
-        Ok(values.mapv(|x| self.0.value(x)).into_tensor())
+    fn eval_in_place(&self, tensor: &mut Tensor, _: Option<DatumType>) -> TractResult<()> {
+        tensor.to_plain_array_view_mut::<f32>()?.mapv_inplace(|x| self.0.value(x));
+        Ok(())
     }
 }

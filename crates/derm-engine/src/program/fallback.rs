@@ -1,7 +1,7 @@
 //! Fallback operators: what the engine has no operation for is evaluated by tract, on copies.
 
-use super::operation::{Operation, Resident, Work};
 use super::opaque::OpaqueId;
+use super::operation::{Operation, Resident, Work};
 use super::{BufferId, RunContext};
 use crate::RunError;
 use std::sync::Arc;
@@ -106,7 +106,8 @@ impl FallbackOperand {
                 Tensor::from_shape(shape, context.read(*buffer))?.into_tvalue()
             }
             FallbackOperand::Opaque(id) => {
-                let value = context.opaque.get(*id).context("a value is read before it is computed")?;
+                let value =
+                    context.opaque.get(*id).context("a value is read before it is computed")?;
                 value.clone()
             }
         })
