@@ -17,7 +17,10 @@ pub fn decoded(bytes: &[u8]) -> Result<(RgbImage, Prepared), Error> {
 
 /// The error for a file that is refused.
 pub fn refused(bytes: &[u8]) -> Error {
-    decoded(bytes).err().expect("an error")
+    match decoded(bytes) {
+        Ok((picture, _)) => panic!("decoded {:?}", picture.dimensions()),
+        Err(error) => error,
+    }
 }
 
 /// Mean absolute difference of two pictures of one size, in grey levels.
