@@ -87,12 +87,10 @@ fn a_damaged_picture_is_answered_with_a_warning_or_an_error_and_the_connection_g
     let cut = send("cut-last-byte-of-data.jpg");
     assert_eq!(cut.status, 200, "{}", cut.text());
     assert_eq!(cut.json()["warnings"].as_array().unwrap().len(), 1, "{}", cut.text());
-    // Files that make the decoders of their formats panic.
-    for name in ["fuzz-tiled-planar.tiff", "fuzz-yuv.webp"] {
-        let answer = send(name);
-        assert_eq!(answer.status, 400, "{name} {}", answer.text());
-        assert!(!answer.error().is_empty());
-    }
+    // A file that makes the decoder of its format panic.
+    let fuzzed = send("fuzz-yuv.webp");
+    assert_eq!(fuzzed.status, 400, "{}", fuzzed.text());
+    assert!(!fuzzed.error().is_empty());
     // A format that is known and not read is named.
     let heic = server.post(
         "/predict/",
