@@ -29,6 +29,10 @@ pub(crate) fn plan(buffers: &[Interval]) -> (Vec<Range<usize>>, usize) {
     let mut placed: Vec<usize> = Vec::new();
     let mut total = 0;
     for index in order {
+        if buffers[index].length == 0 {
+            // The rest is empty too, and lies nowhere.
+            break;
+        }
         let length = buffers[index].length.next_multiple_of(CACHE_LINE);
         let mut taken: Vec<Range<usize>> = placed
             .iter()

@@ -77,9 +77,11 @@ impl Engine {
         self.packed_bytes
     }
 
-    /// Bytes of an [`Arena`]: what one run takes at most.
+    /// Bytes that one run takes at most: those of its [`Arena`], and of the copies that the largest step
+    /// makes beside it.
     pub fn arena_bytes(&self) -> usize {
-        size_of::<f32>() * self.layout.length()
+        let temporary = self.program.temporary_bytes(self.options.threads.count());
+        size_of::<f32>().saturating_mul(self.layout.length()).saturating_add(temporary)
     }
 
     /// The memory for one run at a time.

@@ -6,7 +6,7 @@ mod common;
 
 use common::{Graph, assert_equals_tract, values};
 use derm_engine::Unary;
-use derm_engine::graph_ops::Function;
+use derm_engine::graph_ops::{Derivative, Function};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::TypedOp;
@@ -293,6 +293,37 @@ fn fallback_operators() {
     let index = graph.node(cast::cast(DatumType::F32), &outputs[1..]);
     let sum = graph.node(math::add(), &[outputs[0], index]);
     assert_equals_tract("top-k and its indices", &graph.finish(&[sum]), &[values(&[2, 6], 1)]);
+}
+
+#[test]
+fn integers_and_axes_of_length_zero_are_left_to_tract() {
+    let mut graph = Graph::new();
+    let input = graph.input(&[5, 6]);
+    let integers = graph.node(cast::cast(DatumType::I32), &[input]);
+    let matrix = Tensor::zero::<i32>(&[6, 7]).unwrap();
+    let matrix = graph.constant(matrix);
+    let einsum = EinSum::new("mk,kn->mn".parse().unwrap(), i32::datum_type());
+    let product = graph.node(einsum, &[integers, matrix]);
+    let output = graph.node(cast::cast(DatumType::F32), &[product]);
+    assert_equals_tract("integer product", &graph.finish(&[output]), &[values(&[5, 6], 1)]);
+
+    let mut graph = Graph::new();
+    let input = graph.input(&[1, 3, 4]);
+    let nothing = graph.node(Slice::new(2, 1, 1), &[input]);
+    let output = graph.node(TypedConcat { axis: 2 }, &[nothing, input]);
+    assert_equals_tract("nothing and a value", &graph.finish(&[output]), &[values(&[1, 3, 4], 1)]);
+}
+
+/// The derivative of a value times the value itself: neither may overwrite the other.
+#[test]
+fn a_derivative_of_its_own_gradient() {
+    let mut graph = Graph::new();
+    let input = graph.input(&[2, 3]);
+    let value = graph.node(math::neg(), &[input]);
+    let derivative = Derivative::of(&nn::sigmoid()).unwrap();
+    let output = graph.node(derivative, &[value, value]);
+    let last = graph.node(math::neg(), &[output]);
+    assert_equals_tract("x sigmoid'(x)", &graph.finish(&[last]), &[values(&[2, 3], 1)]);
 }
 
 /// The constant is copied into a buffer once, however often it is read.

@@ -2,11 +2,11 @@ use tract_onnx::prelude::tract_ndarray::{ArrayD, Axis};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
-/// Adds every place's gradient to where [`Gather`](tract_onnx::tract_core::ops::array::Gather) took
+/// Adds each element's gradient to where [`Gather`](tract_onnx::tract_core::ops::array::Gather) took
 /// it from: `(gradient, indices)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatherInputGradient {
-    /// The axis along which places were picked.
+    /// The axis along which elements were picked.
     pub axis: usize,
     /// What they were picked from.
     pub input_shape: TVec<usize>,
@@ -30,11 +30,12 @@ impl EvalOp for GatherInputGradient {
         let gradient = inputs[0].to_plain_array_view::<f32>()?;
         let gradient = gradient.to_shape(flat)?;
         let mut result = ArrayD::<f32>::zeros(&*self.input_shape);
-        for (place, &index) in indices.iter().enumerate() {
+        for (position, &index) in indices.iter().enumerate() {
             let length = self.input_shape[self.axis] as i64;
             let index = usize::try_from(if index < 0 { index + length } else { index })?;
+            ensure!(index < self.input_shape[self.axis], "index {index} of {length}");
             let mut picked = result.index_axis_mut(Axis(self.axis), index);
-            picked += &gradient.index_axis(Axis(self.axis), place);
+            picked += &gradient.index_axis(Axis(self.axis), position);
         }
         Ok(tvec!(result.into_tvalue()))
     }

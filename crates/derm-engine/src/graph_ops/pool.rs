@@ -59,19 +59,19 @@ impl PoolInputGradient {
         let windows = Windows::new(&pool.pool_spec, input.shape());
         let mut result = ArrayD::zeros(input.shape());
         for (index, &gradient) in gradient.indexed_iter() {
-            let mut place = index.slice().to_vec();
-            let (row, column) = (place[windows.row_axis], place[windows.row_axis + 1]);
+            let mut at = index.slice().to_vec();
+            let (row, column) = (at[windows.row_axis], at[windows.row_axis + 1]);
             let mut best: Option<(f32, usize, usize)> = None;
             for (_, (r, c)) in windows.under(row, column) {
-                (place[windows.row_axis], place[windows.row_axis + 1]) = (r, c);
-                let value = input[&place[..]];
+                (at[windows.row_axis], at[windows.row_axis + 1]) = (r, c);
+                let value = input[&at[..]];
                 if best.is_none_or(|(largest, ..)| value > largest) {
                     best = Some((value, r, c));
                 }
             }
             if let Some((_, r, c)) = best {
-                (place[windows.row_axis], place[windows.row_axis + 1]) = (r, c);
-                result[&place[..]] += gradient;
+                (at[windows.row_axis], at[windows.row_axis + 1]) = (r, c);
+                result[&at[..]] += gradient;
             }
         }
         result
@@ -81,16 +81,16 @@ impl PoolInputGradient {
         let windows = Windows::new(&pool.pool_spec, &self.input_shape);
         let mut result = ArrayD::zeros(&*self.input_shape);
         for (index, &gradient) in gradient.indexed_iter() {
-            let mut place = index.slice().to_vec();
-            let (row, column) = (place[windows.row_axis], place[windows.row_axis + 1]);
+            let mut at = index.slice().to_vec();
+            let (row, column) = (at[windows.row_axis], at[windows.row_axis + 1]);
             let count = match (pool.normalize, pool.count_include_pad) {
                 (false, _) => 1,
                 (true, true) => windows.kernel_size(),
                 (true, false) => windows.under(row, column).count().max(1),
             };
             for (_, (r, c)) in windows.under(row, column) {
-                (place[windows.row_axis], place[windows.row_axis + 1]) = (r, c);
-                result[&place[..]] += gradient / count as f32;
+                (at[windows.row_axis], at[windows.row_axis + 1]) = (r, c);
+                result[&at[..]] += gradient / count as f32;
             }
         }
         result

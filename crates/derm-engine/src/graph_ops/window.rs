@@ -28,16 +28,16 @@ impl Windows {
         }
     }
 
-    /// `((kernel row, kernel column), (input row, input column))` of each place under the window
-    /// at this output place that lies inside the input.
+    /// `((kernel row, kernel column), (input row, input column))` of each tap of the window at this output
+    /// position that lies inside the input.
     pub(super) fn under(
         &self,
         row: usize,
         column: usize,
     ) -> impl Iterator<Item = ((usize, usize), (usize, usize))> + '_ {
         let inside = move |axis: usize, out: usize, k: usize| {
-            let place = out * self.stride[axis] + k * self.dilation[axis];
-            place.checked_sub(self.pad[axis]).filter(|&place| place < self.input[axis])
+            let index = out * self.stride[axis] + k * self.dilation[axis];
+            index.checked_sub(self.pad[axis]).filter(|&index| index < self.input[axis])
         };
         let columns: Range<usize> = 0..self.kernel[1];
         (0..self.kernel[0]).flat_map(move |kr| {

@@ -192,6 +192,7 @@ impl<'a> Builder<'a> {
         let key = self.constants.origin(outlet).map(|origin| PackedWeightKey {
             origin,
             precision,
+            isa: self.isa,
             channels: [geometry.inputs(), geometry.outputs(), geometry.groups()],
             window: [geometry.rows().kernel(), geometry.columns().kernel()],
             layout: layout_hash(&offsets),

@@ -14,6 +14,9 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
         return Ok(false);
     }
     let conv: &Conv = op(node)?;
+    if !builder.is_float(node.id.into())? || !builder.is_float(node.inputs[0])? {
+        return Ok(false);
+    }
     let is_known = node.inputs[1..].iter().all(|&input| builder.is_constant(input));
     if !is_known || conv.q_params.is_some() || conv.kernel_fmt != KernelFormat::OIHW {
         return Ok(false);
@@ -29,8 +32,7 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
     };
     let weights = node.inputs[1];
     let view = builder.constant(weights)?;
-    let spatial: Vec<usize> = (2..view.shape.len()).collect();
-    let offsets = [view.offsets(&spatial), view.offsets(&[0]), view.offsets(&[1])];
+    let offsets = offsets(&view);
     let value = |output: usize, input: usize, tap: usize, offsets: &[Vec<usize>; 3]| {
         let [taps, outer, inner] = offsets;
         view.at(outer[output] + inner[input] + taps[tap])
@@ -39,6 +41,12 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
     let weights = weights.with_bias(bias.as_deref());
     builder.convolve(node.id.into(), weights, &geometry, input.buffer, order)?;
     Ok(true)
+}
+
+/// The offsets of the taps, the output channels and the input channels of a group.
+pub(super) fn offsets(view: &Strided<'_>) -> [Vec<usize>; 3] {
+    let spatial: Vec<usize> = (2..view.shape.len()).collect();
+    [view.offsets(&spatial), view.offsets(&[0]), view.offsets(&[1])]
 }
 
 /// A bias for each output channel; one number is for all of them.

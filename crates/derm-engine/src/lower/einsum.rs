@@ -29,6 +29,11 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
     if node.inputs.len() != 2 || einsum.q_params.is_some() {
         return Ok(false);
     }
+    for outlet in [node.id.into(), node.inputs[0], node.inputs[1]] {
+        if !builder.is_float(outlet)? {
+            return Ok(false);
+        }
+    }
     let constant = [0, 1].map(|slot| builder.is_constant(node.inputs[slot]));
     let first = usize::from(constant[0]);
     let Some(roles) = roles(builder, node, einsum, first)? else { return Ok(false) };
@@ -136,6 +141,9 @@ fn transposed(
         return Ok(None);
     }
     let geometry = &packed.geometry;
+    if geometry.taps() != 1 || geometry.groups() != groups.len() {
+        return Ok(None);
+    }
     let (inputs, outputs) = (geometry.inputs(), geometry.outputs());
     let forward = product(rows, inputs, outputs, geometry.groups())?;
     Ok(packed.weights.transposed(&forward))

@@ -1,6 +1,7 @@
 //! Gradients of the operators that have a gradient operator of their own (`graph_ops`).
 
 use super::builder::{Builder, Packed};
+use super::conv;
 use super::op;
 use super::pool::{axes, channels_last, sum_pooling};
 use super::unary::function;
@@ -35,8 +36,15 @@ fn convolution(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<bool>
     if input.n().is_some_and(|&n| n != 1) {
         return Ok(false);
     }
-    let Packed { weights, geometry, .. } = packed;
-    let (inputs, outputs, groups) = (geometry.inputs(), geometry.outputs(), geometry.groups());
+    // Another operator may have packed the same constant in another way since.
+    let Packed { weights, geometry, offsets } = packed;
+    let (inputs, outputs, groups) = (spec.input_channels, spec.output_channels, conv.group);
+    let is_own = [geometry.inputs(), geometry.outputs(), geometry.groups()]
+        == [inputs, outputs, groups]
+        && offsets == conv::offsets(&builder.constant(node.inputs[1])?);
+    if !is_own {
+        return Ok(false);
+    }
     let forward = ConvGeometry::new(axes, inputs, outputs, groups)?;
     let (Some(geometry), Some(weights)) = (forward.transposed(), weights.transposed(&forward))
     else {

@@ -87,6 +87,11 @@ fn order(model: &TypedModel) -> TractResult<Vec<usize>> {
 
 /// Lowers a node by the first family that knows it, or leaves it to tract.
 fn lower_node(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<()> {
+    // Axes of length zero: no kernel is made for them, and the order of axes ignores them.
+    let is_empty = |&input: &OutletId| builder.shape(input).is_ok_and(|shape| shape.contains(&0));
+    if node.inputs.iter().any(is_empty) {
+        return fallback::lower(builder, node);
+    }
     for family in [
         conv::lower,
         pool::lower,

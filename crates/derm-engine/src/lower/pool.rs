@@ -16,6 +16,9 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
         return Ok(false);
     };
     let Some(pooling) = pooling else { return Ok(false) };
+    if !builder.is_float(node.inputs[0])? {
+        return Ok(false);
+    }
     let Some((input, axes, order)) = windowed(builder, node, spec)? else {
         return Ok(false);
     };

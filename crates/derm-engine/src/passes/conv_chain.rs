@@ -9,6 +9,9 @@ use std::ops::Range;
 /// second-level cache.
 const LARGE: usize = 160 * 1024;
 
+/// Convolutions of a chain, at most: real networks have three or four, and cutting a run is quadratic in its length.
+const MAX_STAGES: usize = 16;
+
 /// Chains convolutions where that pays.
 pub(crate) fn chain(program: &mut Program) {
     let def_use = DefUse::of(program);
@@ -22,7 +25,7 @@ pub(crate) fn chain(program: &mut Program) {
                 && leads_to(writer, step)
         };
         match runs.last_mut() {
-            Some(run) if continues(index - 1) => run.end = index + 1,
+            Some(run) if run.len() < MAX_STAGES && continues(index - 1) => run.end = index + 1,
             _ => runs.push(index..index + 1),
         }
     }

@@ -87,7 +87,7 @@ fn fold_derivative(
         Op::Conv(conv) => {
             let joined = match conv.epilogue.last() {
                 Some(EpilogueOp::Derivative(before, of)) if *of == values => {
-                    joined_windows(*before, function)
+                    intersected_clamps(*before, function)
                 }
                 _ => None,
             };
@@ -97,7 +97,7 @@ fn fold_derivative(
             }
         }
         Op::Derivative(before) if before.values == values => {
-            before.function = joined_windows(before.function, function)?;
+            before.function = intersected_clamps(before.function, function)?;
         }
         _ => return None,
     }
@@ -105,7 +105,7 @@ fn fold_derivative(
 }
 
 /// The derivatives of two clamps of the same values as that of one.
-fn joined_windows(first: Function, second: Function) -> Option<Function> {
+fn intersected_clamps(first: Function, second: Function) -> Option<Function> {
     match (first, second) {
         (Function::Clamp(a, b), Function::Clamp(c, d)) => Some(Function::Clamp(a.max(c), b.min(d))),
         _ => None,

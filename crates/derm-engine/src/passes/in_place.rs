@@ -15,7 +15,8 @@ pub(crate) fn share(program: &Program, lives: &mut [Interval]) -> Vec<BufferId> 
         let dies_here = |operand: &BufferId| {
             let owner = lives[owners[operand.index()].index()];
             let fits = owner.length == lives[output].length && *operand != step.output;
-            fits && owner.last == index && !program.outputs.contains(operand)
+            // An output lives beyond the last step.
+            fits && owner.last == index
         };
         let operand = step.op.in_place().into_iter().flatten().find(dies_here);
         if let Some(operand) = operand {

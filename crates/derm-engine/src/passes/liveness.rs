@@ -23,10 +23,16 @@ pub(crate) fn lives(program: &Program) -> Vec<Interval> {
         let first = lives[output.index()].map_or(0, |life| life.0);
         lives[output.index()] = Some((first, end));
     }
-    if let Some(last) = program.inputs.len().checked_sub(1).filter(|&last| last > 0) {
-        let last = program.steps_of(last).start;
-        for life in lives.iter_mut().flatten().filter(|life| life.0 < last && life.1 >= last) {
-            life.1 = end;
+    if let [earlier @ .., _] = &program.inputs[..]
+        && !earlier.is_empty()
+    {
+        let last = program.steps_of(earlier.len()).start;
+        // An earlier phase may have no steps: its input is then as old as the last phase.
+        for (buffer, life) in program.ids().zip(&mut lives) {
+            let Some((first, until)) = life else { continue };
+            if (*first < last || earlier.contains(&buffer)) && *until >= last {
+                *until = end;
+            }
         }
     }
     let buffers = program.buffers().iter().zip(lives);

@@ -20,7 +20,8 @@ impl Operation for Derivative {
     fn resident(&self, _visit: &mut dyn FnMut(Resident)) {}
 
     fn in_place(&self) -> [Option<BufferId>; 2] {
-        [Some(self.gradients), None]
+        // Not where it is multiplied by its own derivative: the values would be overwritten.
+        [(self.values != self.gradients).then_some(self.gradients), None]
     }
 
     fn work(&self) -> Work {

@@ -6,7 +6,7 @@ use super::{BufferId, RunContext};
 use crate::RunError;
 use std::sync::Arc;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::TractErrorContext;
+use tract_onnx::tract_core::internal::{TractErrorContext, ensure};
 use tract_onnx::tract_core::ops::TypedOp;
 
 /// Fallback: an operator that tract evaluates. Slow, since every operand and result is copied, but
@@ -66,6 +66,14 @@ impl Operation for Fallback {
         }
     }
 
+    fn temporary(&self, length: &dyn Fn(BufferId) -> usize, _threads: usize) -> usize {
+        let mut values = 0;
+        let mut add = |buffer: BufferId| values += length(buffer);
+        self.reads(&mut add);
+        self.outputs.iter().filter_map(FallbackOutput::buffer).for_each(add);
+        size_of::<f32>() * values
+    }
+
     fn work(&self) -> Work {
         Work { kind: format!("tract's {}", self.op.name()), flops: 0 }
     }
@@ -90,6 +98,7 @@ impl Fallback {
                 FallbackOutput::Buffer(buffer) => {
                     let view = result.to_plain_array_view::<f32>()?;
                     let to = context.write(*buffer);
+                    ensure!(view.len() == to.len(), "a result of another length than declared");
                     to.iter_mut().zip(view).for_each(|(to, from)| *to = *from);
                 }
             }

@@ -23,6 +23,12 @@ impl Operation for MatMul {
 
     fn resident(&self, _visit: &mut dyn FnMut(Resident)) {}
 
+    fn temporary(&self, _length: &dyn Fn(BufferId) -> usize, threads: usize) -> usize {
+        // Each thread packs its right operand; the plan's scratch is smaller than a block of that.
+        let [_, k, n] = self.shape();
+        size_of::<f32>() * threads * k * (n + MatMul::PADDING)
+    }
+
     fn work(&self) -> Work {
         let [m, k, n] = self.shape();
         let kind = format!("product of values {m}x{k}x{n}");
@@ -52,6 +58,9 @@ impl Operation for MatMul {
 }
 
 impl MatMul {
+    /// Columns by which packing can widen the right operand, at most, and the scratch beside it.
+    const PADDING: usize = 64;
+
     /// `[m, k, n]`.
     fn shape(&self) -> [usize; 3] {
         let geometry = &self.geometry;

@@ -123,6 +123,13 @@ impl Program {
         first..self.steps.partition_point(|step| step.phase <= phase)
     }
 
+    /// Bytes that a run takes beside the arena, at most.
+    pub(crate) fn temporary_bytes(&self, threads: usize) -> usize {
+        let length = |buffer: BufferId| self.buffers[buffer.0].length;
+        let bytes = self.steps.iter().map(|step| step.op.temporary(&length, threads));
+        bytes.max().unwrap_or(0)
+    }
+
     /// Bytes of packed weights and constants; what several steps share counts once.
     pub(crate) fn resident_bytes(&self) -> usize {
         let mut by_identity = HashMap::new();

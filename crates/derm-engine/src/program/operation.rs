@@ -30,6 +30,12 @@ pub(crate) trait Operation: Debug {
         0
     }
 
+    /// Bytes that a run on `threads` threads takes beside the arena. `length` tells the values of a
+    /// buffer.
+    fn temporary(&self, _length: &dyn Fn(BufferId) -> usize, _threads: usize) -> usize {
+        0
+    }
+
     /// What it does, for a profile.
     fn work(&self) -> Work;
 

@@ -1,7 +1,7 @@
 //! The packed weights that the engines of one model share.
 
 use super::constants::Origin;
-use derm_kernels::{PackedConv, Precision};
+use derm_kernels::{Isa, PackedConv, Precision};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -14,6 +14,7 @@ pub struct PackedWeightCache(HashMap<PackedWeightKey, PackedConv>);
 pub(crate) struct PackedWeightKey {
     pub(crate) origin: Origin,
     pub(crate) precision: Precision,
+    pub(crate) isa: Isa,
     /// `[input channels, output channels, groups]`.
     pub(crate) channels: [usize; 3],
     /// `[rows, columns]` of the window.

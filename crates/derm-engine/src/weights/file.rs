@@ -112,9 +112,7 @@ impl StoredWeights {
     }
 
     fn entry(&self, model: &TypedModel, outlet: OutletId) -> Option<&(Stored, Range<usize>)> {
-        if !model.inputs.contains(&outlet) {
-            return None;
-        }
-        self.by_name.get(&model.node(outlet.node).name)
+        let entry = self.by_name.get(&model.node(outlet.node).name)?;
+        model.inputs.contains(&outlet).then_some(entry)
     }
 }

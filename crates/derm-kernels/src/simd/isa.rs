@@ -4,10 +4,10 @@ use std::sync::OnceLock;
 
 /// An instruction set that this machine has and the kernels are compiled for. There is no way to make
 /// one that the machine lacks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Isa(Kind);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// AVX-512F: 16 values at once.
     #[cfg(target_arch = "x86_64")]
