@@ -2,7 +2,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use derm::{Explanation, Manifest, Prediction, Region, Rendering, Report, Timings, Uncertainty};
+use derm::{
+    ExplainError, Explanation, Manifest, Prediction, Region, Rendering, Report, Timings,
+    Uncertainty,
+};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -115,7 +118,7 @@ impl Answer {
         };
         let (explanations, heatmap_error) = match report.explanations {
             Some(Ok(explanations)) => (explanations, None),
-            Some(Err(reason)) => (Vec::new(), Some(reason.to_string())),
+            Some(Err(reason)) => (Vec::new(), Some(unexplained(&reason))),
             None if insisted => {
                 let reason = "heatmaps are switched off on this server (ENABLE_GRADCAM)";
                 (Vec::new(), Some(reason.to_owned()))
@@ -148,6 +151,17 @@ impl Answer {
     }
 }
 
+/// Why there is no heatmap, as clients are told. The text of a failure may be a panic's.
+fn unexplained(reason: &ExplainError) -> String {
+    match reason {
+        ExplainError::Failed(text) => {
+            tracing::error!(error = text, "explanation");
+            "the explanation failed; it has been logged".to_owned()
+        }
+        reason => reason.to_string(),
+    }
+}
+
 impl Latency {
     fn of(timings: Timings) -> Latency {
         let ms = |duration: Duration| (duration.as_secs_f64() * 1e6).round() / 1e3;
@@ -169,5 +183,18 @@ impl Latency {
             "decode;dur={decode}, load;dur={load}, infer;dur={infer}, \
              gradcam;dur={gradcam}, render;dur={render}"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_failed_explanation_does_not_reach_the_client() {
+        let failed = unexplained(&ExplainError::Failed("index out of bounds".to_owned()));
+        assert_eq!(failed, "the explanation failed; it has been logged");
+        let none = ExplainError::NoSpatialLayer;
+        assert_eq!(unexplained(&none), none.to_string());
     }
 }

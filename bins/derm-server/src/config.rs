@@ -7,6 +7,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// How long decoding may take: what a damaged or hostile picture can cost.
+pub(crate) const DECODING: Duration = Duration::from_secs(20);
+
 /// Every environment variable that is read, in lower case.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Config {

@@ -1,5 +1,6 @@
 //! The mapping from errors to HTTP status, headers and body.
 
+use crate::config::DECODING;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
@@ -107,7 +108,7 @@ impl ApiError {
 /// What a client can change so that the work ends in time.
 fn remedy(task: Task) -> &'static str {
     match task {
-        Task::Decoding => "send a smaller picture, or have TIMEOUT raised",
+        Task::Decoding => "send a smaller picture, or a baseline JPEG",
         Task::Prediction => "ask for a smaller `tta`, or have TIMEOUT raised",
         _ => {
             "ask for another `method`, fewer classes or a smaller `smooth`, or have TIMEOUT raised"
@@ -119,12 +120,19 @@ impl ApiError {
     /// The answer to a classifier's error; `limit` is the time limit of a request.
     pub(crate) fn of(error: derm::Error, limit: Duration) -> ApiError {
         match error {
+            derm::Error::Picture(PictureError::DecoderPanicked { format, message }) => {
+                tracing::error!(format, panic = message, "a decoder panicked");
+                ApiError::BadRequest(format!("the {format} picture cannot be decoded"))
+            }
             derm::Error::Picture(error) => ApiError::Picture(error),
             derm::Error::Parameter { name, reason } => {
                 ApiError::Parameter { name: name.to_owned(), reason }
             }
             derm::Error::TimedOut => ApiError::Busy("the model was not ready in time"),
-            derm::Error::TimeLimit(task) => ApiError::TimeLimit { task, seconds: limit.as_secs() },
+            derm::Error::TimeLimit(task) => {
+                let limit = if task == Task::Decoding { limit.min(DECODING) } else { limit };
+                ApiError::TimeLimit { task, seconds: limit.as_secs() }
+            }
             derm::Error::Model(error) if !matches!(*error, ModelError::Panicked { .. }) => {
                 tracing::error!(%error, "model");
                 ApiError::Model(error.to_string())
@@ -162,6 +170,15 @@ mod tests {
     }
 
     #[test]
+    fn the_limit_on_decoding_is_its_own() {
+        let text = of(derm::Error::TimeLimit(Task::Decoding)).to_string();
+        assert!(text.contains("20 s") && text.contains("baseline JPEG"), "{text}");
+        assert!(!text.contains("TIMEOUT"), "{text}");
+        let short = ApiError::of(derm::Error::TimeLimit(Task::Decoding), Duration::from_secs(3));
+        assert!(short.to_string().contains("limit of 3 s"), "{short}");
+    }
+
+    #[test]
     fn waiting_too_long_is_to_be_repeated_later() {
         let error = of(derm::Error::TimedOut);
         let response = error.error_response();
@@ -176,6 +193,10 @@ mod tests {
         let error = of(ModelError::Panicked { stage: "running", message }.into());
         assert_eq!(error.status_code(), StatusCode::INTERNAL_SERVER_ERROR);
         assert!(!error.to_string().contains("bounds"), "{error}");
+        let message = "index out of bounds".to_owned();
+        let error = of(PictureError::DecoderPanicked { format: "GIF", message }.into());
+        assert_eq!(error.status_code(), StatusCode::BAD_REQUEST);
+        assert_eq!(error.to_string(), "the GIF picture cannot be decoded");
         let shown = of(derm::Error::Model(Arc::new(ModelError::Mismatch("two inputs".to_owned()))));
         assert!(shown.to_string().contains("two inputs"));
     }

@@ -37,9 +37,11 @@ struct Housekeeping {
 impl Housekeeping {
     async fn look(&mut self) {
         let state = &self.state;
-        let busy = state.inferences.running() + state.permits.waiting() > 0;
+        // In this order: an inference that is granted in between is found busy, or is not counted yet.
+        let granted = state.permits.granted();
+        let busy = state.permits.is_busy();
         let short = state.classifier.is_loaded() && is_short();
-        self.release(busy, short).await;
+        self.release(granted, busy, short).await;
         if short && self.was_short && !busy && self.state.classifier.is_loaded() {
             self.run(|state| state.classifier.unload()).await;
             tracing::warn!("memory is short: model unloaded");
@@ -49,8 +51,7 @@ impl Housekeeping {
     }
 
     /// Returns what the predictions since the last time have left.
-    async fn release(&mut self, busy: bool, short: bool) {
-        let granted = self.state.permits.granted();
+    async fn release(&mut self, granted: usize, busy: bool, short: bool) {
         if granted == self.tidied {
             return;
         }

@@ -17,6 +17,9 @@ pub(crate) struct Intake<'a> {
     permits: &'a Permits,
     permit: UploadPermit,
     received: usize,
+    /// The most that may be received, and the limit that the client is told.
+    largest: usize,
+    told: usize,
     start: Instant,
     /// How long the client may take.
     limit: Duration,
@@ -25,9 +28,15 @@ pub(crate) struct Intake<'a> {
 }
 
 impl Intake<'_> {
-    pub(crate) fn new(permits: &Permits, limit: Duration, deadline: Instant) -> Intake<'_> {
+    /// For a body of at most `largest` bytes; a client that sends more is told `told`.
+    pub(crate) fn new(
+        permits: &Permits,
+        (largest, told): (usize, usize),
+        limit: Duration,
+        deadline: Instant,
+    ) -> Intake<'_> {
         let (permit, start) = (UploadPermit::default(), Instant::now());
-        Intake { permits, permit, received: 0, start, limit, deadline }
+        Intake { permits, permit, received: 0, largest, told, start, limit, deadline }
     }
 
     /// The memory of what was read; to be held as long as that is.
@@ -51,7 +60,8 @@ impl Intake<'_> {
     /// The next chunk of the body, or of a field of it, with the memory to keep it.
     ///
     /// # Errors
-    /// [`ApiError::UploadTooSlow`], [`ApiError::Busy`]; [`ApiError::BadRequest`] for a malformed body.
+    /// [`ApiError::UploadTooSlow`], [`ApiError::UploadTooLarge`], [`ApiError::Busy`];
+    /// [`ApiError::BadRequest`] for a malformed body.
     pub(crate) async fn chunk<E: std::fmt::Display>(
         &mut self,
         stream: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
@@ -59,6 +69,9 @@ impl Intake<'_> {
         let Some(chunk) = self.next(stream).await? else { return Ok(None) };
         let chunk = chunk.map_err(|error| malformed(&error))?;
         self.received += chunk.len();
+        if self.received > self.largest {
+            return Err(ApiError::UploadTooLarge(self.told));
+        }
         let waiting = Instant::now();
         self.permits.grow(&mut self.permit, self.received, self.deadline).await?;
         // The client cannot send while the server waits for memory.

@@ -8,6 +8,12 @@ use serde::de::DeserializeOwned;
 /// Longest value that is read.
 pub(crate) const MAX_VALUE: usize = 1024;
 
+/// Every name that is not ignored.
+const NAMES: [&str; 13] = [
+    "top_k", "tta", "smooth", "gradcam", "method", "class", "layer", "output", "size", "colormap",
+    "alpha", "contour", "lang",
+];
+
 /// Most classes that one request may have explained.
 const MOST_CLASSES: usize = 32;
 
@@ -43,7 +49,7 @@ impl Parameters {
     /// Sets one parameter; unknown names are ignored, as the original application did.
     pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), ApiError> {
         let value = value.trim();
-        if value.is_empty() {
+        if value.is_empty() || !NAMES.contains(&name) {
             return Ok(());
         }
         let bad = |reason: &str| ApiError::Parameter {
@@ -206,7 +212,14 @@ mod tests {
             let name = query.split('=').next().unwrap();
             assert!(matches!(&error, ApiError::Parameter { name: n, .. } if n == name), "{error}");
         }
-        let long = format!("class={}", "x".repeat(MAX_VALUE + 1));
-        assert!(Parameters::from_query(&long).is_err());
+    }
+
+    #[test]
+    fn a_long_value_is_refused_unless_its_name_is_unknown() {
+        let long = "x".repeat(MAX_VALUE + 1);
+        for name in NAMES {
+            assert!(Parameters::default().set(name, &long).is_err(), "{name}");
+        }
+        assert!(Parameters::default().set("csrf", &long).is_ok());
     }
 }

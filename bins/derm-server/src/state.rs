@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::jobs::JobQueue;
 use crate::permits::Permits;
+use crate::upload::largest_body;
 use derm::Classifier;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
@@ -34,7 +35,7 @@ impl State {
             background,
             permits: Permits::new(
                 concurrent,
-                config.max_upload_bytes,
+                largest_body(config.max_upload_bytes),
                 usize::try_from(config.budget()).unwrap_or(usize::MAX),
                 derm::memory::usage().rss as usize,
             ),

@@ -33,6 +33,21 @@ fn memory_shows_what_the_budget_is_used_for() {
 }
 
 #[test]
+fn the_weights_are_set_aside_once_whatever_is_asked() {
+    let server = Server::start(&[("MEMORY_BUDGET_MB", "64"), ("MAX_REQUESTS", "0")]);
+    let body = form(&[("image", true, &picture())]);
+    assert_eq!(server.post("/predict/?gradcam=false", FORM, &body).status, 200);
+    let available = || server.memory()["budget"]["available_mb"].clone();
+    let before = available();
+    // What a layer that does not exist takes is never known.
+    for _ in 0..4 {
+        assert_eq!(server.post("/predict/?layer=nowhere", FORM, &body).status, 422);
+    }
+    assert_eq!(server.post("/predict/?method=saliency", FORM, &body).status, 200);
+    assert_eq!(available(), before);
+}
+
+#[test]
 fn a_picture_that_can_never_fit_is_refused_from_its_header() {
     // A format that is decoded whole.
     let mut webp = Cursor::new(Vec::new());

@@ -17,10 +17,16 @@ fn every_way_to_send_a_picture_gives_the_same_answer() {
     let url = format!("data:image/jpeg;base64,{}", STANDARD.encode(&picture));
     let json = serde_json::json!({ "image": url, "top_k": 7 }).to_string();
     let escaped: String = form_urlencoded::byte_serialize(url.as_bytes()).collect();
-    let sent: [(&str, &str, Vec<u8>); 7] = [
+    let sent: [(&str, &str, Vec<u8>); 8] = [
         ("/predict/", FORM, form(&[("image", true, &picture)])),
         ("/upload/", FORM, form(&[("image", false, url.as_bytes())])),
         ("/upload/file/", FORM, form(&[("csrf", false, b"x"), ("image", true, &picture)])),
+        // The last one that has bytes.
+        (
+            "/upload/file/",
+            FORM,
+            form(&[("image", true, b"x"), ("image", true, &picture), ("image", true, b"")]),
+        ),
         ("/predict", "Content-Type: image/jpeg\r\n", picture.clone()),
         ("/upload", "Content-Type: application/json\r\n", json.into_bytes()),
         (

@@ -43,47 +43,63 @@ fn valid_but_heavy() -> Vec<u8> {
     webp
 }
 
-#[test]
-fn hostile_requests_get_their_4xx_and_cost_nothing() {
-    let server = Server::start(&[("UPLOAD_SECONDS", "300"), ("MAX_REQUESTS", "0")]);
-    let fine = || form(&[("image", true, &picture())]);
-    assert_eq!(server.post("/predict/", FORM, &fine()).status, 200);
-    let before = server.memory()["memory"]["rss_mb"].as_f64().unwrap();
+/// What it is, path, headers, body, and the status that it gets.
+type Case = (&'static str, &'static str, &'static str, Vec<u8>, u16);
 
-    let jpeg = picture();
-    let png = data("rgb.png");
-    let file = |bytes: &[u8]| form(&[("image", true, bytes)]);
-    let with = |name: &str, value: &str| {
-        form(&[("image", true, &picture()), (name, false, value.as_bytes())])
-    };
-    let json = "Content-Type: application/json\r\n";
-    let large = vec![b'x'; 6 << 20];
-    let cases: Vec<(&str, &str, &str, Vec<u8>, u16)> = vec![
+const JSON: &str = "Content-Type: application/json\r\n";
+
+fn file(bytes: &[u8]) -> Vec<u8> {
+    form(&[("image", true, bytes)])
+}
+
+fn fine() -> Vec<u8> {
+    file(&picture())
+}
+
+fn pictures() -> Vec<Case> {
+    let (jpeg, png, webp) = (picture(), data("rgb.png"), data("lossy.webp"));
+    vec![
         ("truncated jpeg", "/predict/", FORM, file(&jpeg[..200]), 400),
         ("truncated png", "/predict/", FORM, file(&png[..png.len() / 3]), 400),
-        ("truncated webp", "/predict/", FORM, file(&data("lossy.webp")[..400]), 400),
+        ("truncated webp", "/predict/", FORM, file(&webp[..400]), 400),
         ("no picture", "/predict/", FORM, form(&[("other", false, b"1")]), 400),
         ("empty picture", "/predict/", FORM, file(b""), 400),
-        ("empty body", "/predict/", FORM, Vec::new(), 400),
-        ("no content type", "/predict/", "", jpeg.clone(), 400),
         ("text", "/predict/", FORM, file(b"just some words, not a picture"), 415),
         ("pdf", "/predict/", FORM, file(b"%PDF-1.7\n%more"), 415),
         ("svg", "/predict/", FORM, file(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), 415),
-        ("wrong type", "/predict/", "Content-Type: text/plain\r\n", jpeg.clone(), 415),
-        ("xml", "/predict/", "Content-Type: application/xml\r\n", jpeg.clone(), 415),
+        ("zip", "/predict/", FORM, file(b"PK\x03\x04 chunks of zip"), 415),
         ("pixel bomb, png", "/predict/", FORM, file(&png_bomb(60_000)), 413),
         ("pixel bomb, gif", "/predict/", FORM, file(&gif_bomb()), 413),
         ("memory bomb, webp", "/predict/", FORM, file(&valid_but_heavy()), 413),
+    ]
+}
+
+fn bodies() -> Vec<Case> {
+    let jpeg = picture();
+    let large = vec![b'x'; 6 << 20];
+    vec![
+        ("empty body", "/predict/", FORM, Vec::new(), 400),
+        ("no content type", "/predict/", "", jpeg.clone(), 400),
+        ("wrong type", "/predict/", "Content-Type: text/plain\r\n", jpeg.clone(), 415),
+        ("xml", "/predict/", "Content-Type: application/xml\r\n", jpeg, 415),
         ("too large, form", "/predict/", FORM, file(&large), 413),
         ("too large, raw", "/predict/", "Content-Type: image/jpeg\r\n", large.clone(), 413),
-        ("too large, json", "/predict/", json, [&large[..], &large[..]].concat(), 413),
-        ("zip", "/predict/", FORM, file(b"PK\x03\x04 chunks of zip"), 415),
-        ("json array", "/predict/", json, b"[1,2]".to_vec(), 400),
-        ("json number", "/predict/", json, b"{\"image\": 5}".to_vec(), 400),
-        ("broken json", "/predict/", json, b"{\"image\": ".to_vec(), 400),
-        ("bad base64", "/predict/", json, b"{\"image\": \"$$$\"}".to_vec(), 400),
-        ("deep json", "/predict/", json, vec![b'['; 100_000], 400),
+        ("too large, json", "/predict/", JSON, [&large[..], &large[..]].concat(), 413),
+        ("json array", "/predict/", JSON, b"[1,2]".to_vec(), 400),
+        ("json number", "/predict/", JSON, b"{\"image\": 5}".to_vec(), 400),
+        ("broken json", "/predict/", JSON, b"{\"image\": ".to_vec(), 400),
+        ("bad base64", "/predict/", JSON, b"{\"image\": \"$$$\"}".to_vec(), 400),
+        ("deep json", "/predict/", JSON, vec![b'['; 100_000], 400),
+        ("deep json value", "/predict/", JSON, [b"{\"a\":", &[b'['; 100_000][..]].concat(), 400),
         ("bad boundary", "/predict/", "Content-Type: multipart/form-data\r\n", fine(), 400),
+    ]
+}
+
+fn parameters_and_paths() -> Vec<Case> {
+    let with = |name: &str, value: &str| {
+        form(&[("image", true, &picture()), (name, false, value.as_bytes())])
+    };
+    vec![
         ("alpha NaN", "/predict/", FORM, with("alpha", "NaN"), 422),
         ("alpha 1e999", "/predict/", FORM, with("alpha", "1e999"), 422),
         ("top_k -1", "/predict/", FORM, with("top_k", "-1"), 422),
@@ -96,11 +112,20 @@ fn hostile_requests_get_their_4xx_and_cost_nothing() {
         ("encoded path trick", "/%2e%2e/%2e%2e/etc/passwd", FORM, fine(), 404),
         ("huge headers", "/predict/", &HUGE_HEADER, fine(), 431),
         ("post to a page", "/", FORM, fine(), 405),
-    ];
-    assert!(cases.len() >= 30);
-    for (name, path, headers, body, status) in &cases {
-        let answer = server.post(path, headers, body);
-        assert_eq!(answer.status, *status, "{name}: {}", answer.text());
+    ]
+}
+
+#[test]
+fn hostile_requests_get_their_4xx_and_cost_nothing() {
+    let server = Server::start(&[("UPLOAD_SECONDS", "300"), ("MAX_REQUESTS", "0")]);
+    assert_eq!(server.post("/predict/", FORM, &fine()).status, 200);
+    let before = memory(&server, "rss_mb");
+
+    for (name, path, headers, body, status) in
+        [pictures(), bodies(), parameters_and_paths()].concat()
+    {
+        let answer = server.post(path, headers, &body);
+        assert_eq!(answer.status, status, "{name}: {}", answer.text());
         assert!(!answer.error().is_empty(), "{name}");
     }
     let many: Vec<(&str, bool, &[u8])> = vec![("x", false, b"1"); 500];
@@ -110,6 +135,7 @@ fn hostile_requests_get_their_4xx_and_cost_nothing() {
     assert_eq!((answer.status, answer.header("Allow")), (405, Some("POST")));
 
     chunked_without_end(&server);
+    two_large_pictures(&server);
     gone_in_the_middle(&server);
     broken_protocol(&server);
 
@@ -117,13 +143,32 @@ fn hostile_requests_get_their_4xx_and_cost_nothing() {
     // Housekeeping returns the memory in the next pause.
     let start = Instant::now();
     loop {
-        let after = server.memory()["memory"]["rss_mb"].as_f64().unwrap();
+        let after = memory(&server, "rss_mb");
         if after < before + 8.0 {
             break;
         }
         assert!(start.elapsed() < LONG, "RSS {before} MiB before, {after} MiB after");
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// A field of `/memory/`, MiB.
+fn memory(server: &Server, field: &str) -> f64 {
+    server.memory()["memory"][field].as_f64().unwrap()
+}
+
+/// Seven megabytes of JSON that would be a hundred as a tree of values.
+#[test]
+fn a_json_body_takes_no_more_memory_than_its_bytes() {
+    let server = Server::start(&[("UPLOAD_SECONDS", "300")]);
+    let before = memory(&server, "peak_mb");
+    let zeros = "0,".repeat(3 << 20);
+    let body = format!("{{\"a\": [{zeros}0], \"image\": \"\"}}");
+    let answer = server.post("/predict/", JSON, body.as_bytes());
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert!(answer.error().contains("no picture"), "{}", answer.text());
+    let grown = memory(&server, "peak_mb") - before;
+    assert!(grown < 32.0, "{grown} MiB for {} bytes", body.len());
 }
 
 static HUGE_HEADER: std::sync::LazyLock<String> =
@@ -170,6 +215,24 @@ fn chunked_without_end(server: &Server) {
     stream.write_all(head.as_bytes()).unwrap();
     let chunk = [b"10000\r\n", &vec![b'x'; 0x10000][..], b"\r\n"].concat();
     for _ in 0..200 {
+        if stream.write_all(&chunk).is_err() {
+            break;
+        }
+    }
+    let answer = read_answer(&mut stream);
+    assert_eq!(answer.status, 413, "{}", answer.text());
+}
+
+/// Two pictures of 4 MiB in a form of no announced length: one buffer, and one limit for both.
+fn two_large_pictures(server: &Server) {
+    let mut stream = server.connect();
+    let head =
+        format!("POST /predict/ HTTP/1.1\r\nHost: x\r\n{FORM}Transfer-Encoding: chunked\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let large = vec![b'x'; 4 << 20];
+    let body = form(&[("image", true, &large), ("image", true, &large)]);
+    for part in body.chunks(0x10000) {
+        let chunk = [format!("{:x}\r\n", part.len()).as_bytes(), part, b"\r\n"].concat();
         if stream.write_all(&chunk).is_err() {
             break;
         }

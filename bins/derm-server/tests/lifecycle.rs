@@ -9,6 +9,7 @@ use common::{
 };
 use std::io::Write;
 use std::net::TcpStream;
+use std::time::Instant;
 
 #[test]
 fn a_hundred_first_requests_load_once_and_all_are_answered() {
@@ -69,20 +70,32 @@ fn send(server: &Server) -> TcpStream {
 fn who_waits_too_long_is_told_to_come_back() {
     let model = SlowModel::new();
     let server = Server::start(&[("MODEL_PATH", model.path()), ("THREADS", "1"), ("TIMEOUT", "1")]);
-    // The first one has begun: it is finished however long the model takes. All others wait.
-    let mut first = send(&server);
-    server.until("running", |running| *running == 1);
-    let others: Vec<TcpStream> = (0..20).map(|_| send(&server)).collect();
-    let refused: Vec<Answer> =
-        others.into_iter().map(|mut stream| read_answer(&mut stream)).collect();
+    // One of them begins to load the model, and is finished however long that takes. All others wait.
+    let (sender, answers) = std::sync::mpsc::channel();
+    for _ in 0..21 {
+        let (mut stream, sender) = (send(&server), sender.clone());
+        std::thread::spawn(move || sender.send(read_answer(&mut stream)));
+    }
+    let refused: Vec<Answer> = answers.iter().take(20).collect();
+    let mut waited = 0;
     for answer in refused {
         assert_eq!(answer.status, 503, "{}", answer.text());
-        assert_eq!(answer.header("Retry-After"), Some("5"));
-        assert!(answer.error().contains("try again"));
+        // On a slow machine, one may have begun and not have decoded its picture within the second.
+        if !answer.error().contains("decoding") {
+            assert_eq!(answer.header("Retry-After"), Some("5"));
+            assert!(answer.error().contains("try again"));
+            waited += 1;
+        }
     }
+    assert!(waited > 0);
     model.let_load();
-    let answer = read_answer(&mut first);
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let mut last = answers.recv().unwrap();
+    // On a slow machine, none may have begun to load within the second.
+    let start = Instant::now();
+    while last.status == 503 && start.elapsed() < LONG {
+        last = read_answer(&mut send(&server));
+    }
+    assert_eq!(last.status, 200, "{}", last.text());
 }
 
 #[test]

@@ -16,11 +16,12 @@ use tract_onnx::tract_core::ops::cnn::{Conv, PaddingSpec, PoolSpec};
 use tract_onnx::tract_core::ops::math;
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
-const SHAPE: [usize; 4] = [1, 4, 6, 5];
+/// Channels last, as convolutions compute: only values that lie alike are added in a convolution.
+const SHAPE: [usize; 4] = [1, 6, 5, 4];
 
 /// A convolution of 1x1 that keeps the shape.
 fn convolve(graph: &mut Graph, input: OutletId) -> OutletId {
-    let spec = PoolSpec::new(DataFormat::NCHW, tvec!(1, 1), PaddingSpec::Valid, None, None, 4, 4);
+    let spec = PoolSpec::new(DataFormat::NHWC, tvec!(1, 1), PaddingSpec::Valid, None, None, 4, 4);
     let weights = graph.constant(values(&[4, 4, 1, 1], 7));
     let bias = graph.constant(values(&[4], 8));
     graph.node(Conv::new(spec, KernelFormat::OIHW, 1, None), &[input, weights, bias])
@@ -51,8 +52,8 @@ impl Op for Halves {
 impl EvalOp for Halves {
     op_out_of_plan!();
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let half = inputs[0].shape()[1] / 2;
-        let parts = [inputs[0].slice(1, 0, half)?, inputs[0].slice(1, half, 2 * half)?];
+        let half = inputs[0].shape()[3] / 2;
+        let parts = [inputs[0].slice(3, 0, half)?, inputs[0].slice(3, half, 2 * half)?];
         Ok(parts.into_iter().map(Tensor::into_tvalue).collect())
     }
 }
@@ -60,7 +61,7 @@ impl EvalOp for Halves {
 impl TypedOp for Halves {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         let mut shape = inputs[0].shape.to_tvec();
-        shape[1] = shape[1].clone() / 2;
+        shape[3] = shape[3].clone() / 2;
         Ok(tvec!(f32::fact(&shape), f32::fact(&shape)))
     }
     as_op!();
@@ -69,14 +70,14 @@ impl TypedOp for Halves {
 #[test]
 fn the_second_output_of_a_fallback_operator_is_not_added_before_it_is_computed() {
     let mut graph = Graph::new();
-    let picture = graph.input(&[1, 8, 6, 5]);
-    let first = graph.node(Slice::new(1, 0, 4), &[picture]);
+    let picture = graph.input(&[1, 6, 5, 8]);
+    let first = graph.node(Slice::new(3, 0, 4), &[picture]);
     let convolved = convolve(&mut graph, first);
     let doubled = graph.node(math::square(), &[picture]);
     let halves = graph.wire(Halves, &[doubled]);
     let sum = graph.node(math::add(), &[convolved, halves[1]]);
     let model = graph.finish(&[sum, halves[0]]);
-    assert_equals_tract("a second output", &model, &[values(&[1, 8, 6, 5], 1)]);
+    assert_equals_tract("a second output", &model, &[values(&[1, 6, 5, 8], 1)]);
 }
 
 #[test]

@@ -55,7 +55,8 @@ unsafe fn pool_kernel<S: Simd>(
 ) {
     let (rows, columns) = (geometry.rows(), geometry.columns());
     let channels = geometry.channels();
-    let mut window = Vec::with_capacity(rows.kernel() * columns.kernel());
+    // Grows to the pixels under a window: a kernel may be far larger than the input.
+    let mut window = Vec::new();
     for pixel in 0..rows.output() * columns.output() {
         find_window(geometry, pixel, &mut window);
         let share = share(pooling, geometry, window.len());

@@ -11,7 +11,9 @@ pub struct Limits {
     pub max_pixels: u64,
     /// Bytes that decoding may hold at once, beside the file's own.
     pub max_memory: u64,
-    /// When decoding is given up with [`Error::TimedOut`]; checked every few rows.
+    /// When decoding is given up with [`Error::TimedOut`]; checked every few rows. A WebP, an
+    /// interlaced PNG and the decompression of a TIFF's strip or tile (Deflate, LZW, PackBits) are not
+    /// interrupted.
     pub deadline: Option<Instant>,
 }
 

@@ -2,7 +2,8 @@ use crate::prepared::Region;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-/// The input of a network: its shape, and how a picture is resized and normalised for it. Read from the `[input]` table of a model's manifest.
+/// The input of a network: its shape, and how a picture is resized and normalised for it. Read from
+/// the `[input]` table of a model's manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {

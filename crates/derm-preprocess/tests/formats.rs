@@ -75,6 +75,12 @@ fn png_without_its_end_or_with_wrong_checksums() {
     file[data + length - 1] ^= 1;
     let (found, prepared) = decoded(&file).unwrap();
     assert_eq!((found, prepared.warnings), (expected.clone(), vec![Warning::Damaged]));
+    // The header.
+    let (header, length) = chunk(&png, b"IHDR");
+    let mut file = png.clone();
+    file[header + length - 1] ^= 1;
+    let (found, prepared) = decoded(&file).unwrap();
+    assert_eq!((found, prepared.warnings), (expected.clone(), vec![Warning::Damaged]));
     // Cut short.
     let (found, prepared) = decoded(&png[..png.len() * 4 / 5]).unwrap();
     assert!(matches!(prepared.warnings[..], [Warning::Incomplete { percent: 1..=50 }]));
@@ -187,6 +193,23 @@ fn pixels_that_a_run_length_encoded_bmp_skips_have_the_first_colour() {
     let (found, _) = decoded(&bmp(40, 8, 1, &palette, &data)).unwrap();
     let expected = [[255, 255, 0], [0, 0, 255], [255, 0, 0], [255, 255, 0]];
     assert!(found.pixels().map(|pixel| pixel.0).eq(expected), "{:?}", found.as_raw());
+}
+
+#[test]
+fn a_run_length_encoded_bmp_that_is_cut_short() {
+    // Blue; as blue, green, red, 0.
+    let palette = [255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let decode = |data: &[u8]| decoded(&bmp(40, 8, 1, &palette, data));
+    // The lower row; then a part of the upper one, with a literal run or a skip that is cut.
+    for rest in [&[][..], &[0, 0], &[0, 0, 1, 0], &[0, 0, 0, 3, 0], &[0, 0, 0, 2, 1]] {
+        let (found, prepared) = decode(&[&[2, 0], rest].concat()).unwrap();
+        assert_eq!(prepared.warnings, [Warning::Incomplete { percent: 50 }], "{rest:?}");
+        let expected = [[255; 3], [255; 3], [0, 0, 255], [0, 0, 255]];
+        assert!(found.pixels().map(|pixel| pixel.0).eq(expected), "{rest:?} {:?}", found.as_raw());
+    }
+    let (_, prepared) = decode(&[2, 0, 0, 0, 2, 0]).unwrap();
+    assert!(prepared.warnings.is_empty(), "only the end's code is missing");
+    assert!(decode(&[1, 0]).is_err() && decode(&[]).is_err());
 }
 
 #[test]

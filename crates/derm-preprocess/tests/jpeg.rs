@@ -122,6 +122,44 @@ fn restart_markers_resynchronise() {
 }
 
 #[test]
+fn a_progressive_file_without_a_quantisation_table_is_refused() {
+    let mut file = bytes("progressive.jpg");
+    while let Some(at) = file.windows(2).position(|two| two == [0xff, 0xdb]) {
+        file[at + 1] = 0xe5;
+    }
+    let error = refused(&file);
+    assert!(error.to_string().contains("a table is missing"), "{error}");
+}
+
+/// A JPEG of 8x8 grey pixels and three components, with a scan of each of these.
+fn scans(components: &[u8]) -> Vec<u8> {
+    let mut file = vec![0xff, 0xd8, 0xff, 0xdb, 0, 67, 0];
+    file.extend([1; 64]);
+    file.extend([0xff, 0xc0, 0, 17, 8, 0, 8, 0, 8, 3]);
+    (1..=3).for_each(|component| file.extend([component, 0x11, 0]));
+    // Huffman tables of one code, 0: no DC difference; the end of the block.
+    for class in [0, 0x10] {
+        file.extend([0xff, 0xc4, 0, 20, class, 1]);
+        file.extend([0; 16]);
+    }
+    for component in components {
+        file.extend([0xff, 0xda, 0, 8, 1, *component, 0, 0, 63, 0, 0x3f]);
+    }
+    file.extend([0xff, 0xd9]);
+    file
+}
+
+#[test]
+fn a_component_without_a_scan_is_missing() {
+    assert_eq!(decoded(&scans(&[1, 2, 3])).unwrap().1.warnings, []);
+    for components in [&[1, 2][..], &[1, 1, 2], &[1, 2, 2, 1]] {
+        let warnings = decoded(&scans(components)).unwrap().1.warnings;
+        assert_eq!(warnings, [Warning::Incomplete { percent: 34 }], "{components:?}");
+    }
+    refused(&scans(&[1, 1, 1]));
+}
+
+#[test]
 fn thousands_of_scans_are_refused() {
     let file = bytes("progressive.jpg");
     let first = marker(&file, 0xda);

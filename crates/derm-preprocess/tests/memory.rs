@@ -121,6 +121,7 @@ fn bombs() -> Vec<(String, Vec<u8>)> {
         ),
         ("PNG with international text".to_owned(), png(&[(b"iTXt", international)], &pixels)),
         ("PNG with too much data".to_owned(), png(&[], &expanding)),
+        ("PNG with large EXIF".to_owned(), png(&[(b"eXIf", vec![0; 3 << 20])], &pixels)),
         ("GIF of many frames".to_owned(), frames),
     ]
 }

@@ -5,7 +5,10 @@
 mod common;
 
 use common::{bytes, decoded, difference, refused};
-use derm_preprocess::{Error, RgbImage};
+use derm_preprocess::{Error, RgbImage, Warning};
+use fax::encoder::Encoder;
+use fax::maps::{black, white};
+use fax::{BitWriter, Bits, Color, VecWriter};
 use std::io::Write;
 
 const WIDTH: usize = 21;
@@ -165,7 +168,8 @@ fn sixteen_bits_in_both_byte_orders() {
                         _ => values[index],
                     };
                     let order = |v: u16| if big_endian { v.to_be_bytes() } else { v.to_le_bytes() };
-                    (0..values.len()).flat_map(|index| order(value(index))).collect()
+                    let bytes = (0..values.len()).flat_map(|index| order(value(index)));
+                    deflate(&bytes.collect::<Vec<u8>>())
                 };
                 let chunks = match planar {
                     true => (0..3).map(|channel| wide(&all(channel..channel + 1), 1)).collect(),
@@ -174,6 +178,7 @@ fn sixteen_bits_in_both_byte_orders() {
                 let tiff = Tiff::new(2, &[16; 3], chunks);
                 let tiff = tiff.tag(284, &[if planar { 2 } else { 1 }]);
                 let tiff = tiff.tag(317, &[if differences { 2 } else { 1 }]);
+                let tiff = tiff.tag(259, &[8]);
                 let name = format!("big-endian {big_endian} planar {planar} {differences}");
                 check(Tiff { big_endian, ..tiff }, &picture(), &name);
             }
@@ -316,4 +321,154 @@ fn hostile_directories_end() {
     for length in 0..file().len() {
         let _ = decoded(&file()[..length]);
     }
+}
+
+/// A BigTIFF of one grey strip: tags of one value each, tag, type, count, value.
+fn big_tiff(entries: &[(u16, u16, u64, u64)], strip: &[u8]) -> Vec<u8> {
+    let mut file = b"II\x2b\0\x08\0\0\0".to_vec();
+    file.extend((16 + strip.len() as u64).to_le_bytes());
+    file.extend(strip);
+    file.extend((entries.len() as u64).to_le_bytes());
+    for (tag, kind, count, value) in entries {
+        file.extend(tag.to_le_bytes());
+        file.extend(kind.to_le_bytes());
+        file.extend(count.to_le_bytes());
+        file.extend(value.to_le_bytes());
+    }
+    file
+}
+
+#[test]
+fn counts_of_a_directory_cost_no_time() {
+    let mut strip = vec![0x0f; 4];
+    // Where the only strip lies, and its length: the first of 2^60, by the file's word.
+    strip.extend(16u32.to_le_bytes());
+    strip.extend([0; 4]);
+    let lists = [(273, 4, 1 << 60, 20), (279, 4, 1 << 60, 24), (347, 7, u64::MAX, 16)];
+    let tags = [(256, 3, 1, 2), (257, 3, 1, 2), (258, 3, 1, 8), (259, 3, 1, 1), (266, 3, 1, 2)];
+    let (found, _) = decoded(&big_tiff(&[&tags[..], &lists].concat(), &strip)).unwrap();
+    assert!(found.pixels().all(|pixel| pixel.0 == [0xf0; 3]), "{:?}", found.as_raw());
+}
+
+/// A bilevel TIFF of one strip in CCITT Group 4.
+fn group4(width: u16, height: u16, strip: Vec<u8>) -> Tiff {
+    let mut tiff = Tiff::new(0, &[1], vec![strip]).tag(259, &[4]);
+    (tiff.tags[0].1, tiff.tags[1].1) = (vec![width], vec![height]);
+    tiff
+}
+
+#[test]
+fn group_4_is_decoded() {
+    let (width, height) = (203, 150);
+    // Rows without runs, with runs of all lengths, with many runs, and with few.
+    let is_black = |x: u32, y: u32| match y % 5 {
+        0 => false,
+        1 => x * x / (y + 1) % 3 == 0,
+        2 => (x / (1 + y / 4)) % 2 == 0,
+        3 => (x + y) % 2 == 0,
+        _ => x + 3 * y > 300,
+    };
+    let mut encoder = Encoder::new(VecWriter::new());
+    for y in 0..height {
+        let row = (0..width).map(|x| if is_black(x, y) { Color::Black } else { Color::White });
+        encoder.encode_line(row, width as u16).unwrap();
+    }
+    let strip = encoder.finish().unwrap().finish();
+    let expected = RgbImage::from_fn(width, height, |x, y| {
+        image::Rgb([if is_black(x, y) { 0 } else { 255 }; 3])
+    });
+    check(group4(width as u16, height as u16, strip), &expected, "CCITT Group 4");
+}
+
+#[test]
+fn empty_runs_of_group_4_cost_no_more_than_their_codes() {
+    for falls in [false, true] {
+        let mut strip = VecWriter::new();
+        let write = |strip: &mut VecWriter, data, len| strip.write(Bits { data, len }).unwrap();
+        // Horizontal: a white run, then a black one.
+        let horizontal = |strip: &mut VecWriter, white_run: usize, black_run: usize| {
+            write(strip, 1, 3);
+            for (_, bits) in [white::ENTRIES[white_run], black::ENTRIES[black_run]] {
+                write(strip, bits.data, bits.len);
+            }
+        };
+        horizontal(&mut strip, 3, 0);
+        (0..200_000).for_each(|_| horizontal(&mut strip, 0, 0));
+        if falls {
+            horizontal(&mut strip, 1, 1);
+        }
+        // Vertical 0: the end of the row, as no change is above.
+        write(&mut strip, 1, 1);
+        // Three to the left of the change above, again and again; where positions fall, in turn with
+        // one at the change above, so that all changes lie between the two.
+        for _ in 0..200_000 {
+            if falls {
+                write(&mut strip, 1, 1);
+            }
+            write(&mut strip, 2, 7);
+        }
+        write(&mut strip, 1, 1);
+        let (found, prepared) = decoded(&group4(6000, 2, strip.finish()).file()).unwrap();
+        let expected: &[Warning] = if falls { &[Warning::Incomplete { percent: 50 }] } else { &[] };
+        assert_eq!(prepared.warnings, expected);
+        let black = found.pixels().filter(|pixel| pixel.0 != [255; 3]).count();
+        assert_eq!(black, usize::from(falls));
+    }
+}
+
+/// A TIFF of these JPEGs as strips of so many pixels.
+fn of_jpegs(strips: Vec<Vec<u8>>, (width, rows): (u32, u32)) -> Vec<u8> {
+    let height = rows as usize * strips.len();
+    let tiff = Tiff::new(6, &[8; 3], strips).tag(259, &[7]).tag(530, &[2, 2]);
+    let mut tiff = tiff.tag(278, &[rows as u16]).tag(266, &[2]);
+    (tiff.tags[0].1, tiff.tags[1].1) = (vec![width as u16], vec![height as u16]);
+    tiff.file()
+}
+
+#[test]
+fn damage_of_a_jpeg_in_a_strip_is_told() {
+    let jpeg = bytes("subsampled.jpg");
+    let (whole, _) = decoded(&jpeg).unwrap();
+    let (width, height) = whole.dimensions();
+    let file = of_jpegs(vec![jpeg[..jpeg.len() * 9 / 10].to_vec()], (width, height));
+    assert_eq!(decoded(&file).unwrap().1.warnings, [Warning::Damaged]);
+    // One of two strips is missing; then that is most of the picture.
+    for missing in [Vec::new(), jpeg[..100].to_vec()] {
+        let file = of_jpegs(vec![jpeg.clone(), missing.clone()], (width, height));
+        let (found, prepared) = decoded(&file).unwrap();
+        assert_eq!(prepared.warnings, [Warning::Incomplete { percent: 50 }]);
+        assert_eq!(image::imageops::crop_imm(&found, 0, 0, width, height).to_image(), whole);
+        refused(&of_jpegs(vec![missing.clone(), missing], (width, height)));
+    }
+}
+
+#[test]
+fn a_jpeg_of_another_size_than_its_strip() {
+    let jpeg = bytes("subsampled.jpg");
+    let (whole, _) = decoded(&jpeg).unwrap();
+    let (width, height) = whole.dimensions();
+    for size in [(width - 1, height), (width, height - 32)] {
+        let error = refused(&of_jpegs(vec![jpeg.clone()], size));
+        assert!(error.to_string().contains("a JPEG of"), "{error}");
+    }
+    let (found, prepared) = decoded(&of_jpegs(vec![jpeg], (width + 1, height))).unwrap();
+    assert_eq!(prepared.warnings, [Warning::Damaged]);
+    assert_eq!(image::imageops::crop_imm(&found, 0, 0, width, height).to_image(), whole);
+}
+
+#[test]
+fn a_predictor_without_a_compression_that_has_one_is_ignored() {
+    let tiff = || Tiff::new(2, &[8; 3], vec![all(0..3)]);
+    check(tiff().tag(317, &[2]), &picture(), "predictor 2");
+    check(tiff().tag(317, &[3]), &picture(), "predictor 3");
+}
+
+#[test]
+fn a_strip_that_fails_its_checksum_is_damaged() {
+    let mut strip = deflate(&all(0..3));
+    let last = strip.len() - 1;
+    strip[last] ^= 1;
+    let (found, prepared) =
+        decoded(&Tiff::new(2, &[8; 3], vec![strip]).tag(259, &[8]).file()).unwrap();
+    assert_eq!((found, prepared.warnings), (picture(), vec![Warning::Damaged]));
 }

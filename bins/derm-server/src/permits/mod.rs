@@ -10,7 +10,8 @@ mod upload_memory;
 use crate::error::ApiError;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
@@ -35,11 +36,15 @@ const OVERHEAD: usize = 8 << 20;
 #[derive(Debug)]
 pub(crate) struct Permits {
     inferences: Arc<Semaphore>,
+    /// Inferences that may be granted at once.
+    all_inferences: usize,
     uploads: UploadMemory,
     memory: Arc<Semaphore>,
     first: Arc<Mutex<()>>,
     /// Blocks of memory in all.
     all_memory: AtomicUsize,
+    /// Whether the weights were taken out of it; they stay out when the model is unloaded.
+    weights_kept: AtomicBool,
     waiting: Arc<AtomicUsize>,
     /// Inferences that were ever granted.
     granted: AtomicUsize,
@@ -62,7 +67,7 @@ pub(crate) struct InferencePermit {
 pub(crate) enum Demand {
     /// This many bytes.
     Bytes(usize),
-    /// Not known, since the model was never loaded: it gets all there is.
+    /// Not known, since the model was never loaded or a plan never built: it gets all there is.
     Unknown,
 }
 
@@ -80,7 +85,7 @@ pub(crate) struct Reserved {
 }
 
 impl Permits {
-    /// For `inferences` at once, uploads of up to `largest_upload` bytes, and a budget of `budget`
+    /// For `inferences` at once, bodies of up to `largest_upload` bytes, and a budget of `budget`
     /// bytes for the whole process, which uses `used` of them already.
     pub(crate) fn new(
         inferences: usize,
@@ -92,12 +97,15 @@ impl Permits {
         let uploads = (LARGEST_UPLOADS * largest_upload).min(free / 4).max(largest_upload);
         let uploads = UploadMemory::new(uploads, largest_upload);
         let memory = (free.saturating_sub(uploads.total()) / BLOCK).clamp(1, u32::MAX as usize);
+        let all_inferences = GRANTED * inferences;
         Permits {
-            inferences: Arc::new(Semaphore::new(GRANTED * inferences)),
+            inferences: Arc::new(Semaphore::new(all_inferences)),
+            all_inferences,
             uploads,
             memory: Arc::new(Semaphore::new(memory)),
             first: Arc::default(),
             all_memory: AtomicUsize::new(memory),
+            weights_kept: AtomicBool::new(false),
             waiting: Arc::new(AtomicUsize::new(0)),
             granted: AtomicUsize::new(0),
             high_water: AtomicUsize::new(0),
@@ -117,7 +125,9 @@ impl Permits {
         self.wait(self.uploads.grow(upload, bytes), deadline).await
     }
 
-    /// Waits for the right to run one inference, and then for the memory it needs.
+    /// Waits for the right to run one inference, and then for the memory it needs. `demand` is
+    /// [`Demand::Unknown`] as long as the weights are not [kept](Self::weights_kept): what the budget
+    /// leaves beside them is not known before.
     pub(crate) async fn inference(
         &self,
         demand: impl Fn() -> Demand,
@@ -129,9 +139,11 @@ impl Permits {
             Demand::Unknown => Some(self.wait_first(deadline).await?),
             Demand::Bytes(_) => None,
         };
+        // Asked again: the first inference may have found out meanwhile. The memory in all is read
+        // after that: a demand in bytes is held against what the weights have left.
+        let demand = demand();
         let all = self.all_memory.load(Relaxed);
-        // Asked again: the first inference may have found out meanwhile.
-        let (needed, first) = match demand() {
+        let (needed, first) = match demand {
             Demand::Unknown => (all as u32, first),
             Demand::Bytes(bytes) if blocks(bytes) as usize > all => {
                 return Err(ApiError::OverBudget { needed: bytes, budget: all * BLOCK });
@@ -152,9 +164,10 @@ impl Permits {
     }
 
     /// Takes the model's weights out of the memory that inferences share, out of what the first one
-    /// holds. Does nothing for another inference than the first.
+    /// holds. Does nothing for another inference than the first: a later one whose demand is unknown
+    /// finds the weights kept, and there is one copy of them.
     pub(crate) fn keep_for_weights(&self, permit: &mut InferencePermit, bytes: usize) {
-        if permit.first.is_none() {
+        if permit.first.is_none() || self.weights_kept() {
             return;
         }
         let count = (bytes.div_ceil(BLOCK)).min(permit.memory.num_permits().saturating_sub(1));
@@ -162,6 +175,12 @@ impl Permits {
             weights.forget();
             self.all_memory.fetch_sub(count, Relaxed);
         }
+        self.weights_kept.store(true, Release);
+    }
+
+    /// Whether the model's weights were taken out of the memory that inferences share.
+    pub(crate) fn weights_kept(&self) -> bool {
+        self.weights_kept.load(Acquire)
     }
 
     async fn wait<T, E>(
@@ -186,6 +205,11 @@ impl Permits {
     /// Inferences that were ever granted.
     pub(crate) fn granted(&self) -> usize {
         self.granted.load(Relaxed)
+    }
+
+    /// Whether an inference is granted now, from before its memory until its end, or a request waits.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.inferences.available_permits() < self.all_inferences || self.waiting() > 0
     }
 
     /// How the budget is used.
@@ -298,5 +322,44 @@ mod tests {
         drop(first);
         assert_eq!(permits.reserved().available, all - 5 * MIB);
         assert!(permits.inference(|| Demand::Bytes(all - 5 * MIB), soon()).await.is_ok());
+    }
+
+    #[actix_web::test]
+    async fn the_weights_are_set_aside_once() {
+        let permits = Permits::new(2, MIB, 40 * MIB, 10 * MIB);
+        let all = permits.reserved().available;
+        assert!(!permits.weights_kept());
+        for _ in 0..3 {
+            let mut unknown = permits.inference(|| Demand::Unknown, soon()).await.unwrap();
+            permits.keep_for_weights(&mut unknown, 5 * MIB);
+            assert!(permits.weights_kept());
+            assert_eq!(permits.reserved().available, all - 5 * MIB);
+        }
+        assert!(permits.inference(|| Demand::Bytes(all - 5 * MIB), soon()).await.is_ok());
+    }
+
+    #[actix_web::test]
+    async fn nobody_waits_for_memory_that_the_weights_have_taken_meanwhile() {
+        let permits = Permits::new(2, MIB, 40 * MIB, 10 * MIB);
+        let all = permits.reserved().available;
+        let first = permits.inference(|| Demand::Unknown, soon()).await.unwrap();
+        let first = std::cell::RefCell::new(first);
+        // The weights are set aside at the last moment before the demand is compared.
+        let demand = || {
+            permits.keep_for_weights(&mut first.borrow_mut(), 5 * MIB);
+            Demand::Bytes(all)
+        };
+        let refused = permits.inference(demand, soon()).await;
+        assert!(matches!(refused, Err(ApiError::OverBudget { .. })), "{refused:?}");
+    }
+
+    #[actix_web::test]
+    async fn a_granted_inference_counts_as_busy_until_it_ends() {
+        let permits = Permits::new(1, MIB, 40 * MIB, 10 * MIB);
+        assert!(!permits.is_busy());
+        let permit = permits.inference(small, soon()).await.unwrap();
+        assert!(permits.is_busy());
+        drop(permit);
+        assert!(!permits.is_busy());
     }
 }

@@ -12,8 +12,8 @@ use serde_json::json;
 pub(crate) async fn model(state: Data<State>) -> Result<HttpResponse, ApiError> {
     let deadline = deadline(state.config.timeout());
     let demand = || match state.classifier.footprint() {
-        Some(_) => Demand::Bytes(1),
-        None => Demand::Unknown,
+        Some(_) if state.permits.weights_kept() => Demand::Bytes(1),
+        _ => Demand::Unknown,
     };
     let mut permit = state.permits.inference(demand, deadline).await?;
     let shared = state.clone();

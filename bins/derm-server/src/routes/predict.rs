@@ -1,6 +1,7 @@
 //! Prediction: a picture in, classes and heatmaps out.
 
 use crate::answer::Answer;
+use crate::config::DECODING;
 use crate::error::ApiError;
 use crate::html;
 use crate::permits::{Demand, LATE, deadline};
@@ -11,11 +12,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use derm::Footprint;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 use tokio::time::Instant;
-
-/// How long decoding may take: what a damaged or hostile picture can cost.
-const DECODING: Duration = Duration::from_secs(20);
 
 /// `POST /predict`, `/upload`, `/upload/file`.
 pub(crate) async fn predict(
@@ -49,13 +46,23 @@ async fn answer(
 ) -> Result<Answer, ApiError> {
     let deadline = deadline(state.config.timeout());
     let failed = |error| ApiError::of(error, state.config.timeout());
-    let Upload { picture, parameters, permit: upload } =
-        upload::receive(request, payload, state).await?;
+    let body = upload::receive(request, payload, state, deadline).await?;
+    let shared = state.clone();
+    // Base64 and the header of a hostile picture take a while: the event loop does not wait for them.
+    // The permit goes with the bytes.
+    let opening = state.background.run(move || {
+        let Upload { picture, parameters, permit } = body.decode()?;
+        Ok((shared.classifier.open(picture), parameters, permit))
+    });
+    let (picture, parameters, upload) = opening.await??;
     *language = html::Language::of(request, parameters.lang.as_deref());
     let asked = parameters.request(state.config.enable_gradcam);
-    let picture = state.classifier.open(picture).map_err(failed)?;
+    let picture = picture.map_err(failed)?;
     let cost = state.classifier.cost(&picture, &asked).map_err(failed)?;
     let demand = || {
+        if !state.permits.weights_kept() {
+            return Demand::Unknown;
+        }
         // What the arenas take is known once another request has loaded the model.
         let again = || state.classifier.cost(&picture, &asked).ok()?.total();
         let total = cost.total().or_else(again);

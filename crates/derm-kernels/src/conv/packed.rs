@@ -73,6 +73,7 @@ pub(crate) struct PackedWeights {
     /// Input channels that an output channel sees.
     depth: usize,
     outputs: usize,
+    groups: usize,
 }
 
 impl PackedWeights {
@@ -94,8 +95,14 @@ impl PackedWeights {
             }
         }
         let forward = Forward { isa, weights, panels: panels.clone(), taps, depth };
-        let (forward, outputs) = (Arc::new(forward), geometry.outputs());
-        PackedWeights { forward, is_transposed: false, panels, depth, outputs }
+        PackedWeights {
+            forward: Arc::new(forward),
+            is_transposed: false,
+            panels,
+            depth,
+            outputs: geometry.outputs(),
+            groups: geometry.groups(),
+        }
     }
 
     /// The weights of the backward-data convolution; `geometry` is that of the forward one. None for
@@ -113,15 +120,18 @@ impl PackedWeights {
             panels,
             depth: transposed.depth(),
             outputs: transposed.outputs(),
+            groups: transposed.groups(),
         })
     }
 
+    /// Kernels rely on it: a panel's group says which input channels it reads.
+    ///
     /// # Panics
     /// If the geometry is not the one that was packed for.
     pub(crate) fn check(&self, geometry: &ConvGeometry) {
         assert_eq!(
-            (self.forward.taps, self.depth, self.outputs),
-            (geometry.taps(), geometry.depth(), geometry.outputs()),
+            (self.forward.taps, self.depth, self.outputs, self.groups),
+            (geometry.taps(), geometry.depth(), geometry.outputs(), geometry.groups()),
             "the geometry is not the one that the weights were packed for"
         );
     }

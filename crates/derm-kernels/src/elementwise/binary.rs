@@ -17,9 +17,9 @@ pub enum BinaryOp {
     Mul,
     /// a / b.
     Div,
-    /// The larger one.
+    /// The larger one; the right one where either is NaN.
     Max,
-    /// The smaller one.
+    /// The smaller one; the right one where either is NaN.
     Min,
 }
 
@@ -235,8 +235,9 @@ unsafe fn line_kernel<S: Simd>(
         BinaryOp::Sub => with!(S::sub, |a: f32, b: f32| a - b),
         BinaryOp::Mul => with!(S::mul, |a: f32, b: f32| a * b),
         BinaryOp::Div => with!(S::div, |a: f32, b: f32| a / b),
-        BinaryOp::Max => with!(S::max, f32::max),
-        BinaryOp::Min => with!(S::min, f32::min),
+        // Not `f32::max`, which treats NaN in another way than the vectors.
+        BinaryOp::Max => with!(S::max, |a: f32, b: f32| if a > b { a } else { b }),
+        BinaryOp::Min => with!(S::min, |a: f32, b: f32| if a < b { a } else { b }),
     }
 }
 

@@ -20,9 +20,10 @@ const SIGMOID: usize = EXP + 3;
 const NORMAL_PEAK: f32 = 0.398_942_3;
 
 unary_table! { |S, x, g|
-    /// Clamped to `low..=high`: ReLU is `Clamp(0, infinity)`, ReLU6 `Clamp(0, 6)`.
+    /// Clamped to `low..=high`: ReLU is `Clamp(0, infinity)`, ReLU6 `Clamp(0, 6)`. NaN stays NaN, as in
+    /// every function here.
     Clamp(low, high) = "clamp", flops 2, {
-        value: S::min(S::max(x, S::splat(low)), S::splat(high)),
+        value: S::min(S::splat(high), S::max(S::splat(low), x)),
         derivative: between::<S>(x, low, high, g),
     }
     /// 1 / (1 + e^-x).
@@ -78,7 +79,7 @@ unary_table! { |S, x, g|
             S::mul(g, S::sub(S::splat(1.0), S::mul(t, t)))
         },
     }
-    /// Exact GELU, x / 2 (1 + erf(x / sqrt 2)).
+    /// Exact GELU, x / 2 (1 + erf(x / sqrt 2)). Of +infinity, NaN with AVX-512.
     Gelu = "GELU", flops ERF + 4, {
         value: {
             let erf = erf::<S>(S::mul(x, S::splat(FRAC_1_SQRT_2)));
@@ -96,7 +97,7 @@ unary_table! { |S, x, g|
     LeakyRelu(slope) = "leaky ReLU", flops 4, {
         value: {
             let zero = S::splat(0.0);
-            S::fma(S::min(x, zero), S::splat(slope), S::max(x, zero))
+            S::fma(S::min(zero, x), S::splat(slope), S::max(zero, x))
         },
         derivative: {
             let positive = S::where_larger(x, S::splat(0.0), g);

@@ -1,11 +1,7 @@
 //! The geometry of a convolution.
 
-use super::error::{GeometryError, checked_len, positive};
+use super::error::{GeometryError, check_work, checked_len, positive};
 use super::window::WindowAxis;
-
-/// Multiply-adds of a convolution, at most. The largest multiples of them are the costs by which
-/// Winograd's method is chosen, below 2^10 of each; with this bound none wraps.
-const MAX_MULTIPLY_ADDS: u64 = 1 << 52;
 
 /// What a convolution reads and writes: `[rows, columns, inputs]` to `[rows, columns, outputs]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,10 +40,7 @@ impl ConvGeometry {
         let padded = padding.and_then(|padding| padding.checked_add(outputs));
         checked_len(&[taps, inputs / groups, padded.ok_or(GeometryError::TooLarge)?])?;
         // Of one position at least, so that the bound holds for the weights, too.
-        let work = checked_len(&[output.max(outputs), taps, inputs / groups])?;
-        if work as u64 > MAX_MULTIPLY_ADDS {
-            return Err(GeometryError::TooLarge);
-        }
+        check_work(&[output.max(outputs), taps, inputs / groups])?;
         Ok(ConvGeometry { rows, columns, inputs, outputs, groups })
     }
 

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+/// Multiply-adds of a convolution or pooling, at most. The largest multiples of them are the costs by
+/// which Winograd's method is chosen, below 2^10 of each; with this bound none wraps.
+const MAX_MULTIPLY_ADDS: u64 = 1 << 52;
+
 /// Why sizes are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GeometryError {
@@ -33,6 +37,12 @@ pub(super) fn checked_len(lengths: &[usize]) -> Result<usize, GeometryError> {
     }
     let product = lengths.iter().try_fold(1usize, |product, &length| product.checked_mul(length));
     product.filter(|&len| len <= isize::MAX as usize / 4).ok_or(GeometryError::TooLarge)
+}
+
+/// Checks the product of lengths as a number of multiply-adds.
+pub(super) fn check_work(lengths: &[usize]) -> Result<(), GeometryError> {
+    let work = checked_len(lengths)?;
+    if work as u64 > MAX_MULTIPLY_ADDS { Err(GeometryError::TooLarge) } else { Ok(()) }
 }
 
 /// The number of elements of a tensor of these axes.

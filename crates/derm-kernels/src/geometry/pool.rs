@@ -1,6 +1,6 @@
 //! The geometry of a pooling.
 
-use super::error::{GeometryError, checked_len, positive};
+use super::error::{GeometryError, check_work, checked_len, positive};
 use super::window::WindowAxis;
 
 /// What a pooling reads and writes: `[rows, columns, channels]` on both sides.
@@ -15,15 +15,17 @@ impl PoolGeometry {
     /// A pooling of `channels` channels.
     ///
     /// # Errors
-    /// If there are no channels, or a length would wrap.
+    /// If there are no channels, a length would wrap, or there are as many operations as
+    /// [`crate::ConvGeometry::new`] refuses.
     pub fn new(
         [rows, columns]: [WindowAxis; 2],
         channels: usize,
     ) -> Result<PoolGeometry, GeometryError> {
         positive(channels, "the number of channels")?;
         checked_len(&[rows.input(), columns.input(), channels])?;
-        checked_len(&[rows.output(), columns.output(), channels])?;
-        checked_len(&[rows.kernel(), columns.kernel()])?;
+        let output = checked_len(&[rows.output(), columns.output(), channels])?;
+        let taps = checked_len(&[rows.kernel(), columns.kernel()])?;
+        check_work(&[output, taps])?;
         Ok(PoolGeometry { rows, columns, channels })
     }
 

@@ -29,8 +29,9 @@ pub struct WindowAxis {
     stride: usize,
     dilation: usize,
     before: usize,
-    /// Distance of input positions, with zeros between them: 1, except in the backward-data
-    /// convolution of a strided one (a transposed, or fractionally strided, convolution).
+    /// Input dilation: distance of input positions, with zeros between them. 1, except in the
+    /// backward-data convolution of a strided one (a transposed, or fractionally strided,
+    /// convolution).
     spread: usize,
 }
 
@@ -118,7 +119,8 @@ impl WindowAxis {
         self.before
     }
 
-    /// Distance of input positions; more than 1 only where [`crate::ConvGeometry::transposed`] made it.
+    /// Input dilation: distance of input positions; more than 1 only where
+    /// [`crate::ConvGeometry::transposed`] made it.
     #[inline(always)]
     pub(crate) const fn spread(self) -> usize {
         self.spread

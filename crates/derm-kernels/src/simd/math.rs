@@ -2,20 +2,20 @@
 
 use crate::simd::vector::Simd;
 
-/// Clamps to 0..=1.
+/// Clamps to 0..=1; NaN stays NaN.
 #[inline(always)]
 pub(crate) unsafe fn unit<S: Simd>(x: S::V) -> S::V {
     // SAFETY: no memory is touched; the instruction set is that of the caller.
-    unsafe { S::min(S::max(x, S::splat(0.0)), S::splat(1.0)) }
+    unsafe { S::min(S::splat(1.0), S::max(S::splat(0.0), x)) }
 }
 
 /// e^x = 2^n e^r with |r| <= ln(2)/2; e^r by its Taylor polynomial of degree 6 (relative error below
-/// 2e-7). x is clamped to the range where the result is a normal number.
+/// 2e-7). x is clamped to the range where the result is a normal number; NaN stays NaN.
 #[inline(always)]
 pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
     // SAFETY: no memory is touched; the instruction set is that of the caller.
     unsafe {
-        let x = S::min(S::max(x, S::splat(-87.0)), S::splat(88.0));
+        let x = S::min(S::splat(88.0), S::max(S::splat(-87.0), x));
         let n = S::round(S::mul(x, S::splat(std::f32::consts::LOG2_E)));
         // ln 2 in two parts, so that n times the first is exact.
         let r = S::fma(n, S::splat(-0.693_359_4), x);
@@ -49,7 +49,7 @@ pub(crate) unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
 }
 
 /// Error function by Abramowitz and Stegun, *Handbook of Mathematical Functions*, 7.1.26 (absolute
-/// error below 1.5e-7).
+/// error below 1.5e-7). Of an infinity, NaN where [`Simd::recip`] is.
 #[inline(always)]
 pub(crate) unsafe fn erf<S: Simd>(x: S::V) -> S::V {
     // SAFETY: no memory is touched; the instruction set is that of the caller.

@@ -31,7 +31,9 @@ pub(crate) trait Simd: Copy {
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    /// The larger one; `b` where either is NaN, so that max(constant, x) keeps NaN.
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller one; `b` where either is NaN.
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sqrt(a: Self::V) -> Self::V;
     /// `value` where a > b, else 0.
@@ -42,7 +44,7 @@ pub(crate) trait Simd: Copy {
     unsafe fn round(a: Self::V) -> Self::V;
     /// a * 2^n for integers n in -126..=127.
     unsafe fn scale(a: Self::V, n: Self::V) -> Self::V;
-    /// Reciprocal, 1 / a, within a few units in the last place.
+    /// Reciprocal, 1 / a, within a few units in the last place. Of an infinity, 0 or NaN (AVX-512).
     unsafe fn recip(a: Self::V) -> Self::V;
     /// |a| with the sign of `sign`.
     unsafe fn copysign(a: Self::V, sign: Self::V) -> Self::V;

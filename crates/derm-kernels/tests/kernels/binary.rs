@@ -50,6 +50,23 @@ fn a_short_operand_is_refused() {
     binary(Isa::best(), BinaryOp::Add, &axes, Some(&[1.0; 4]), Some(&[1.0]), &mut [0.0; 5]);
 }
 
+/// The rule of the vector instructions, in whole vectors and in their remainder: the right operand
+/// where either is NaN.
+#[test]
+fn maximum_and_minimum_treat_nan_alike_everywhere() {
+    let axes = [BroadcastAxis { length: 37, left: 1, right: 1 }];
+    for isa in Isa::available() {
+        for op in [BinaryOp::Max, BinaryOp::Min] {
+            let (nan, two) = ([f32::NAN; 37], [2.0; 37]);
+            let mut output = [0.0; 37];
+            binary(isa, op, &axes, Some(&nan), Some(&two), &mut output);
+            assert_eq!(output, two, "{op:?} {isa:?}");
+            binary(isa, op, &axes, Some(&two), Some(&nan), &mut output);
+            assert!(output.iter().all(|value| value.is_nan()), "{op:?} {isa:?}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(cases(96))]
 

@@ -222,3 +222,45 @@ fn weights_of_another_geometry_are_refused() {
     let conv = PackedConv::new(Isa::best(), Precision::F32, &geometry, None, |_, _, _| 1.0);
     ConvPlan::new(conv, &ConvGeometry::product(3, 2, 6).unwrap());
 }
+
+/// Plans a convolution of one group, with weights packed for `groups` groups of 4 input channels.
+fn plan_with_weights_of_groups(groups: usize, make: fn(PackedConv, &ConvGeometry) -> ConvPlan) {
+    let axes = [WindowAxis::pointwise(2).unwrap(), WindowAxis::ONE];
+    let packed_for = ConvGeometry::new(axes, 4 * groups, 8, groups).unwrap();
+    let conv = PackedConv::new(Isa::best(), Precision::F32, &packed_for, None, |_, _, _| 1.0);
+    make(conv, &ConvGeometry::new(axes, 4, 8, 1).unwrap());
+}
+
+/// Taps, depth and outputs are the same, but the second group would read beyond the input.
+#[test]
+#[should_panic(expected = "packed for")]
+fn weights_of_other_groups_are_refused() {
+    plan_with_weights_of_groups(2, ConvPlan::new);
+}
+
+#[test]
+#[should_panic(expected = "packed for")]
+fn weights_of_other_groups_are_refused_by_rows() {
+    plan_with_weights_of_groups(2, ConvPlan::by_rows);
+}
+
+#[test]
+fn weights_of_the_same_groups_are_accepted() {
+    plan_with_weights_of_groups(1, ConvPlan::new);
+}
+
+/// Depthwise weights of 8 channels have as many values as dense ones of 1 to 8, and the other way
+/// round.
+#[test]
+fn depthwise_and_dense_weights_are_not_mistaken() {
+    let axes = [WindowAxis::pointwise(2).unwrap(), WindowAxis::ONE];
+    let depthwise = ConvGeometry::new(axes, 8, 8, 8).unwrap();
+    let dense = ConvGeometry::new(axes, 1, 8, 1).unwrap();
+    for (packed_for, planned) in [(depthwise, dense), (dense, depthwise)] {
+        let conv = PackedConv::new(Isa::best(), Precision::F32, &packed_for, None, |_, _, _| 1.0);
+        for make in [ConvPlan::new, ConvPlan::by_rows] {
+            let conv = conv.clone();
+            assert!(std::panic::catch_unwind(|| make(conv, &planned)).is_err());
+        }
+    }
+}

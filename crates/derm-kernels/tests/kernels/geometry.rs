@@ -53,6 +53,12 @@ fn sizes_that_wrap_are_refused() {
     // 2^62 positions of 4 bytes.
     assert_eq!(ConvGeometry::new([wide, wide], 1, 1, 1), Err(GeometryError::TooLarge));
     assert_eq!(PoolGeometry::new([wide, wide], 1), Err(GeometryError::TooLarge));
+    // 2^32 output values of 2^20 taps each are as many operations as are allowed.
+    let wide = Window { input: 1 << 31, output: 1 << 31, kernel: 1 << 20, before: 0, ..WINDOW };
+    let axes = [WindowAxis::new(wide).unwrap(), WindowAxis::ONE];
+    assert!(PoolGeometry::new(axes, 2).is_ok());
+    assert_eq!(PoolGeometry::new(axes, 3), Err(GeometryError::TooLarge));
+    assert_eq!(ConvGeometry::new(axes, 1, 3, 1), Err(GeometryError::TooLarge));
     // 2^62 weights, 2^62 operations.
     assert_eq!(ConvGeometry::product(1, 1 << 31, 1 << 31), Err(GeometryError::TooLarge));
     assert_eq!(ConvGeometry::product(1 << 20, 1 << 20, 1 << 20), Err(GeometryError::TooLarge));

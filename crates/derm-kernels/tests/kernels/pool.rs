@@ -1,7 +1,7 @@
 //! Pooling and its backward data, against the definition.
 
 use crate::reference::{axis, cases, close, input_index, numbers, size};
-use derm_kernels::{Isa, PoolGeometry, Pooling, pool, pool_gradient};
+use derm_kernels::{Isa, PoolGeometry, Pooling, Window, WindowAxis, pool, pool_gradient};
 use proptest::prelude::*;
 
 const EVERY: [Pooling; 4] = [Pooling::Max, Pooling::Sum, Pooling::Mean, Pooling::MeanWithPadding];
@@ -17,6 +17,32 @@ fn window(geometry: &PoolGeometry, index: usize) -> Vec<usize> {
         Some((y * columns.input() + x) * channels + channel)
     };
     taps.filter_map(index).collect()
+}
+
+/// Memory is that of the pixels under a window, whatever the size of the kernel: with an entry for each
+/// tap, this one would take 2^63 bytes. It has no output, so that no tap is visited.
+#[test]
+fn a_huge_kernel_takes_no_memory() {
+    let kernel = 1 << 30;
+    let axis = Window { input: 1, output: 0, kernel, stride: 1, dilation: 1, before: 0 };
+    let axis = WindowAxis::new(axis).unwrap();
+    let geometry = PoolGeometry::new([axis, axis], 1).unwrap();
+    for isa in Isa::available() {
+        pool(isa, Pooling::Mean, &geometry, &[3.0], &mut []);
+    }
+}
+
+/// Padding on all sides of the only pixel.
+#[test]
+fn a_kernel_larger_than_the_input() {
+    let axis = Window { input: 1, output: 1, kernel: 5, stride: 1, dilation: 1, before: 2 };
+    let axis = WindowAxis::new(axis).unwrap();
+    let geometry = PoolGeometry::new([axis, axis], 1).unwrap();
+    for isa in Isa::available() {
+        let mut output = [f32::NAN];
+        pool(isa, Pooling::Mean, &geometry, &[3.0], &mut output);
+        assert_eq!(output, [3.0]);
+    }
 }
 
 proptest! {

@@ -5,7 +5,7 @@ use crate::decoder::{Decoder, RowSink};
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::orientation::Orientation;
-use crate::strips::Strips;
+use crate::strips::{Strips, incomplete};
 use crate::warning::Warning;
 
 /// Compression, as the header numbers it.
@@ -83,16 +83,22 @@ impl Bmp {
         (u64::from(self.width) * u64::from(self.bits)).div_ceil(32) * 4
     }
 
-    /// Indices of the palette, row by row as stored.
-    fn run_length_indices(&self, bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, Error> {
+    /// Indices of the palette, row by row as stored, and how many rows the data has.
+    fn run_length_indices(&self, bytes: &[u8], limits: &Limits) -> Result<(Vec<u8>, usize), Error> {
         let (width, height) = (self.width as usize, self.height as usize);
         // Pixels that are skipped have index 0.
         let mut indices = vec![0; width * height];
         let mut data = bytes.get(self.data..).unwrap_or_default();
         let (mut x, mut y) = (0, 0);
-        while y < height {
-            let [count, value, rest @ ..] = data else { break };
+        let mut is_cut = false;
+        while y < height && !is_cut {
+            let [count, value, rest @ ..] = data else {
+                is_cut = true;
+                break;
+            };
             data = rest;
+            // A row costs no more than its pixels, however many codes it has.
+            let left = width.saturating_sub(x);
             let mut put = |index: u8| {
                 if x < width {
                     indices[y * width + x] = index;
@@ -110,9 +116,12 @@ impl Bmp {
                     limits.check_time()?;
                     (x, y) = (0, y + 1);
                 }
-                (0, 1) => break,
+                (0, 1) => return Ok((indices, height)),
                 (0, 2) => {
-                    let [right, up, rest @ ..] = data else { break };
+                    let [right, up, rest @ ..] = data else {
+                        is_cut = true;
+                        break;
+                    };
                     data = rest;
                     (x, y) = (x + usize::from(*right), y + usize::from(*up));
                 }
@@ -124,12 +133,17 @@ impl Bmp {
                         let at = if is_rle4 { number / 2 } else { number };
                         values.get(at).into_iter().for_each(|&byte| put(nibble(byte, number)));
                     }
+                    is_cut = values.len() < length;
                     data = data.get(length.next_multiple_of(2)..).unwrap_or_default();
                 }
-                (count, value) => (0..usize::from(count)).for_each(|i| put(nibble(value, i))),
+                (count, value) => {
+                    let count = usize::from(count).min(left);
+                    (0..count).for_each(|number| put(nibble(value, number)));
+                }
             }
         }
-        Ok(indices)
+        let known = if is_cut { y + usize::from(x >= width) } else { height };
+        Ok((indices, known))
     }
 
     fn write_row(&self, row: &[u8], rgb: &mut [[u8; 3]]) {
@@ -254,15 +268,19 @@ impl Decoder for Bmp {
         let mut strips = Strips::new(width, rows);
         let stored = |row: usize| if self.bottom_up { height - 1 - row } else { row };
         if self.is_run_length() {
-            let indices = self.run_length_indices(bytes, limits)?;
+            let (indices, known) = self.run_length_indices(bytes, limits)?;
+            let warnings = incomplete("BMP", height - known, height)?;
             for row in 0..height {
                 let line = &indices[stored(row) * width..][..width];
                 strips.row(|rgb| {
-                    let colours = line.iter().map(|&index| self.palette[usize::from(index)]);
-                    rgb.iter_mut().zip(colours).for_each(|(to, colour)| *to = colour);
+                    if stored(row) < known {
+                        let colours = line.iter().map(|&index| self.palette[usize::from(index)]);
+                        rgb.iter_mut().zip(colours).for_each(|(to, colour)| *to = colour);
+                    }
                 })?;
             }
-            return strips.finish("BMP", height);
+            strips.flush()?;
+            return Ok(warnings);
         }
         let stride = usize::try_from(self.stride()).map_err(undecodable)?;
         let data = bytes.get(self.data..).unwrap_or_default();
@@ -270,7 +288,7 @@ impl Decoder for Bmp {
         let needed = (width * usize::from(self.bits)).div_ceil(8);
         let line = |row: usize| data.get(stored(row).checked_mul(stride)?..)?.get(..needed);
         let missing = (0..height).filter(|&row| line(row).is_none()).count();
-        let warnings = crate::strips::incomplete("BMP", missing, height)?;
+        let warnings = incomplete("BMP", missing, height)?;
         for row in 0..height {
             strips.row(|rgb| line(row).into_iter().for_each(|line| self.write_row(line, rgb)))?;
         }

@@ -79,7 +79,7 @@ impl Decoder for Gif {
         let frame = decoder.next_frame_info().map_err(undecodable)?;
         let frame = frame.ok_or_else(|| undecodable("it has no frame"))?;
         let (interlaced, transparent) = (frame.interlaced, frame.transparent);
-        let colours = colours(decoder.palette().unwrap_or_default(), transparent);
+        let colours = colours(decoder.palette().map_err(undecodable)?, transparent);
         let (width, height) = (self.width as usize, self.height as usize);
         let mut indices = vec![0; width * height];
         let mut known = vec![false; height];
@@ -109,13 +109,9 @@ impl Decoder for Gif {
     }
 }
 
-/// The colour of each index: transparent is white, and black is what a palette lacks. Without any
-/// palette, indices are grey levels.
+/// The colour of each index: transparent is white, and black is what the palette lacks.
 fn colours(palette: &[u8], transparent: Option<u8>) -> [[u8; 3]; 256] {
-    let mut colours: [[u8; 3]; 256] = match palette {
-        [] => std::array::from_fn(|grey| [grey as u8; 3]),
-        _ => [[0; 3]; 256],
-    };
+    let mut colours = [[0; 3]; 256];
     for (to, colour) in colours.iter_mut().zip(palette.as_chunks::<3>().0) {
         *to = *colour;
     }

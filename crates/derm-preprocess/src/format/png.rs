@@ -19,8 +19,10 @@ pub(super) struct Png {
     height: u32,
     interlaced: bool,
     orientation: Orientation,
-    /// Whether pixel data fails its checksum.
+    /// Whether the header, the palette or pixel data fails its checksum.
     damaged: bool,
+    /// Bytes of the largest EXIF chunk.
+    exif: u64,
 }
 
 impl Png {
@@ -29,10 +31,13 @@ impl Png {
         let mut rest = &bytes[8..];
         while let Some((kind, content, is_valid)) = next_chunk(&mut rest) {
             match (kind, &mut png) {
-                (b"IHDR", None) => png = Some(Png::read_ihdr(content)?),
+                (b"IHDR", None) => {
+                    png = Some(Png { damaged: !is_valid, ..Png::read_ihdr(content)? });
+                }
                 (_, None) => break,
                 (b"IDAT" | b"PLTE" | b"IHDR", Some(png)) => png.damaged |= !is_valid,
                 (b"eXIf", Some(png)) => {
+                    png.exif = png.exif.max(content.len() as u64);
                     png.orientation = Orientation::from_exif(content).unwrap_or(png.orientation);
                 }
                 (b"IEND", _) => break,
@@ -52,6 +57,7 @@ impl Png {
             interlaced: *interlaced != 0,
             orientation: Orientation::default(),
             damaged: false,
+            exif: 0,
         })
     }
 
@@ -115,7 +121,9 @@ impl Decoder for Png {
         // Rows of at most four channels: as read (16 bits), unfiltered, and expanded.
         let rows = 40 * width;
         let whole = if self.interlaced { 4 * width * height } else { 0 };
-        DECOMPRESSOR + rows + whole + Strips::memory(self.width as usize)
+        // The crate copies EXIF data from a buffer that doubles as it grows.
+        let exif = 3 * self.exif;
+        DECOMPRESSOR + rows + whole + exif + Strips::memory(self.width as usize)
     }
 
     fn decode(

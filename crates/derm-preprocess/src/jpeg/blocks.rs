@@ -133,6 +133,8 @@ pub(super) fn ac_refine(
             && index <= last
         {
             block[usize::from(at)] = value;
+        } else if value != 0 {
+            bits.damaged = true;
         }
         index += 1;
     }

@@ -97,9 +97,10 @@ impl Coefficients {
             }
             ends_early |= scan.is_none() && !has_end;
         }
-        let all: usize = coefficients.0.iter().map(|plane| plane.size.0 * plane.size.1).sum();
-        let known: usize = coefficients.0.iter().map(|plane| plane.known).sum();
-        let lost = all.saturating_sub(known);
+        let size = |plane: &Plane| plane.size.0 * plane.size.1;
+        let all: usize = coefficients.0.iter().map(size).sum();
+        // A block may be read twice: that makes up for none of another component.
+        let lost = coefficients.0.iter().map(|plane| size(plane).saturating_sub(plane.known)).sum();
         Ok((coefficients, warnings(lost, all, ends_early, damaged)?))
     }
 }
@@ -140,6 +141,9 @@ impl<'a, 's> Scan<'a, 's> {
             let plane = &mut coefficients.0[scan.index];
             let table = self.tables.quantisation[frame.components[scan.index].quantisation];
             plane.quantisation = plane.quantisation.or(table);
+            if plane.quantisation.is_none() {
+                return Err(undecodable("a table is missing"));
+            }
         }
         if let [only] = self.header.components[..] {
             // Not interleaved: an MCU is a block, and there is none outside the component.

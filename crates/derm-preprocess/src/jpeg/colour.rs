@@ -95,7 +95,8 @@ mod avx2 {
     #[target_feature(enable = "avx2")]
     fn interleave(colours: &[[u8; MANY]; 3], to: &mut [u8; 3 * MANY]) {
         for half in 0..MANY / WIDE {
-            // SAFETY: sixteen bytes each, of a half of a colour, .
+            // SAFETY: each load reads 16 bytes of a colour's 32 or of a shuffle's 16; each store writes
+            // 16 of the 96 bytes.
             unsafe {
                 let load = |bytes: *const u8| _mm_loadu_si128(bytes.cast());
                 let colours = colours.each_ref().map(|c| load(c.as_ptr().add(half * WIDE)));

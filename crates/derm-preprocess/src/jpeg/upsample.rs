@@ -82,7 +82,7 @@ fn upsample(
     let same_across = component.across == most_across;
     let same_down = component.down == most_down;
     let near = plane.row(row * component.down / most_down);
-    if !(across || same_across) || !(down || same_down) || (down && !across && !same_across) {
+    if !(across || same_across) || !(down || same_down) {
         for (i, to) in line.iter_mut().enumerate() {
             *to = near[(i * component.across / most_across).min(near.len() - 1)];
         }

@@ -150,9 +150,14 @@ impl Resampler {
 }
 
 /// Rows that may wait for the horizontal pass: a batch, and those that its last stored row completes.
+/// A bicubic filter that enlarges reaches two rows: the picture's last row completes all outputs within
+/// two and a half rows of its edge.
 fn waiting_rows(orientation: Orientation, stored: (u32, u32), outputs: usize) -> usize {
     match orientation.transposed {
-        true => batch_rows(stored.0) + outputs.div_ceil(stored.1 as usize) + 2,
+        true => {
+            let completed = (5 * outputs).div_ceil(2 * stored.1 as usize) + 2;
+            batch_rows(stored.0) + completed.min(outputs)
+        }
         false => 0,
     }
 }

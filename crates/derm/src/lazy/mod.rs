@@ -98,13 +98,14 @@ impl<T, E> Lazy<T, E> {
 
     /// Drops the value if nobody has used it for `idle`; returns whether it did.
     pub(crate) fn unload_if_idle(&self, idle: Duration) -> bool {
-        let state = self.lock();
-        let unused = state.active == 0 && state.last_use.elapsed() >= idle;
-        if !unused || !matches!(state.slot, Slot::Ready(_)) {
+        let mut state = self.lock();
+        let Slot::Ready(value) = &state.slot else { return false };
+        if state.active > 0 || state.last_use.elapsed() < idle {
             return false;
         }
-        drop(state);
-        self.unload();
+        // Under the same lock: who asks in between finds it leaving, and waits for the next one.
+        state.slot = Slot::Leaving(Arc::clone(value));
+        self.drop_if_left(state);
         true
     }
 

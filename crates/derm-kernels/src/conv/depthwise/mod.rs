@@ -54,6 +54,8 @@ impl DepthwiseWeights {
         Some(DepthwiseWeights { is_transposed: true, ..self.clone() })
     }
 
+    /// A depthwise geometry has as many groups as channels.
+    ///
     /// # Panics
     /// If the geometry is not the one that was packed for.
     pub(super) fn check(&self, geometry: &ConvGeometry) {

@@ -3,6 +3,7 @@
 use super::error::unsupported;
 use super::fax::{self, Fax};
 use crate::error::Error;
+use crate::limits::Limits;
 use std::borrow::Cow;
 
 /// How a strip or tile is compressed.
@@ -40,18 +41,25 @@ impl Compression {
         matches!(self, Compression::Fax(_))
     }
 
-    /// Decompresses into at most `size` bytes; gives fewer where the data ends early. `width`: pixels
-    /// of a row.
-    pub(super) fn decompress<'a>(self, data: &'a [u8], size: usize, width: usize) -> Cow<'a, [u8]> {
-        match self {
-            Compression::None => Cow::Borrowed(&data[..size.min(data.len())]),
-            Compression::PackBits => Cow::Owned(pack_bits(data, size)),
-            Compression::Lzw => Cow::Owned(lzw(data, size)),
-            Compression::Deflate => Cow::Owned(deflate(data, size)),
-            Compression::Fax(kind) => Cow::Owned(fax::decompress(kind, data, size, width)),
+    /// Decompresses into at most `size` bytes; gives fewer where the data ends early. Also whether the
+    /// data is damaged. `width`: pixels of a row.
+    pub(super) fn decompress<'a>(
+        self,
+        data: &'a [u8],
+        size: usize,
+        width: usize,
+        limits: &Limits,
+    ) -> Result<(Cow<'a, [u8]>, bool), Error> {
+        let (unpacked, damaged) = match self {
+            Compression::None => return Ok((Cow::Borrowed(&data[..size.min(data.len())]), false)),
+            Compression::PackBits => (pack_bits(data, size), false),
+            Compression::Lzw => (lzw(data, size), false),
+            Compression::Deflate => deflate(data, size),
+            Compression::Fax(kind) => fax::decompress(kind, data, size, width, limits)?,
             // Strips and tiles that are JPEGs are decoded, not only decompressed.
-            Compression::Jpeg => Cow::Borrowed(&[]),
-        }
+            Compression::Jpeg => (Vec::new(), false),
+        };
+        Ok((Cow::Owned(unpacked), damaged))
     }
 }
 
@@ -95,12 +103,14 @@ fn lzw(mut data: &[u8], size: usize) -> Vec<u8> {
     unpacked
 }
 
-fn deflate(data: &[u8], size: usize) -> Vec<u8> {
+/// Also whether the data is invalid or fails its checksum.
+fn deflate(data: &[u8], size: usize) -> (Vec<u8>, bool) {
     let mut unpacked = Vec::with_capacity(size);
     let mut decompress = flate2::Decompress::new(true);
     // What was decompressed before damage is kept.
-    let _ = decompress.decompress_vec(data, &mut unpacked, flate2::FlushDecompress::Finish);
-    unpacked
+    let finish = flate2::FlushDecompress::Finish;
+    let damaged = decompress.decompress_vec(data, &mut unpacked, finish).is_err();
+    (unpacked, damaged)
 }
 
 #[cfg(test)]
@@ -127,7 +137,8 @@ mod tests {
         let fax = [Fax::RunLength, Fax::Group3, Fax::Group4].map(Compression::Fax);
         for compression in [Compression::Lzw, Compression::Deflate].into_iter().chain(fax) {
             for data in [&[][..], &[0; 3], &[0xff; 300], &[0x78, 0x9c, 1, 2, 3]] {
-                assert!(compression.decompress(data, 100, 8).len() <= 100);
+                let found = compression.decompress(data, 100, 8, &Limits::default());
+                assert!(found.is_ok_and(|(unpacked, _)| unpacked.len() <= 100));
             }
         }
     }

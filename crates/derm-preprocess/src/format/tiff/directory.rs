@@ -34,8 +34,8 @@ impl Directory {
         let start = number(offset, offset)?;
         let entries = number(start, count)?;
         let mut fields = Vec::new();
-        // No more than there are tags.
-        for index in 0..entries.min(1 << 16) {
+        // Far more than writers store. Each one costs memory.
+        for index in 0..entries.min(1 << 12) {
             let at = start.checked_add(count + entry * index)?;
             let Some(kind) = number(at + 2, 2) else { break };
             let size = match kind {

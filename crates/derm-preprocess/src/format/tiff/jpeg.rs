@@ -1,5 +1,6 @@
 //! JPEG compression (TIFF Technical Note 2): each strip or tile is a JPEG whose tables may lie apart.
 
+use super::error::undecodable;
 use crate::decoder::Decoder;
 use crate::error::Error;
 use crate::jpeg::Jpeg;
@@ -11,14 +12,15 @@ pub(super) fn memory(width: usize) -> u64 {
     (3 * 32 * 3 + 8) * (width as u64 + 32) + 512 * 1024 + 3 * width as u64
 }
 
-/// Decodes a strip or tile of `size` pixels to RGB. Gives fewer rows where the JPEG has fewer.
+/// Decodes a strip or tile of this size, in pixels, to RGB; gives fewer rows where the JPEG has fewer.
+/// Also whether the data is damaged.
 pub(super) fn decompress(
     tables: &[u8],
     data: &[u8],
     is_rgb: bool,
     (width, height): (usize, usize),
     limits: &Limits,
-) -> Result<Vec<u8>, Error> {
+) -> Result<(Vec<u8>, bool), Error> {
     // The tables are a JPEG, too: without its end and the data's start, both are one.
     let tables = tables.strip_suffix(&[0xff, 0xd9]).unwrap_or(tables);
     let joined: Vec<u8>;
@@ -29,17 +31,21 @@ pub(super) fn decompress(
         data
     };
     let jpeg = Jpeg::read_embedded(file, is_rgb)?;
-    let stored = jpeg.size().0 as usize;
-    let used = stored.min(width);
+    let (stored, down) = (jpeg.size().0 as usize, jpeg.size().1 as usize);
+    // Memory was counted for the width that the file announces. Writers may store whole MCUs.
+    if stored == 0 || stored > width || down > height.next_multiple_of(32) {
+        let sizes = format!("a JPEG of {stored}x{down} pixels in {width}x{height}");
+        return Err(undecodable(sizes));
+    }
     let mut pixels = Vec::with_capacity(3 * width * height);
-    jpeg.decode(file, limits, &mut |rows| {
+    let warnings = jpeg.decode(file, limits, &mut |rows| {
         for row in rows.chunks_exact(3 * stored) {
             if pixels.len() < 3 * width * height {
-                pixels.extend_from_slice(&row[..3 * used]);
-                pixels.resize(pixels.len() + 3 * (width - used), 255);
+                pixels.extend_from_slice(row);
+                pixels.resize(pixels.len() + 3 * (width - stored), 255);
             }
         }
         Ok(())
     })?;
-    Ok(pixels)
+    Ok((pixels, stored < width || !warnings.is_empty()))
 }

@@ -1,6 +1,6 @@
 //! TIFF 6.0 and BigTIFF: strips and tiles, chunky and planar, 1 to 16 bits a sample; grey, RGB,
-//! palette, CMYK and YCbCr (subsampled only in JPEG compression). The first page is read, a row of strips or tiles at
-//! a time.
+//! palette, CMYK and YCbCr (subsampled only in JPEG compression). The first page is read, a row of
+//! strips or tiles at a time.
 
 mod colour;
 mod compression;
@@ -34,7 +34,7 @@ pub(super) struct Tiff {
     orientation: Orientation,
     pixels: Pixels,
     compression: Compression,
-    /// The bits of each byte are reversed.
+    /// The bits of each byte are reversed; never those of JPEGs.
     reversed: bool,
     /// Width and height of a strip or tile.
     chunk: (usize, usize),
@@ -82,7 +82,7 @@ impl Tiff {
             orientation: tag(274).and_then(Orientation::from_value).unwrap_or_default(),
             pixels,
             compression,
-            reversed: tag(266) == Some(2),
+            reversed: tag(266) == Some(2) && compression != Compression::Jpeg,
             chunk,
             offsets,
             lengths: directory.field(325).or_else(|| directory.field(279)),
@@ -105,9 +105,12 @@ impl Tiff {
         if tiff.reversed || tiff.tables.is_some() {
             let order = tiff.directory.order;
             let length = |index| tiff.lengths.and_then(|l| l.value(bytes, order, index));
-            let largest = (0..tiff.offsets.count()).map(|index| length(index).unwrap_or(u64::MAX));
-            let tables = tiff.tables.map_or(0, |tables| tables.count() as u64);
-            tiff.copied = largest.max().unwrap_or(0).min(bytes.len() as u64) + tables;
+            // Both counts are the file's word.
+            let used = tiff.offsets.count().min(needed as usize);
+            let largest = (0..used).map(|i| length(i).filter(|&l| l > 0).unwrap_or(u64::MAX));
+            let tables = tiff.tables.map_or(0, |tables| tables.count());
+            let [largest, tables] = [largest.max().unwrap_or(0), tables as u64];
+            tiff.copied = largest.min(bytes.len() as u64) + tables.min(bytes.len() as u64);
         }
         Ok(tiff)
     }
@@ -129,14 +132,14 @@ impl Tiff {
         (row, row.saturating_mul(self.chunk.1 as u64))
     }
 
-    /// A chunk, decompressed. It may end early.
+    /// A chunk, decompressed, and whether it is damaged. It may end early.
     fn read_chunk<'a>(
         &self,
         bytes: &'a [u8],
         index: usize,
         size: usize,
         limits: &Limits,
-    ) -> Result<Cow<'a, [u8]>, Error> {
+    ) -> Result<(Cow<'a, [u8]>, bool), Error> {
         limits.check_time()?;
         let order = self.directory.order;
         let (plane, index) = if self.joined_planes { (index as u64, 0) } else { (0, index) };
@@ -150,39 +153,43 @@ impl Tiff {
         let data = &data[..usize::try_from(length).unwrap_or(usize::MAX).min(data.len())];
         if self.reversed {
             let data: Vec<u8> = data.iter().map(|byte| byte.reverse_bits()).collect();
-            let plain = self.compression.decompress(&data, size, self.chunk.0);
-            return Ok(Cow::Owned(plain.into_owned()));
+            let (plain, damaged) =
+                self.compression.decompress(&data, size, self.chunk.0, limits)?;
+            return Ok((Cow::Owned(plain.into_owned()), damaged));
         }
         if self.compression == Compression::Jpeg {
             let tables = self.tables.and_then(|tables| tables.bytes(bytes)).unwrap_or_default();
-            let pixels = jpeg::decompress(tables, data, self.pixels.is_rgb, self.chunk, limits);
-            return pixels.map(Cow::Owned);
+            let (pixels, damaged) =
+                jpeg::decompress(tables, data, self.pixels.is_rgb, self.chunk, limits)?;
+            return Ok((Cow::Owned(pixels), damaged));
         }
-        Ok(self.compression.decompress(data, size, self.chunk.0))
+        self.compression.decompress(data, size, self.chunk.0, limits)
     }
 
-    /// Decodes row `chunk_row` of the chunks; gives how many of its rows are missing.
+    /// Decodes row `chunk_row` of the chunks; adds what is wrong to `faults`.
     fn decode_chunk_row(
         &self,
         bytes: &[u8],
         chunk_row: usize,
         limits: &Limits,
+        faults: &mut Faults,
         strips: &mut Strips<'_, '_>,
-    ) -> Result<usize, Error> {
+    ) -> Result<(), Error> {
         let (across, down) = self.chunks();
         let (row_bytes, chunk_bytes) = self.chunk_bytes();
         let row_bytes = row_bytes as usize;
         let rows = self.chunk.1.min(self.height - chunk_row * self.chunk.1);
         let size = chunk_bytes as usize;
-        let chunks = (0..self.planes())
-            .flat_map(|plane| (0..across).map(move |column| (plane, column)))
-            .map(|(plane, column)| (plane * down + chunk_row) * across + column)
-            .map(|index| self.read_chunk(bytes, index, size, limits))
-            .collect::<Result<Vec<Cow<'_, [u8]>>, Error>>()?;
+        let mut chunks = Vec::with_capacity(across * self.planes());
+        for plane in 0..self.planes() {
+            for column in 0..across {
+                let index = (plane * down + chunk_row) * across + column;
+                chunks.push(faults.chunk(self.read_chunk(bytes, index, size, limits))?);
+            }
+        }
         let per_chunk = if self.pixels.planar { 1 } else { self.pixels.samples };
         let mut pixels = vec![0; self.width * self.pixels.samples];
         let mut scratch = vec![0; self.chunk.0 * per_chunk];
-        let mut missing = 0;
         for row in 0..rows {
             let mut is_known = true;
             for (number, chunk) in chunks.iter().enumerate() {
@@ -204,7 +211,7 @@ impl Tiff {
                         .copy_from_slice(&scratch[..width * self.pixels.samples]);
                 }
             }
-            missing += usize::from(!is_known);
+            faults.missing += usize::from(!is_known);
             strips.row(|rgb| {
                 if is_known {
                     for (to, pixel) in rgb.iter_mut().zip(pixels.chunks_exact(self.pixels.samples))
@@ -214,7 +221,46 @@ impl Tiff {
                 }
             })?;
         }
-        Ok(missing)
+        Ok(())
+    }
+}
+
+/// What is wrong with the pixels.
+#[derive(Default)]
+struct Faults {
+    /// Rows.
+    missing: usize,
+    damaged: bool,
+    /// Why the first chunk that could not be decoded could not.
+    reason: Option<Error>,
+}
+
+impl Faults {
+    /// The pixels of a chunk; none where it cannot be decoded.
+    fn chunk<'a>(
+        &mut self,
+        chunk: Result<(Cow<'a, [u8]>, bool), Error>,
+    ) -> Result<Cow<'a, [u8]>, Error> {
+        match chunk {
+            Ok((pixels, damaged)) => {
+                self.damaged |= damaged;
+                Ok(pixels)
+            }
+            Err(error @ Error::Undecodable { .. }) => {
+                self.reason.get_or_insert(error);
+                Ok(Cow::Borrowed(&[]))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn warnings(self, height: usize) -> Result<Vec<Warning>, Error> {
+        let incomplete = incomplete("TIFF", self.missing, height);
+        let mut warnings = incomplete.map_err(|error| self.reason.unwrap_or(error))?;
+        if self.damaged {
+            warnings.push(Warning::Damaged);
+        }
+        Ok(warnings)
     }
 }
 
@@ -237,6 +283,7 @@ impl Decoder for Tiff {
         let rows = (self.width as u64 + self.chunk.0 as u64) * self.pixels.samples as u64;
         let tables = match self.compression {
             Compression::Jpeg => jpeg::memory(self.chunk.0),
+            Compression::Fax(_) => fax::memory(self.chunk.0),
             _ => 256 * 1024,
         };
         held.saturating_add(list)
@@ -252,12 +299,12 @@ impl Decoder for Tiff {
         rows: &mut RowSink<'_>,
     ) -> Result<Vec<Warning>, Error> {
         let mut strips = Strips::new(self.width, rows);
-        let mut missing = 0;
+        let mut faults = Faults::default();
         for chunk_row in 0..self.chunks().1 {
             limits.check_time()?;
-            missing += self.decode_chunk_row(bytes, chunk_row, limits, &mut strips)?;
+            self.decode_chunk_row(bytes, chunk_row, limits, &mut faults, &mut strips)?;
         }
-        let warnings = incomplete("TIFF", missing, self.height)?;
+        let warnings = faults.warnings(self.height)?;
         strips.flush()?;
         Ok(warnings)
     }

@@ -29,7 +29,7 @@ impl Pixels {
         let tag = |tag: u16| directory.first(bytes, tag);
         let mut colour = Colour::new(tag(262).unwrap_or(1))?;
         let samples = tag(277).unwrap_or(1) as usize;
-        let layout = sample_layout(directory, bytes, samples)?;
+        let layout = sample_layout(directory, bytes, samples, compression)?;
         let planar = tag(284) == Some(2) && samples > 1;
         let is_rgb = colour == Colour::Rgb;
         if compression == Compression::Jpeg {
@@ -59,7 +59,12 @@ impl Pixels {
     }
 }
 
-fn sample_layout(directory: &Directory, bytes: &[u8], samples: usize) -> Result<Samples, Error> {
+fn sample_layout(
+    directory: &Directory,
+    bytes: &[u8],
+    samples: usize,
+    compression: Compression,
+) -> Result<Samples, Error> {
     let tag = |tag: u16| directory.first(bytes, tag);
     match tag(339).unwrap_or(1) {
         1 | 4 => {}
@@ -75,7 +80,12 @@ fn sample_layout(directory: &Directory, bytes: &[u8], samples: usize) -> Result<
         return Err(unsupported("samples of different sizes"));
     }
     let has_palette = tag(262) == Some(3);
-    Samples::new(first, tag(317).unwrap_or(1), directory.order, has_palette)
+    // As libtiff: other compressions have no predictor, whatever the tag says.
+    let predictor = match compression {
+        Compression::Lzw | Compression::Deflate => tag(317).unwrap_or(1),
+        _ => 1,
+    };
+    Samples::new(first, predictor, directory.order, has_palette)
 }
 
 /// Reads the colour map: 16 bits a value, all reds first.

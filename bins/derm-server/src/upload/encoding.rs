@@ -1,0 +1,120 @@
+//! Encodings of an upload: how the picture lies in the body.
+
+use super::{MAX_FIELDS, json, too_many_fields};
+use crate::data_url;
+use crate::error::ApiError;
+use crate::parameters::Parameters;
+use std::ops::Range;
+
+/// How the picture lies in the bytes that arrived.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Encoding {
+    /// The body is the picture's file.
+    Raw,
+    /// A field of a multipart form: a file, or a data URL.
+    Field,
+    /// `application/x-www-form-urlencoded`.
+    Form,
+    /// `application/json`.
+    Json,
+}
+
+impl Encoding {
+    /// The picture, decoded in place; sets the parameters beside it. Empty where there is none.
+    pub(super) fn decode(
+        self,
+        bytes: Vec<u8>,
+        parameters: &mut Parameters,
+        max_upload: usize,
+    ) -> Result<Vec<u8>, ApiError> {
+        match self {
+            Encoding::Raw => Ok(bytes),
+            Encoding::Field => as_picture(bytes, max_upload),
+            Encoding::Form => read_form(bytes, parameters, max_upload),
+            Encoding::Json => json::read(bytes, parameters, max_upload),
+        }
+    }
+}
+
+/// A file's bytes as they are; a text field's data URL decoded.
+fn as_picture(bytes: Vec<u8>, max_upload: usize) -> Result<Vec<u8>, ApiError> {
+    if bytes.starts_with(b"data:") {
+        let all = 0..bytes.len();
+        return data_url::decode(bytes, all, max_upload);
+    }
+    if bytes.len() > max_upload {
+        return Err(ApiError::UploadTooLarge(max_upload));
+    }
+    Ok(bytes)
+}
+
+/// `image=<escaped base64 or data URL>&top_k=3&...`
+fn read_form(
+    mut body: Vec<u8>,
+    parameters: &mut Parameters,
+    max_upload: usize,
+) -> Result<Vec<u8>, ApiError> {
+    const PICTURE: &[u8] = b"image=";
+    let (mut image, mut start) = (None, 0);
+    for (index, field) in body.split(|&byte| byte == b'&').enumerate() {
+        if index == MAX_FIELDS {
+            return Err(too_many_fields());
+        }
+        if field.starts_with(PICTURE) {
+            // An empty one counts as absent.
+            if field.len() > PICTURE.len() {
+                image = Some(start + PICTURE.len()..start + field.len());
+            }
+        } else {
+            for (name, value) in form_urlencoded::parse(field) {
+                parameters.set(&name, &value)?;
+            }
+        }
+        start += field.len() + 1;
+    }
+    let Some(image) = image else { return Ok(Vec::new()) };
+    let text = unescape(&mut body, image);
+    data_url::decode(body, text, max_upload)
+}
+
+/// Undoes percent-encoding in place; returns the range of the text. A `+` stays: base64 has it, and
+/// no space, and clients forget to escape it.
+fn unescape(buffer: &mut [u8], escaped: Range<usize>) -> Range<usize> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let (mut read, mut written) = (escaped.start, escaped.start);
+    while read < escaped.end {
+        let byte = match buffer[read..escaped.end] {
+            [b'%', high, low, ..] => digit(high).zip(digit(low)).map(|(high, low)| high << 4 | low),
+            _ => None,
+        };
+        buffer[written] = byte.unwrap_or(buffer[read]);
+        read += if byte.is_some() { 3 } else { 1 };
+        written += 1;
+    }
+    escaped.start..written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(body: &str) -> Result<Vec<u8>, ApiError> {
+        read_form(body.into(), &mut Parameters::default(), 100)
+    }
+
+    #[test]
+    fn a_form_may_escape_its_picture_or_not() {
+        for body in [
+            "image=+/+8aGVsbG8=",
+            "image=%2b%2F%2B8aGVsbG8%3D&top_k=2",
+            "top_k=2&image=+/+8aGVsbG8",
+            "image=+/+8aGVsbG8&image=",
+        ] {
+            assert_eq!(form(body).unwrap(), b"\xfb\xff\xbchello", "{body}");
+        }
+        assert_eq!(form("top_k=2").unwrap(), b"");
+        for body in ["image=%2", "image=%zz%", "image=$", &"a=1&".repeat(MAX_FIELDS + 1)] {
+            assert!(matches!(form(body), Err(ApiError::BadRequest(_))), "{body}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! JSON bodies: `{"image": "<base64 or data URL>", "top_k": 3, ...}`
+//!
+//! Values are found by their bytes and nothing is built of them: a list of numbers would take thirty
+//! times its text in memory.
+
+use super::MAX_FIELDS;
+use crate::data_url;
+use crate::error::ApiError;
+use crate::parameters::{MAX_VALUE, Parameters};
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::fmt;
+use std::ops::Range;
+
+/// Names and values as they stand in the body.
+type Fields<'a> = Vec<(&'a RawValue, &'a RawValue)>;
+
+/// The picture, decoded in the body's own memory; sets the parameters beside it. Empty where there is
+/// none.
+pub(super) fn read(
+    mut body: Vec<u8>,
+    parameters: &mut Parameters,
+    max_upload: usize,
+) -> Result<Vec<u8>, ApiError> {
+    let mut image = None;
+    for (name, value) in fields(&body).map_err(|error| bad(&error))? {
+        // Longer ones are no names of parameters.
+        if name.get().len() > MAX_VALUE {
+            continue;
+        }
+        let name: String = serde_json::from_str(name.get()).map_err(|error| bad(&error))?;
+        let value = value.get();
+        if name != "image" {
+            set(parameters, &name, value)?;
+        } else if !value.starts_with('"') {
+            return Err(bad(&"\"image\" is not a string"));
+        } else if value.len() > 2 {
+            let start = value.as_ptr().addr() - body.as_ptr().addr();
+            image = Some(start + 1..start + value.len() - 1);
+        }
+    }
+    let Some(image) = image else { return Ok(Vec::new()) };
+    let text = unescape(&mut body, image)?;
+    data_url::decode(body, text, max_upload)
+}
+
+/// Sets one parameter: a string by its text, any other value as it is written.
+fn set(parameters: &mut Parameters, name: &str, value: &str) -> Result<(), ApiError> {
+    if value == "null" {
+        return Ok(());
+    }
+    // A value that is too long is refused, or ignored, by its name; with its quotes as without.
+    if value.starts_with('"') && value.len() <= MAX_VALUE + 2 {
+        let text: String = serde_json::from_str(value).map_err(|error| bad(&error))?;
+        return parameters.set(name, &text);
+    }
+    parameters.set(name, value)
+}
+
+fn fields(body: &[u8]) -> serde_json::Result<Fields<'_>> {
+    struct Object;
+
+    impl<'de> Visitor<'de> for Object {
+        type Value = Fields<'de>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+            let mut fields = Vec::new();
+            while let Some(field) = map.next_entry()? {
+                if fields.len() == MAX_FIELDS {
+                    return Err(A::Error::custom(format!("more than {MAX_FIELDS} fields")));
+                }
+                fields.push(field);
+            }
+            Ok(fields)
+        }
+    }
+
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let fields = (&mut deserializer).deserialize_map(Object)?;
+    deserializer.end()?;
+    Ok(fields)
+}
+
+/// Undoes a valid JSON string's escapes in place; returns the range of the text. Base64 and what may
+/// surround it are ASCII.
+fn unescape(buffer: &mut [u8], escaped: Range<usize>) -> Result<Range<usize>, ApiError> {
+    let (mut read, mut written) = (escaped.start, escaped.start);
+    while read < escaped.end {
+        let (byte, length) = match buffer[read..escaped.end] {
+            [b'\\', b'u', b'0', b'0', high, low, ..] => {
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                let code = digit(high).zip(digit(low)).map(|(high, low)| high << 4 | low);
+                (code.and_then(|code| u8::try_from(code).ok()).filter(u8::is_ascii), 6)
+            }
+            [b'\\', b'u', ..] => (None, 6),
+            [b'\\', b'n', ..] => (Some(b'\n'), 2),
+            [b'\\', b'r', ..] => (Some(b'\r'), 2),
+            [b'\\', b't', ..] => (Some(b'\t'), 2),
+            [b'\\', b'b', ..] => (Some(8), 2),
+            [b'\\', b'f', ..] => (Some(12), 2),
+            [b'\\', byte, ..] => (Some(byte), 2),
+            _ => (Some(buffer[read]), 1),
+        };
+        buffer[written] = byte.ok_or_else(|| bad(&"\"image\" holds another letter"))?;
+        read += length;
+        written += 1;
+    }
+    Ok(escaped.start..written)
+}
+
+fn bad(reason: &dyn fmt::Display) -> ApiError {
+    let message = "the body is not a JSON object whose \"image\" is base64 or a data URL";
+    ApiError::BadRequest(format!("{message}: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(body: &str) -> Result<Vec<u8>, ApiError> {
+        read(body.into(), &mut Parameters::default(), 100)
+    }
+
+    #[test]
+    fn json_may_escape_its_picture_or_not() {
+        for text in ["+/+8aGVsbG8=", r"+\/\u002b8aGVsbG8=", "data:image/png;base64,+/+8aGVs\\nbG8="]
+        {
+            let body = format!("{{\"top_k\": 2, \"image\": \"{text}\"}}");
+            assert_eq!(json(&body).unwrap(), b"\xfb\xff\xbchello", "{body}");
+        }
+        assert_eq!(json("{}").unwrap(), b"");
+        for body in ["{\"image\": 3}", "[]", "{\"image\": \"$\"}", "{\"image\""] {
+            assert!(matches!(json(body), Err(ApiError::BadRequest(_))), "{body}");
+        }
+    }
+
+    #[test]
+    fn names_may_be_escaped_and_the_last_picture_that_has_bytes_counts() {
+        for body in [
+            r#"{"im\u0061ge": "aGVsbG8="}"#,
+            r#"{"image": "AAAA", "image": "aGVsbG8=", "image": ""}"#,
+            r#" { "class" : null , "image" : "\u0061GVs\u0062G8=" , "top_k" : "3" } "#,
+        ] {
+            assert_eq!(json(body).unwrap(), b"hello", "{body}");
+        }
+        for body in [r#"{"image": "\u0141GVs"}"#, r#"{"image": null}"#, "{} {}"] {
+            assert!(matches!(json(body), Err(ApiError::BadRequest(_))), "{body}");
+        }
+    }
+
+    #[test]
+    fn large_values_are_ignored_or_refused_by_their_name_and_fields_are_counted() {
+        let list = format!("[{}0]", "0,".repeat(MAX_VALUE));
+        assert_eq!(json(&format!("{{\"a\": {list}}}")).unwrap(), b"");
+        assert_eq!(json(&format!("{{\"{}\": 1}}", "a".repeat(5000))).unwrap(), b"");
+        let refused = json(&format!("{{\"class\": {list}}}"));
+        assert!(matches!(refused, Err(ApiError::Parameter { .. })), "{refused:?}");
+        let object = |count| format!("{{{}}}", vec!["\"a\": 1"; count].join(","));
+        assert!(json(&object(MAX_FIELDS)).is_ok());
+        assert!(matches!(json(&object(MAX_FIELDS + 1)), Err(ApiError::BadRequest(_))));
+    }
+
+    #[test]
+    fn a_string_of_the_longest_value_is_read() {
+        let class = "x".repeat(MAX_VALUE);
+        assert!(json(&format!("{{\"class\": \"{class}\"}}")).is_ok());
+        assert!(json(&format!("{{\"class\": \"{class}x\"}}")).is_err());
+    }
+}

@@ -1,0 +1,197 @@
+//! Uploads: the picture and the parameters of a request, in whichever form they are sent.
+
+mod encoding;
+mod json;
+
+use crate::error::ApiError;
+use crate::intake::{Intake, malformed};
+use crate::parameters::{MAX_VALUE, Parameters};
+use crate::permits::UploadPermit;
+use crate::state::State;
+use actix_multipart::Multipart;
+use actix_web::HttpRequest;
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use actix_web::web::{Bytes, Payload};
+use encoding::Encoding;
+use futures_util::Stream;
+use tokio::time::Instant;
+
+/// Parts that a form may have.
+const MAX_FIELDS: usize = 64;
+/// Bytes that a form or JSON body may hold beside the picture.
+const MARGIN: usize = 16 * 1024;
+
+/// A picture that has arrived, and the parameters of its request.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    pub(crate) picture: Vec<u8>,
+    pub(crate) parameters: Parameters,
+    /// Held as long as the bytes are.
+    pub(crate) permit: UploadPermit,
+}
+
+/// A body that has arrived and is not decoded yet.
+#[derive(Debug)]
+pub(crate) struct Body {
+    bytes: Vec<u8>,
+    encoding: Encoding,
+    /// Those that were found so far.
+    parameters: Parameters,
+    /// The largest picture, in bytes.
+    max_upload: usize,
+    permit: UploadPermit,
+}
+
+impl Body {
+    /// The picture and all parameters.
+    ///
+    /// # Errors
+    /// [`ApiError::BadRequest`], [`ApiError::UploadTooLarge`], [`ApiError::Parameter`].
+    pub(crate) fn decode(self) -> Result<Upload, ApiError> {
+        let Body { bytes, encoding, mut parameters, max_upload, permit } = self;
+        let picture = encoding.decode(bytes, &mut parameters, max_upload)?;
+        if picture.is_empty() {
+            return Err(ApiError::BadRequest(NO_PICTURE.to_owned()));
+        }
+        Ok(Upload { picture, parameters, permit })
+    }
+}
+
+/// Reads a request's body. Memory is granted as bytes arrive; an announced length only limits.
+/// Reading ends after UPLOAD_SECONDS, or when the client is too slow; waiting for memory ends at the
+/// deadline.
+pub(crate) async fn receive(
+    request: &HttpRequest,
+    payload: Payload,
+    state: &State,
+    deadline: Instant,
+) -> Result<Body, ApiError> {
+    let mut parameters = Parameters::from_query(request.query_string())?;
+    let max_upload = state.config.max_upload_bytes;
+    let largest = largest_body(max_upload);
+    let length = content_length(request.headers())?;
+    if length.is_some_and(|length| length > largest) {
+        return Err(ApiError::UploadTooLarge(max_upload));
+    }
+    let limit = state.config.upload_time();
+    let mut intake = Intake::new(&state.permits, (largest, max_upload), limit, deadline);
+    let (bytes, encoding) =
+        read(request, payload, &mut parameters, (max_upload, length), &mut intake).await?;
+    Ok(Body { bytes, encoding, parameters, max_upload, permit: intake.into_permit() })
+}
+
+const NO_PICTURE: &str = "there is no picture; send it as the multipart field `image`, as a data \
+                          URL in the form field `image`, as JSON {\"image\": \"<base64>\"}, or as \
+                          the body with an image/* type";
+
+/// Bytes of the largest body: base64 needs a third more than the picture.
+pub(crate) fn largest_body(max_upload: usize) -> usize {
+    max_upload.div_ceil(3) * 4 + MARGIN
+}
+
+fn content_length(headers: &HeaderMap) -> Result<Option<usize>, ApiError> {
+    let Some(value) = headers.get(CONTENT_LENGTH) else { return Ok(None) };
+    let length = value.to_str().ok().and_then(|value| value.parse().ok());
+    length
+        .map(Some)
+        .ok_or_else(|| ApiError::BadRequest("Content-Length is not a number".to_owned()))
+}
+
+/// The bytes of a body, of which a multipart form's picture, and how that is encoded.
+async fn read(
+    request: &HttpRequest,
+    payload: Payload,
+    parameters: &mut Parameters,
+    (max_upload, length): (usize, Option<usize>),
+    intake: &mut Intake<'_>,
+) -> Result<(Vec<u8>, Encoding), ApiError> {
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = kind.unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    let largest = largest_body(max_upload);
+    let (limit, encoding) = match kind.as_str() {
+        "multipart/form-data" => {
+            let form = Multipart::new(request.headers(), payload);
+            let bytes = read_multipart(form, parameters, (max_upload, length), intake).await?;
+            return Ok((bytes, Encoding::Field));
+        }
+        "application/x-www-form-urlencoded" => (largest, Encoding::Form),
+        "application/json" => (largest, Encoding::Json),
+        kind if kind.starts_with("image/") || kind == "application/octet-stream" => {
+            (max_upload, Encoding::Raw)
+        }
+        "" => return Err(ApiError::BadRequest(NO_PICTURE.to_owned())),
+        kind => {
+            let kind: String = kind.chars().take(80).collect();
+            let message = format!("a body of type {kind:?} is not read here; {NO_PICTURE}");
+            return Err(ApiError::UnsupportedMediaType(message));
+        }
+    };
+    let mut bytes = Vec::new();
+    read_all(payload, &mut bytes, limit, max_upload, length, intake).await?;
+    Ok((bytes, encoding))
+}
+
+/// The bytes of the last field `image` that has any; sets the parameters of all other fields.
+async fn read_multipart(
+    mut form: Multipart,
+    parameters: &mut Parameters,
+    (max_upload, length): (usize, Option<usize>),
+    intake: &mut Intake<'_>,
+) -> Result<Vec<u8>, ApiError> {
+    let mut picture = Vec::new();
+    let mut fields = 0;
+    while let Some(field) = intake.next(&mut form).await? {
+        let mut field = field.map_err(|error| malformed(&error))?;
+        fields += 1;
+        if fields > MAX_FIELDS {
+            return Err(too_many_fields());
+        }
+        let name = field.name().unwrap_or_default().to_owned();
+        if name == "image" {
+            let limit = largest_body(max_upload);
+            read_all(&mut field, &mut picture, limit, max_upload, length, intake).await?;
+        } else {
+            let mut bytes = Vec::new();
+            read_all(&mut field, &mut bytes, MAX_VALUE, MAX_VALUE, None, intake).await?;
+            parameters.set(&name, &String::from_utf8_lossy(&bytes))?;
+        }
+    }
+    Ok(picture)
+}
+
+/// Collects the chunks of a body or of a form's field, up to `limit` bytes; `told` is the limit that
+/// the client is told, `announced` the length that it announced. What the buffer held before is
+/// dropped at the first byte, and stays where there is none.
+async fn read_all<E: std::fmt::Display>(
+    mut chunks: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    buffer: &mut Vec<u8>,
+    limit: usize,
+    told: usize,
+    announced: Option<usize>,
+    intake: &mut Intake<'_>,
+) -> Result<(), ApiError> {
+    let mut read = 0;
+    while let Some(chunk) = intake.chunk(&mut chunks).await? {
+        if chunk.is_empty() {
+            continue;
+        }
+        if read == 0 {
+            buffer.clear();
+            // Address space for all of it at once, of which the system backs what is written: a
+            // vector that grows would hold up to twice the bytes that were granted, and three times
+            // while it is copied.
+            let room = buffer.try_reserve_exact(announced.unwrap_or(limit).min(limit));
+            room.map_err(|_| ApiError::Busy("there is no memory for the upload"))?;
+        }
+        read += chunk.len();
+        if read > limit {
+            return Err(ApiError::UploadTooLarge(told));
+        }
+        buffer.extend_from_slice(&chunk);
+    }
+    Ok(())
+}
+
+fn too_many_fields() -> ApiError {
+    ApiError::BadRequest(format!("the form has more than {MAX_FIELDS} fields"))
+}
