@@ -1,4 +1,4 @@
-"""Training pictures as no two epochs see them alike: sharpness, geometry and colour by chance, seeded.
+"""Training pictures as no two epochs see them alike: geometry, sharpness, hairs, vignette and colour by chance, seeded.
 
 All on 8-bit RGB arrays [height, width, 3], by OpenCV, which is quick enough to run beside the training.
 """
@@ -10,12 +10,6 @@ import cv2
 import numpy as np
 
 cv2.setNumThreads(1)
-
-
-def soften(picture):
-    """As the other image set came to be: through 150x150."""
-    small = cv2.resize(picture, (150, 150), interpolation=cv2.INTER_AREA)
-    return cv2.resize(small, picture.shape[1::-1], interpolation=cv2.INTER_CUBIC)
 
 
 def geometry(picture, size, zoom, random):
@@ -39,6 +33,38 @@ def geometry(picture, size, zoom, random):
     return cv2.warpAffine(picture, matrix, (size, size), flags=how, borderMode=cv2.BORDER_REFLECT)
 
 
+def blur(picture, random):
+    """Another camera's sharpness: through fewer pixels."""
+    size = picture.shape[0]
+    fewer = int(size * random.uniform(0.4, 0.9))
+    small = cv2.resize(picture, (fewer, fewer), interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+def hairs(picture, random):
+    """A few dark curves, one to two pixels wide."""
+    size = picture.shape[0]
+    out = picture.copy()
+    shade = random.uniform(10, 70) * np.array([1.0, 0.85, 0.75])
+    t = np.linspace(0, 1, 12)[:, None]
+    for _ in range(int(random.integers(2, 14))):
+        start, middle, end = random.uniform(-0.1, 1.1, (3, 2)) * size
+        middle = 0.7 * (start + end) / 2 + 0.3 * middle
+        curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * end
+        cv2.polylines(out, [np.int32(curve * 16)], False, shade.tolist(), int(random.integers(1, 3)), cv2.LINE_AA, 4)
+    return out
+
+
+def vignette(picture, random):
+    """The dark frame around a dermatoscope's round field."""
+    size = picture.shape[0]
+    radius, soft = random.uniform(0.5, 0.68) * size, random.uniform(0.01, 0.12) * size
+    x, y = (np.arange(size) - size * random.uniform(0.44, 0.56) for _ in range(2))
+    distance = np.sqrt(x[None, :] ** 2 + y[:, None] ** 2)
+    light = np.clip((radius - distance) / soft, random.uniform(0.0, 0.5), 1)
+    return (picture * light[..., None]).astype(np.uint8)
+
+
 def colour(picture, random):
     """Gamma, brightness, white balance, saturation and contrast."""
     gamma = math.exp(random.uniform(-0.25, 0.25))
@@ -52,19 +78,21 @@ def colour(picture, random):
     return cv2.transform(picture, np.column_stack([mix, np.full(3, (1 - contrast) * level)]))
 
 
-def view(picture, sharp, size, zoom, random):
-    """One training view [size, size, 3]; half of the sharp pictures lose their sharpness first."""
-    if sharp and random.random() < 0.5:
-        picture = soften(picture)
-    return colour(geometry(picture, size, zoom, random), random)
+def view(picture, size, zoom, random):
+    """One training view [size, size, 3]."""
+    picture = colour(geometry(picture, size, zoom, random), random)
+    for change, chance in ((blur, 0.3), (hairs, 0.15), (vignette, 0.15)):
+        if random.random() < chance:
+            picture = change(picture, random)
+    return picture
 
 
-def batches(pictures, sharp, chosen, size, zoom, seed):
+def batches(pictures, chosen, size, zoom, seed):
     """For each row of `chosen` (indices [batch]): uint8 [batch, size, size, 3], made one ahead by a thread."""
 
     def batch(step):
         random = np.random.default_rng((*seed, step))
-        return np.stack([view(pictures[i], sharp[i], size, zoom, random) for i in chosen[step]])
+        return np.stack([view(pictures[i], size, zoom, random) for i in chosen[step]])
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         following = pool.submit(batch, 0)

@@ -1,8 +1,10 @@
-"""HAM10000 as it lies in the data folder: pictures, labels, and a split by lesion.
+"""The three sources as they lie in the data folder: pictures, labels, and a split by lesion.
 
-The folder holds two image sets of different sharpness (its README tells why that is a trap):
-`images-224x224.tar`, centre-cropped at short side 224, and `images-200x150.tar`, whole frames.
-`picture` brings both to the 224x224 view that the network gets.
+    ham10000/       256x256, seven classes: train, validation and test
+    isic-archive/   256x256, other clinics, nv, mel and bkl: train and validation
+    bcn20000-84/    84x84, one more clinic: pre-training at low resolution, train and validation
+
+Within a source all pictures have one sharpness, and so have the two at 256x256 together (the folder's README tells why that matters).
 """
 
 import csv
@@ -11,15 +13,20 @@ import io
 import pathlib
 import tarfile
 
+import numpy as np
 from PIL import Image
 
-FOLDS = 4
 CLASSES = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
 SIZE = 224
-
+# Each source: folder, list, pictures.
+SOURCES = {
+    "ham": ("ham10000", "HAM10000_metadata.csv", "images-256x256.tar"),
+    "archive": ("isic-archive", "labels.csv", "images-256x256.tar"),
+    "bcn": ("bcn20000-84", "labels.csv", "images-84x84.tar"),
+}
 
 def part_of(lesion_id):
-    """train, validation or test (70/10/20), decided by the lesion's id alone.
+    """train, validation or test (70/10/20) of HAM10000, decided by the lesion's id alone.
 
     Every picture of a lesion falls in the same part, on any machine, in any order.
     """
@@ -27,44 +34,41 @@ def part_of(lesion_id):
     return "train" if percent < 70 else "validation" if percent < 80 else "test"
 
 
-def fold_of(lesion_id):
-    """0 to FOLDS - 1, decided by the lesion's id as well, by other bits than its part."""
-    return int.from_bytes(hashlib.sha256(lesion_id.encode()).digest()[4:8], "big") % FOLDS
+def read_labels(root, source):
+    """[{image_id, lesion_id, dx, part, ...}] in the file's order.
 
-
-def read_labels(folder):
-    """[{image_id, lesion_id, dx, part, ...}] in the file's order."""
-    with open(pathlib.Path(folder) / "HAM10000_metadata.csv", newline="") as file:
+    Where the archive names no lesion, the picture is its own. Only HAM10000 has a test part. BCN's squamous cell carcinomas count as
+    akiec: most of HAM10000's akiec are the same carcinoma in situ.
+    """
+    folder, labels, _ = SOURCES[source]
+    with open(pathlib.Path(root) / folder / labels, newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
+        row["lesion_id"] = row["lesion_id"] or row["image_id"]
+        row["dx"] = "akiec" if row["dx"] == "scc" else row["dx"]
         row["part"] = part_of(row["lesion_id"])
+        if source != "ham" and row["part"] == "test":
+            row["part"] = "train"
     return rows
 
 
-def read_pictures(folder):
-    """{image_id: (JPEG bytes, is_sharp)} of both sets."""
-    pictures = {}
-    for name, sharp in (("images-224x224.tar", True), ("images-200x150.tar", False)):
-        with tarfile.open(pathlib.Path(folder) / name) as tar:
-            for member in tar:
-                if member.isfile() and member.name.endswith(".jpg"):
-                    image_id = pathlib.PurePath(member.name).stem
-                    pictures[image_id] = (tar.extractfile(member).read(), sharp)
-    return pictures
+def read_pictures(root, source):
+    """{image_id: JPEG bytes}"""
+    folder, _, images = SOURCES[source]
+    with tarfile.open(pathlib.Path(root) / folder / images) as tar:
+        files = (member for member in tar if member.isfile() and member.name.endswith(".jpg"))
+        return {pathlib.PurePath(file.name).stem: tar.extractfile(file).read() for file in files}
 
 
-def picture(jpeg):
-    """The picture as the server prepares it: short side to 224 (bicubic), centre crop, RGB."""
-    image = Image.open(io.BytesIO(jpeg)).convert("RGB")
-    scale = SIZE / min(image.size)
-    width, height = (max(SIZE, round(side * scale)) for side in image.size)
-    if (width, height) != image.size:
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - SIZE) // 2, (height - SIZE) // 2
-    return image.crop((left, top, left + SIZE, top + SIZE))
+def read(root, source, part):
+    """[(row, uint8 [side, side, 3])] of a part; two of HAM10000's pictures are missing."""
+    jpegs = read_pictures(root, source)
+    rows = [row for row in read_labels(root, source) if row["part"] == part and row["image_id"] in jpegs]
+    return [(row, np.asarray(Image.open(io.BytesIO(jpegs[row["image_id"]])).convert("RGB"))) for row in rows]
 
 
-def soften(image):
-    """A sharp picture at the sharpness of the other set: through 150x150."""
-    small = image.resize((150, 150), Image.Resampling.BICUBIC)
-    return small.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+def resized(picture, side):
+    """The square picture as the server prepares it: bicubic, [side, side, 3]."""
+    if picture.shape[0] == side:
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))

@@ -1,6 +1,6 @@
 """Pictures that are not dermoscopy, by kind: crops of what PyPI packages ship, and generated ones.
 
-    venv/bin/python negatives.py --data ../../../../shared/data/ham10000 --out build/negatives
+    venv/bin/python negatives.py --data ../../../../shared/data --out build/negatives
     cargo xtask evaluate ... --negatives models/derm-lite0/train/build/negatives/unseen
 
 The seen kinds take part in making the score of the uncertain flag (`train.strangeness`); the unseen ones are only
@@ -99,6 +99,34 @@ def out_of_focus(random, dermoscopy):
     return [dermoscopy[i].filter(ImageFilter.GaussianBlur(float(random.uniform(14, 40)))) for i in chosen]
 
 
+def from_afar(random, dermoscopy):
+    """Clinical photographs, in want of real ones: a lesion that fills a tenth to six tenths of the frame's side, on skin with its light and grain;
+    half of them with cloth or a wall beside the skin."""
+    out = []
+    y, x = np.mgrid[0 : 1 : SIDE * 1j, 0 : 1 : SIDE * 1j]
+    for i in random.choice(len(dermoscopy), 3 * PER_KIND, replace=False):
+        side = int(SIDE * random.uniform(0.1, 0.6))
+        lesion = np.asarray(dermoscopy[i].resize((side, side), Image.Resampling.BICUBIC)).astype(float)
+        rim = np.concatenate([lesion[0], lesion[-1], lesion[:, 0], lesion[:, -1]])
+        skin = np.median(rim, 0)
+        angle = random.uniform(0, 2 * math.pi)
+        light = 1 + random.uniform(0, 0.4) * ((x - 0.5) * math.cos(angle) + (y - 0.5) * math.sin(angle))
+        mottled = np.asarray(smooth(random, int(random.integers(3, 12)))).mean(2, keepdims=True) - 128
+        grain = np.asarray(smooth(random, int(random.integers(60, 140)))).mean(2, keepdims=True) - 128
+        values = skin * light[..., None] + mottled * random.uniform(0.02, 0.12) + grain * random.uniform(0.02, 0.12)
+        left, top = (int(v) for v in random.integers(0, SIDE - side, 2))
+        far = np.hypot(*np.meshgrid(np.linspace(-1, 1, side), np.linspace(-1, 1, side)))
+        mask = np.clip((1 - far) / 0.3, 0, 1)[..., None]
+        window = values[top : top + side, left : left + side]
+        window += mask * (lesion - window)
+        if random.random() < 0.5:
+            angle, away = random.uniform(0, 2 * math.pi), random.uniform(0.15, 0.45)
+            beyond = ((x - 0.5) * math.cos(angle) + (y - 0.5) * math.sin(angle))[..., None] > away
+            values = np.where(beyond, random.uniform(0, 255, 3) + 0.3 * mottled, values)
+        out.append(from_array(values * random.uniform(0.7, 1.15) * random.uniform(0.92, 1.08, 3) + random.normal(0, random.uniform(0, 5), values.shape)))
+    return out
+
+
 def wall(random):
     """Plaster, boards and tiles: a coarse field, fine grain, joints."""
     out = []
@@ -134,7 +162,7 @@ def drawing(random):
 def chosen(pictures):
     """The training pictures (as arrays, in the order of the metadata) that `seen` makes one kind of."""
     places = np.random.default_rng(0).choice(len(pictures), 400, replace=False)
-    return [Image.fromarray(pictures[i]) for i in places]
+    return [Image.fromarray(data.resized(pictures[i], SIDE)) for i in places]
 
 
 def seen(dermoscopy):
@@ -145,6 +173,7 @@ def seen(dermoscopy):
         "empty frame": empty(random),
         "text": text(random),
         "out of focus": out_of_focus(random, dermoscopy),
+        "lesion from afar": from_afar(random, dermoscopy),
         "texture": crops(shipped(skimage, "brick.png", "grass.png", "gravel.png"), random),
         "street and objects": crops(
             shipped(skimage, "coffee.png", "rocket.jpg", "motorcycle_left.png") + shipped(sklearn, "china.jpg"), random
@@ -178,9 +207,7 @@ def main():
     parser.add_argument("--data", required=True, type=pathlib.Path)
     parser.add_argument("--out", required=True, type=pathlib.Path)
     arguments = parser.parse_args()
-    jpegs = data.read_pictures(arguments.data)
-    train = [row["image_id"] for row in data.read_labels(arguments.data) if row["part"] == "train"]
-    dermoscopy = chosen([np.asarray(data.picture(jpegs[image][0])) for image in train])
+    dermoscopy = chosen([picture for _, picture in data.read(arguments.data, "ham", "train")])
     for part, kinds in (("seen", seen(dermoscopy)), ("unseen", unseen())):
         for kind, pictures in kinds.items():
             folder = arguments.out / part / kind

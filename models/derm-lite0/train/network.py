@@ -67,10 +67,13 @@ class Served(torch.nn.Module):
         for name, value in (("mean", mean), ("basis", basis), ("scale", scale), ("weight", weight), ("offset", offset)):
             self.register_buffer(name, value)
 
-    def forward(self, x):
-        features = self.classifier.features(x)
+    def strangeness(self, features):
+        """[n, 1280] -> [n]"""
         centred = features - self.mean
         inside = centred @ self.basis
         residual = (centred * centred).sum(1) - (inside * inside).sum(1)
-        likeness = (features * self.weight).sum(1)
-        return self.classifier.head(features), self.scale * residual + likeness + self.offset
+        return self.scale * residual + (features * self.weight).sum(1) + self.offset
+
+    def forward(self, x):
+        features = self.classifier.features(x)
+        return self.classifier.head(features), self.strangeness(features)

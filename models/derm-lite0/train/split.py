@@ -1,4 +1,7 @@
-"""Writes split.csv: each lesion's part, as `data.part_of` decides it. `xtask evaluate --split` reads it."""
+"""Writes split.csv: each lesion's part, as `data.part_of` decides it. `xtask evaluate --split` reads it.
+
+    venv/bin/python split.py ../../../../shared/data
+"""
 
 import csv
 import pathlib
@@ -6,7 +9,7 @@ import sys
 
 import data
 
-lesions = sorted({row["lesion_id"] for row in data.read_labels(sys.argv[1])})
+lesions = sorted({row["lesion_id"] for row in data.read_labels(sys.argv[1], "ham")})
 with open(pathlib.Path(__file__).parent / "split.csv", "w", newline="") as file:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["lesion_id", "part"])
