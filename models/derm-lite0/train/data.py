@@ -12,8 +12,10 @@ import hashlib
 import io
 import pathlib
 import tarfile
+import typing
 
 import numpy as np
+import torch
 from PIL import Image
 
 CLASSES = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
@@ -24,6 +26,7 @@ SOURCES = {
     "archive": ("isic-archive", "labels.csv", "images-256x256.tar"),
     "bcn": ("bcn20000-84", "labels.csv", "images-84x84.tar"),
 }
+NUMBER = {source: number for number, source in enumerate(SOURCES)}
 
 def part_of(lesion_id):
     """train, validation or test (70/10/20) of HAM10000, decided by the lesion's id alone.
@@ -65,6 +68,35 @@ def read(root, source, part):
     jpegs = read_pictures(root, source)
     rows = [row for row in read_labels(root, source) if row["part"] == part and row["image_id"] in jpegs]
     return [(row, np.asarray(Image.open(io.BytesIO(jpegs[row["image_id"]])).convert("RGB"))) for row in rows]
+
+
+class Part(typing.NamedTuple):
+    """Pictures [n][side, side, 3] uint8, labels [n], each one's source [n]."""
+
+    pictures: list
+    labels: torch.Tensor
+    sources: torch.Tensor
+
+    def of(self, source):
+        """The pictures of one source."""
+        places = (self.sources == NUMBER[source]).nonzero().flatten().tolist()
+        return Part([self.pictures[i] for i in places], self.labels[places], self.sources[places])
+
+    def joined(self, other):
+        return Part(
+            self.pictures + other.pictures,
+            torch.cat([self.labels, other.labels]),
+            torch.cat([self.sources, other.sources]),
+        )
+
+
+def load(root, sources, part):
+    rows = [(source, *item) for source in sources for item in read(root, source, part)]
+    return Part(
+        [picture for _, _, picture in rows],
+        torch.tensor([CLASSES.index(row["dx"]) for _, row, _ in rows]),
+        torch.tensor([NUMBER[source] for source, _, _ in rows]),
+    )
 
 
 def resized(picture, side):

@@ -9,6 +9,7 @@ import importlib
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 
+import data
 import fast
 
 FEATURES = 1280
@@ -77,3 +78,17 @@ class Served(torch.nn.Module):
     def forward(self, x):
         features = self.classifier.features(x)
         return self.classifier.head(features), self.strangeness(features)
+
+
+def write(model, path):
+    """The ONNX file of a `Served`."""
+    torch.onnx.export(
+        model,
+        (torch.zeros(1, 3, data.SIZE, data.SIZE),),
+        str(path),
+        input_names=["input"],
+        output_names=["logits", "ood_score"],
+        opset_version=17,
+        dynamo=False,
+    )
+    print(f"wrote {path}", flush=True)

@@ -38,29 +38,23 @@ import typing
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
 import augment
 import data
 import fast
-import negatives
 import network
+import uncertain
+from draw import BATCH, Draw
+from measure import MELANOMA, device, outputs_of, reduced, report, scores, temperature
 
 NETWORK = "lite0"
-BATCH = 64
 DECAY = 0.05
 MIXUP = 0.4
-SMOOTHING = 0.05
 # How much of HAM10000's natural shares, as a power of them, goes back into the answer.
 SHARES = 0.2
 # The moving average's memory, as a share of a run.
 AVERAGED = 0.2
 NORM_BATCHES = 35
-# Of the features' principal components; 64 told the seen kinds of negatives.py apart best (128 as well).
-COMPONENTS = 64
-# The shares of HAM10000's validation part that may be below the uncertain flag's threshold: printed for each.
-PASSING = (0.95, 0.97, 0.98, 0.99)
 # Epochs from one validation to the next.
 EVERY = 2
 
@@ -88,81 +82,6 @@ WITHOUT = {
     "archive": Run("without-archive", epochs=4, rate=7e-4, sizes=((0.0, 128), (0.25, 160), (0.5, 192)), used_at=data.SIZE, seed=13),
     "ham": Run("without-ham", epochs=6, rate=5e-4, sizes=((0.0, 128), (0.5, 160)), used_at=data.SIZE, seed=14),
 }
-MELANOMA = data.CLASSES.index("mel")
-NUMBER = {source: number for number, source in enumerate(data.SOURCES)}
-
-
-class Part(typing.NamedTuple):
-    """Pictures [n][side, side, 3] uint8, labels [n], each one's source [n]."""
-
-    pictures: list
-    labels: torch.Tensor
-    sources: torch.Tensor
-
-    def of(self, source):
-        """The pictures of one source."""
-        places = (self.sources == NUMBER[source]).nonzero().flatten().tolist()
-        return Part([self.pictures[i] for i in places], self.labels[places], self.sources[places])
-
-
-def load(root, sources, part):
-    rows = [(source, *item) for source in sources for item in data.read(root, source, part)]
-    return Part(
-        [picture for _, _, picture in rows],
-        torch.tensor([data.CLASSES.index(row["dx"]) for _, row, _ in rows]),
-        torch.tensor([NUMBER[source] for source, _, _ in rows]),
-    )
-
-
-def device():
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def reduced():
-    """bfloat16 where PyTorch's own operators run, if that is faster here."""
-    return torch.autocast(device().type, torch.bfloat16, enabled=device().type == "cuda" or fast.bfloat16())
-
-
-@torch.no_grad()
-def outputs_of(model, function, pictures, side):
-    """What the function, one of the model, makes of pictures as they are."""
-    model.eval()
-    out = []
-    for start in range(0, len(pictures), BATCH):
-        chunk = [data.resized(picture, side) for picture in pictures[start : start + BATCH]]
-        with reduced():
-            out.append(function(network.normalise(torch.from_numpy(np.stack(chunk)).to(device()))).float().cpu())
-    return torch.cat(out)
-
-
-def temperature(logits, labels):
-    """What the logits are divided by for the best likelihood."""
-    return min(np.geomspace(0.25, 2, 61), key=lambda divisor: float(F.cross_entropy(logits / divisor, labels)))
-
-
-def likelihood(logits, y, weight):
-    """Mean negative log-likelihood, each picture with its class's weight [classes], at the temperature that is best for it."""
-    return min(float(F.cross_entropy(logits / divisor, y, weight)) for divisor in np.geomspace(0.25, 2, 61))
-
-
-def scores(logits, part):
-    """Melanoma against the rest, by source; of HAM10000 also balanced accuracy, the macro mean of the classes' areas under the ROC
-    curve, and the likelihood with all classes at equal weight and with the natural shares put back."""
-    out = {}
-    for source, number in NUMBER.items():
-        mine = part.sources == number
-        if mine.any():
-            out[f"{source}_mel_auroc"] = roc_auc_score(part.labels[mine] == MELANOMA, logits[mine].softmax(1)[:, MELANOMA])
-    if "ham_mel_auroc" in out:
-        mine = part.sources == NUMBER["ham"]
-        logits, y = logits[mine], part.labels[mine]
-        counts = torch.bincount(y, minlength=len(data.CLASSES)).float()
-        predicted = logits.argmax(1)
-        out["balanced_accuracy"] = np.mean([float((predicted[y == c] == c).float().mean()) for c in y.unique()])
-        out["auroc"] = roc_auc_score(y, logits.softmax(1), multi_class="ovr")
-        out["nll_equal"] = likelihood(logits, y, 1 / counts)
-        out["nll_natural"] = likelihood(logits + (counts / counts.sum()).log(), y, None)
-    return {name: round(float(value), 4) for name, value in out.items()}
 
 
 @torch.no_grad()
@@ -174,42 +93,6 @@ def follow(average, model, step, steps):
             a.lerp_(m, 1 - keep)
         else:
             a.copy_(m)
-
-
-class Draw:
-    """Batches with as many pictures of each source as it has of all, ordered by source. Within a source the rare classes are drawn more
-    often (chance ~ 1 / sqrt(class share)). `log_prior` [BATCH, classes]: the logarithm of the classes' shares in what is drawn so from
-    each row's source; a class that a source does not have gets so little that the row says nothing about it."""
-
-    def __init__(self, part):
-        count = torch.bincount(part.sources, minlength=len(NUMBER))
-        ends = (count.cumsum(0) * BATCH / count.sum()).round().long().tolist()
-        self.rows = [slice(start, end) for start, end in zip([0, *ends], ends)]
-        self.chances, self.log_prior = [], torch.zeros(BATCH, len(data.CLASSES))
-        for source, rows in enumerate(self.rows):
-            mine = part.sources == source
-            root = torch.bincount(part.labels[mine], minlength=len(data.CLASSES)).float().sqrt()
-            chance = torch.where(mine, 1 / root[part.labels].clamp(min=1), 0).double().numpy()
-            self.chances.append(chance / max(chance.sum(), 1e-9))
-            self.log_prior[rows] = torch.log(root / root.sum().clamp(min=1) + 1e-6)
-
-    def batches(self, random, steps):
-        """Indices [steps, BATCH]."""
-        parts = [
-            random.choice(len(chance), (steps, rows.stop - rows.start), p=chance)
-            for rows, chance in zip(self.rows, self.chances)
-            if rows.stop > rows.start
-        ]
-        return np.concatenate(parts, 1)
-
-    def targets(self, labels):
-        """[BATCH, classes]: smoothed towards the classes that a row's source has."""
-        there = (self.log_prior > -10).float()
-        return F.one_hot(labels, len(data.CLASSES)) * (1 - SMOOTHING) + SMOOTHING * there / there.sum(1, keepdim=True)
-
-    def partners(self):
-        """[BATCH]: for each row another one of its source."""
-        return torch.cat([torch.arange(rows.start, rows.stop).roll(1) for rows in self.rows])
 
 
 def groups(model):
@@ -304,46 +187,21 @@ def measure_norms(model, part):
     return model.eval()
 
 
-def served(model, part):
-    """The network with what tells how strange a picture is: of every other picture of a part, and of the seen kinds of negatives."""
-    pictures, kinds = part.pictures[::2], negatives.seen(negatives.chosen(part.pictures))
-    features = outputs_of(model, model.features, pictures, data.SIZE)
-    mean = features.mean(0)
-    _, vectors = torch.linalg.eigh((features - mean).T @ (features - mean))
-    basis = vectors[:, -COMPONENTS:].contiguous()
-    residual = ((features - mean) ** 2).sum(1) - (((features - mean) @ basis) ** 2).sum(1)
-
-    strangers = [np.asarray(picture) for kind in kinds.values() for picture in kind]
-    both = torch.cat([features, outputs_of(model, model.features, strangers, data.SIZE)])
-    deviation = features.std(0) + 1e-3
-    strange = np.arange(len(both)) >= len(features)
-    fitted = LogisticRegression(C=0.001, max_iter=1000, class_weight="balanced")
-    fitted.fit(((both - mean) / deviation).numpy(), strange)
-    weight = torch.from_numpy(fitted.coef_[0]).float() / deviation
-    like = features @ weight
-    offset = -residual.mean() / residual.std() - like.mean() / like.std()
-    return network.Served(model, mean, basis, 1 / residual.std(), weight / like.std(), offset).to(device()).eval()
-
-
-def strangeness(model, pictures):
-    """How strange the pictures are to a `network.Served`, [n]."""
-    features = outputs_of(model, model.classifier.features, pictures, data.SIZE)
-    return model.strangeness(features.to(device())).cpu().numpy()
-
-
-def report(name, logits, part):
-    print(json.dumps({"run": name} | scores(logits, part)), flush=True)
+def log_shares(part):
+    """The logarithm of the classes' shares in HAM10000."""
+    count = torch.bincount(part.of("ham").labels, minlength=len(data.CLASSES))
+    return (count / count.sum()).log()
 
 
 def put_back(model, part):
-    """SHARES of the logarithm of HAM10000's class shares, into the logits."""
-    count = torch.bincount(part.of("ham").labels, minlength=len(data.CLASSES))
-    model.head.bias.data += SHARES * (count / count.sum()).log().to(device())
+    model.head.bias.data += SHARES * log_shares(part).to(device())
     return model
 
 
-def joined(one, other):
-    return Part(one.pictures + other.pictures, torch.cat([one.labels, other.labels]), torch.cat([one.sources, other.sources]))
+def report_shares(logits, part, held):
+    """What chose SHARES."""
+    for shares in (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0):
+        report(f"{shares} of the shares", logits + shares * log_shares(part), held)
 
 
 def left_out(source, part, held, start, out):
@@ -355,16 +213,16 @@ def left_out(source, part, held, start, out):
     [other] = {"ham", "archive"} - {source}
     seen, home = part.of(other), held.of(other)
     # HAM10000's validation part has melanomas enough; its training part takes minutes to judge.
-    away = held.of(source) if source == "ham" else joined(part.of(source), held.of(source))
+    away = held.of(source) if source == "ham" else part.of(source).joined(held.of(source))
     model = put_back(measure_norms(fit(WITHOUT[source], seen, held, out, start), seen), part)
     divisor = temperature(outputs_of(model, model, home.pictures, data.SIZE), home.labels)
     logits = outputs_of(model, model, away.pictures, data.SIZE)
     report(f"without {source}", logits, away)
     found = (logits / divisor).softmax(1)[away.labels == MELANOMA, MELANOMA]
     line = {"without": source, "temperature": float(divisor), "nine_of_ten_melanomas_from": float(found.quantile(0.1))}
-    model = served(model, seen)
-    own, others = strangeness(model, home.pictures), strangeness(model, away.pictures)
-    for passing in PASSING:
+    model = uncertain.served(model, seen)
+    own, others = uncertain.strangeness(model, home.pictures), uncertain.strangeness(model, away.pictures)
+    for passing in uncertain.PASSING:
         line[f"uncertain_at_{passing}"] = float((others > np.quantile(own, passing)).mean())
     print(json.dumps(line), flush=True)
 
@@ -372,43 +230,19 @@ def left_out(source, part, held, start, out):
 def train(arguments):
     """The network as it ships, and the training pictures."""
     out = arguments.out
-    start = fit(PRETRAINING, load(arguments.data, ["bcn"], "train"), load(arguments.data, ["bcn"], "validation"), out)
-    part, held = (load(arguments.data, ["ham", "archive"], name) for name in ("train", "validation"))
+    start = fit(PRETRAINING, data.load(arguments.data, ["bcn"], "train"), data.load(arguments.data, ["bcn"], "validation"), out)
+    part, held = (data.load(arguments.data, ["ham", "archive"], name) for name in ("train", "validation"))
     model = fit(BOTH, part, held, out, start)
     report("as averaged", outputs_of(model, model, held.pictures, data.SIZE), held)
     model = measure_norms(model, part)
     report("normalisation measured anew", outputs_of(model, model, held.pictures, data.SIZE), held)
+    report_shares(outputs_of(model, model, held.pictures, data.SIZE), part, held)
     model = put_back(model, part)
-    report("with a share of the prior", outputs_of(model, model, held.pictures, data.SIZE), held)
-    model = served(model, part)
-    uncertain(model, held)
-    write(model.cpu(), out / "model-f32.onnx")
+    model = uncertain.served(model, part)
+    uncertain.report(model, held)
+    network.write(model.cpu(), out / "model-f32.onnx")
     for source in WITHOUT:
         left_out(source, part, held, start, out)
-
-
-def uncertain(model, held):
-    """Prints the flag's threshold for each of PASSING, and the share of other pictures that are flagged."""
-    own = {source: strangeness(model, held.of(source).pictures) for source in ("ham", "archive")}
-    kinds = negatives.seen(negatives.chosen(held.pictures)) | negatives.unseen()
-    strange = {kind: strangeness(model, [np.asarray(picture) for picture in pictures]) for kind, pictures in kinds.items()}
-    for passing in PASSING:
-        threshold = np.quantile(own["ham"], passing)
-        line = {"passing": passing, "threshold": threshold} | {kind: (values > threshold).mean() for kind, values in (own | strange).items()}
-        print(json.dumps({name: round(float(value), 4) for name, value in line.items()}), flush=True)
-
-
-def write(model, path):
-    torch.onnx.export(
-        model,
-        (torch.zeros(1, 3, data.SIZE, data.SIZE),),
-        str(path),
-        input_names=["input"],
-        output_names=["logits", "ood_score"],
-        opset_version=17,
-        dynamo=False,
-    )
-    print(f"wrote {path}", flush=True)
 
 
 def main():
