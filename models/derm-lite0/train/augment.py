@@ -24,7 +24,10 @@ def geometry(picture, size, zoom, random):
     flip = random.choice((-1.0, 1.0))
     room = max(0.0, 1 - seen) * side / 2
     to_source = np.array(
-        [[math.cos(angle) * flip * stretch, -math.sin(angle) / stretch], [math.sin(angle) * flip * stretch, math.cos(angle) / stretch]]
+        [
+            [math.cos(angle) * flip * stretch, -math.sin(angle) / stretch],
+            [math.sin(angle) * flip * stretch, math.cos(angle) / stretch],
+        ]
     ) * (seen * side / size)
     centre = np.full(2, (side - 1) / 2) + random.uniform(-room, room, 2)
     shift = centre - to_source @ np.full(2, (size - 1) / 2)

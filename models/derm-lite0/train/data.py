@@ -28,6 +28,7 @@ SOURCES = {
 }
 NUMBER = {source: number for number, source in enumerate(SOURCES)}
 
+
 def part_of(lesion_id):
     """train, validation or test (70/10/20) of HAM10000, decided by the lesion's id alone.
 

@@ -18,7 +18,7 @@ class Draw:
     def __init__(self, part):
         count = torch.bincount(part.sources, minlength=len(data.NUMBER))
         ends = (count.cumsum(0) * BATCH / count.sum()).round().long().tolist()
-        self.rows = [slice(start, end) for start, end in zip([0, *ends], ends)]
+        self.rows = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
         self.chances, self.log_prior = [], torch.zeros(BATCH, len(data.CLASSES))
         for source, rows in enumerate(self.rows):
             mine = part.sources == source
@@ -31,7 +31,7 @@ class Draw:
         """Indices [steps, BATCH]."""
         parts = [
             random.choice(len(chance), (steps, rows.stop - rows.start), p=chance)
-            for rows, chance in zip(self.rows, self.chances)
+            for rows, chance in zip(self.rows, self.chances, strict=False)
             if rows.stop > rows.start
         ]
         return np.concatenate(parts, 1)

@@ -25,9 +25,19 @@ def library():
     their threads.
     """
     out = pathlib.Path(tempfile.mkdtemp()) / "fast.so"
-    command = ["g++", "-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-trapping-math", "-fno-math-errno"]
+    command = [
+        "g++",
+        "-std=c++17",
+        "-O3",
+        "-march=native",
+        "-ffp-contract=fast",
+        "-fno-trapping-math",
+        "-fno-math-errno",
+    ]
     try:
-        subprocess.run([*command, "-fopenmp", "-fPIC", "-c", HERE / "fast.cpp", "-o", out.with_suffix(".o")], check=True)
+        subprocess.run(
+            [*command, "-fopenmp", "-fPIC", "-c", HERE / "fast.cpp", "-o", out.with_suffix(".o")], check=True
+        )
         subprocess.run(["g++", "-shared", out.with_suffix(".o"), "-o", out], check=True)
         return ctypes.CDLL(str(out))
     except (OSError, subprocess.CalledProcessError) as error:
@@ -111,7 +121,11 @@ class Norm(torch.autograd.Function):
     def forward(ctx, x, gamma, beta, eps, relu6):
         c = x.shape[-1]
         assert c % 8 == 0
-        y, mean, variance = torch.empty_like(x), x.new_empty(c, dtype=torch.float32), x.new_empty(c, dtype=torch.float32)
+        y, mean, variance = (
+            torch.empty_like(x),
+            x.new_empty(c, dtype=torch.float32),
+            x.new_empty(c, dtype=torch.float32),
+        )
         ctx.sizes = (ctypes.c_int64(x.numel() // c), c)
         ctx.how = (eps, int(relu6))
         ctx.save_for_backward(x, gamma, beta, mean, variance)
@@ -203,5 +217,5 @@ def check():
         up = normal(*theirs.shape).to(element())
         found = torch.autograd.grad(ours, (x, gamma, beta), up)
         wanted = torch.autograd.grad(theirs, (wide, gamma, beta), up.float())
-        for ours, theirs in zip(found, wanted):
+        for ours, theirs in zip(found, wanted, strict=False):
             same(ours, theirs, "a gradient of batch normalisation")

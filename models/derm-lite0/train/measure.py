@@ -62,7 +62,9 @@ def scores(logits, part):
     for source, number in data.NUMBER.items():
         mine = part.sources == number
         if mine.any():
-            out[f"{source}_mel_auroc"] = roc_auc_score(part.labels[mine] == MELANOMA, logits[mine].softmax(1)[:, MELANOMA])
+            out[f"{source}_mel_auroc"] = roc_auc_score(
+                part.labels[mine] == MELANOMA, logits[mine].softmax(1)[:, MELANOMA]
+            )
     if "ham_mel_auroc" in out:
         mine = part.sources == data.NUMBER["ham"]
         logits, y = logits[mine], part.labels[mine]

@@ -3,7 +3,7 @@
     venv/bin/python negatives.py --data ../../../../shared/data --out build/negatives
     cargo xtask evaluate ... --negatives models/derm-lite0/train/build/negatives/unseen
 
-The seen kinds take part in making the score of the uncertain flag (`train.strangeness`); the unseen ones are only
+The seen kinds take part in making the score of the uncertain flag (`uncertain.fit`); the unseen ones are only
 scored at the end. Every picture is seeded: the same ones come out each time.
 """
 
@@ -81,7 +81,23 @@ def empty(random):
 
 def text(random):
     out = []
-    words = "benign lesion dear sir madam invoice total amount of page header 2024 0123 error note".split()
+    words = [
+        "benign",
+        "lesion",
+        "dear",
+        "sir",
+        "madam",
+        "invoice",
+        "total",
+        "amount",
+        "of",
+        "page",
+        "header",
+        "2024",
+        "0123",
+        "error",
+        "note",
+    ]
     for _ in range(PER_KIND):
         paper, ink = random.integers(170, 256, 3), random.integers(0, 110, 3)
         picture = Image.new("RGB", (SIDE, SIDE), tuple(int(v) for v in paper))
@@ -123,7 +139,12 @@ def from_afar(random, dermoscopy):
             angle, away = random.uniform(0, 2 * math.pi), random.uniform(0.15, 0.45)
             beyond = ((x - 0.5) * math.cos(angle) + (y - 0.5) * math.sin(angle))[..., None] > away
             values = np.where(beyond, random.uniform(0, 255, 3) + 0.3 * mottled, values)
-        out.append(from_array(values * random.uniform(0.7, 1.15) * random.uniform(0.92, 1.08, 3) + random.normal(0, random.uniform(0, 5), values.shape)))
+        out.append(
+            from_array(
+                values * random.uniform(0.7, 1.15) * random.uniform(0.92, 1.08, 3)
+                + random.normal(0, random.uniform(0, 5), values.shape)
+            )
+        )
     return out
 
 
@@ -160,9 +181,12 @@ def drawing(random):
 
 
 def chosen(pictures):
-    """The training pictures (as arrays, in the order of the metadata) that `seen` makes one kind of."""
+    """The pictures (as arrays, in the order of the metadata) that some kinds are made of."""
     places = np.random.default_rng(0).choice(len(pictures), 400, replace=False)
     return [Image.fromarray(data.resized(pictures[i], SIDE)) for i in places]
+
+
+SEEN = ("noise", "empty frame", "text", "out of focus", "lesion from afar", "texture", "street and objects")
 
 
 def seen(dermoscopy):
@@ -181,14 +205,15 @@ def seen(dermoscopy):
     }
 
 
-def unseen():
-    """{kind: pictures} of kinds that took no part in choosing."""
+def unseen(dermoscopy):
+    """{kind: pictures} that took no part in choosing; `dermoscopy`: validation pictures, for the one kind that is made of them."""
     random = np.random.default_rng(2)
     lfw = np.load(pathlib.Path(skimage.__file__).parent / "data/lfw_subset.npy")
     faces = [from_array(face * 255).convert("RGB").resize((SIDE, SIDE)) for face in lfw[:40]]
     return {
         "person": crops(
-            shipped(matplotlib, "grace_hopper.jpg") + [shipped(skimage, "astronaut.png")[0].crop((140, 0, 340, 230))], random
+            [*shipped(matplotlib, "grace_hopper.jpg"), shipped(skimage, "astronaut.png")[0].crop((140, 0, 340, 230))],
+            random,
         ),
         "face, grey": faces,
         "animal": crops(shipped(skimage, "chelsea.png", "horse.png"), random),
@@ -199,6 +224,7 @@ def unseen():
         "coins and clock": crops(shipped(skimage, "coins.png", "clock_motion.png"), random),
         "wall": wall(random),
         "drawing": drawing(random),
+        "other lesion from afar": from_afar(random, dermoscopy),
     }
 
 
@@ -207,8 +233,8 @@ def main():
     parser.add_argument("--data", required=True, type=pathlib.Path)
     parser.add_argument("--out", required=True, type=pathlib.Path)
     arguments = parser.parse_args()
-    dermoscopy = chosen([picture for _, picture in data.read(arguments.data, "ham", "train")])
-    for part, kinds in (("seen", seen(dermoscopy)), ("unseen", unseen())):
+    train, held = (chosen(data.load(arguments.data, ["ham"], part).pictures) for part in ("train", "validation"))
+    for part, kinds in (("seen", seen(train)), ("unseen", unseen(held))):
         for kind, pictures in kinds.items():
             folder = arguments.out / part / kind
             folder.mkdir(parents=True, exist_ok=True)

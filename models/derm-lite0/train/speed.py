@@ -1,6 +1,6 @@
 """Pictures a second, forward and backward, Lite0 in batches of 64: by PyTorch alone, or with what fast.py has.
 
-    venv/bin/python speed.py [operators] [memory]
+venv/bin/python speed.py [operators] [memory]
 """
 
 import statistics

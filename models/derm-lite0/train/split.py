@@ -1,6 +1,6 @@
 """Writes split.csv: each lesion's part, as `data.part_of` decides it. `xtask evaluate --split` reads it.
 
-    venv/bin/python split.py ../../../../shared/data
+venv/bin/python split.py ../../../../shared/data
 """
 
 import csv
