@@ -363,9 +363,9 @@ fn group_4_is_decoded() {
     // Rows without runs, with runs of all lengths, with many runs, and with few.
     let is_black = |x: u32, y: u32| match y % 5 {
         0 => false,
-        1 => x * x / (y + 1) % 3 == 0,
-        2 => (x / (1 + y / 4)) % 2 == 0,
-        3 => (x + y) % 2 == 0,
+        1 => (x * x / (y + 1)).is_multiple_of(3),
+        2 => (x / (1 + y / 4)).is_multiple_of(2),
+        3 => (x + y).is_multiple_of(2),
         _ => x + 3 * y > 300,
     };
     let mut encoder = Encoder::new(VecWriter::new());
