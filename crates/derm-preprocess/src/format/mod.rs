@@ -2,10 +2,10 @@
 
 mod alpha;
 mod bmp;
-mod foreign;
 mod gif;
 mod png;
 mod tiff;
+mod unsupported;
 mod webp;
 
 use crate::decoder::Decoder;
@@ -46,7 +46,7 @@ impl Format {
             [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Ok(Format::Gif),
             [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Ok(Format::Tiff),
             [b'I', b'I', 43, 0, ..] | [b'M', b'M', 0, 43, ..] => Ok(Format::Tiff),
-            _ => Err(foreign::error(bytes)),
+            _ => Err(unsupported::error(bytes)),
         }
     }
 
