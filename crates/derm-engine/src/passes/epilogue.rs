@@ -125,12 +125,15 @@ fn fold_addition(binary: &Binary, steps: &mut [Option<Step>], def_use: &DefUse) 
                 .find_map(|(sums, other)| fold_other(sums, other, steps, def_use))
         }
         (Operand::Buffer(sums), Operand::Constant(values)) => {
-            let varies = |axis: &BroadcastAxis| [axis.left, axis.right];
-            fold_bias(*sums, values, binary.axes.iter().map(varies), &binary.axes, steps, def_use)
+            fold_bias(*sums, values, &binary.axes, steps, def_use)
         }
         (Operand::Constant(values), Operand::Buffer(sums)) => {
-            let varies = |axis: &BroadcastAxis| [axis.right, axis.left];
-            fold_bias(*sums, values, binary.axes.iter().map(varies), &binary.axes, steps, def_use)
+            let swapped = |axis: &BroadcastAxis| {
+                let BroadcastAxis { length, left, right } = *axis;
+                BroadcastAxis { length, left: right, right: left }
+            };
+            let axes: Vec<BroadcastAxis> = binary.axes.iter().map(swapped).collect();
+            fold_bias(*sums, values, &axes, steps, def_use)
         }
         (Operand::Constant(_), Operand::Constant(_)) => None,
     }
@@ -153,12 +156,11 @@ fn fold_other(
     Some(writer)
 }
 
-/// Adds a number for each channel to the bias of the convolution that computes `sums`. `strides`:
-/// for each axis how far apart neighbours are in the sums and in the numbers.
+/// Adds a number for each channel to the bias of the convolution that computes `sums`. `axes`: those
+/// of the addition, with the sums on the left and the numbers on the right.
 fn fold_bias(
     sums: BufferId,
     values: &[f32],
-    strides: impl DoubleEndedIterator<Item = [usize; 2]>,
     axes: &[BroadcastAxis],
     steps: &mut [Option<Step>],
     def_use: &DefUse,
@@ -166,11 +168,10 @@ fn fold_bias(
     let writer = def_use.private_writer(sums)?;
     let conv = conv_of(steps, writer)?;
     let channels = conv.plan.geometry().outputs();
-    let mut strides = strides.rev();
-    let varies_with_channel = axes.last()?.length == channels
-        && strides.next()? == [1, 1]
-        && strides.all(|[_, of_values]| of_values == 0);
-    if !conv.epilogue.is_empty() || values.len() != channels || !varies_with_channel {
+    let (last, others) = axes.split_last()?;
+    let varies_with_channel_only = *last == BroadcastAxis { length: channels, left: 1, right: 1 }
+        && others.iter().all(|axis| axis.right == 0);
+    if !conv.epilogue.is_empty() || values.len() != channels || !varies_with_channel_only {
         return None;
     }
     conv.plan.add_bias(values);
