@@ -4,7 +4,7 @@ use crate::file::ModelFile;
 use crate::guard::{first_line, guarded};
 use crate::simplify::simplify;
 use crate::skeleton::{Skeleton, skeleton};
-use crate::{Error, Manifest, ModelSource};
+use crate::{Error, Manifest, ModelSource, operators};
 use derm_engine::{Bytes, Constants, StoredWeights};
 use std::collections::HashSet;
 use std::path::Path;
@@ -127,6 +127,7 @@ fn typed_model(
     model.select_output_outlets(&outputs).map_err(unreadable)?;
 
     let mut typed = model.into_typed().map_err(unreadable)?;
+    operators::check(&typed).map_err(unreadable)?;
     check_output(&typed, manifest)?;
     simplify(&mut typed).map_err(unreadable)?;
     if computes_in_f16(&typed, &weights).map_err(unreadable)? {
@@ -156,7 +157,7 @@ fn parse(source: &ModelSource) -> Result<(InferenceModel, StoredWeights), Error>
     let Skeleton { bytes, weights } = skeleton(file.bytes())?;
     // Reading each tensor's header has mapped the pages around it.
     file.release(0..file.bytes().len());
-    let onnx = crate::operators::onnx();
+    let onnx = operators::onnx();
     let proto = onnx.proto_model_for_read(&mut &bytes[..]).map_err(unreadable)?;
     drop(bytes);
     // Weights may be in files beside the model.
