@@ -7,12 +7,11 @@ mod common;
 use common::{Graph, assert_equals_tract, values};
 use derm_engine::graph_ops::Derivative;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::array::{Pad, PadMode, TypedConcat};
 use tract_onnx::tract_core::ops::cnn::conv::KernelFormat;
 use tract_onnx::tract_core::ops::cnn::{Conv, PaddingSpec, PoolSpec};
 use tract_onnx::tract_core::ops::nn::{self, DataFormat};
-use tract_onnx::tract_core::ops::{TypedOp, math};
+use tract_onnx::tract_core::ops::math;
 
 /// Channels last, as the engine computes.
 const SHAPE: [usize; 4] = [1, 6, 5, 4];
