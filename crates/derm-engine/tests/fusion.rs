@@ -10,8 +10,8 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::array::{Pad, PadMode, TypedConcat};
 use tract_onnx::tract_core::ops::cnn::conv::KernelFormat;
 use tract_onnx::tract_core::ops::cnn::{Conv, PaddingSpec, PoolSpec};
-use tract_onnx::tract_core::ops::nn::{self, DataFormat};
 use tract_onnx::tract_core::ops::math;
+use tract_onnx::tract_core::ops::nn::{self, DataFormat};
 
 /// Channels last, as the engine computes.
 const SHAPE: [usize; 4] = [1, 6, 5, 4];
