@@ -18,6 +18,8 @@ pub struct Engine {
     layout: Layout,
     outputs: Vec<Output>,
     packed_bytes: usize,
+    weight_bytes: usize,
+    run_bytes: usize,
 }
 
 /// A step, and how long it took.
@@ -59,7 +61,11 @@ impl Engine {
         outputs: Vec<Output>,
         packed_bytes: usize,
     ) -> Engine {
-        Engine { options, program, layout, outputs, packed_bytes }
+        let weight_bytes = program.resident_bytes();
+        let temporary = program.temporary_bytes(options.threads.count());
+        let arena = size_of::<f32>().saturating_mul(layout.length());
+        let run_bytes = arena.saturating_add(temporary);
+        Engine { options, program, layout, outputs, packed_bytes, weight_bytes, run_bytes }
     }
 
     /// How many phases it has: one, and one more for each further input.
@@ -69,7 +75,7 @@ impl Engine {
 
     /// Bytes of packed weights and constants, those that it shares with other engines among them.
     pub fn weight_bytes(&self) -> usize {
-        self.program.resident_bytes()
+        self.weight_bytes
     }
 
     /// Bytes of the weights that this engine packed: those that no other engine of the model had.
@@ -80,8 +86,7 @@ impl Engine {
     /// Bytes that one run takes at most: those of its [`Arena`], and of the copies that the largest step
     /// makes beside it.
     pub fn arena_bytes(&self) -> usize {
-        let temporary = self.program.temporary_bytes(self.options.threads.count());
-        size_of::<f32>().saturating_mul(self.layout.length()).saturating_add(temporary)
+        self.run_bytes
     }
 
     /// The memory for one run at a time.
