@@ -17,6 +17,9 @@ const DISCLAIMER: &str =
 #[derive(Debug, Serialize)]
 pub(crate) struct Answer {
     pub(crate) results: Vec<Class>,
+    /// The class with the largest probability times decision weight; null: the classes do not
+    /// exclude each other.
+    pub(crate) decision: Option<Class>,
     /// The classes whose probability reaches their threshold, whatever `top_k` is.
     pub(crate) flagged: Vec<Class>,
     /// Whether the picture is out of distribution; null: the model cannot tell.
@@ -108,14 +111,12 @@ impl Answer {
         language: &str,
         insisted: bool,
     ) -> Answer {
-        let classes = |predictions: &[Prediction]| {
-            let class = |prediction: &Prediction| Class {
-                class: prediction.class.clone(),
-                label: manifest.classes[prediction.index].label_in(language).to_owned(),
-                probability: (f64::from(prediction.probability) * 1e6).round() / 1e4,
-            };
-            predictions.iter().map(class).collect()
+        let class = |prediction: &Prediction| Class {
+            class: prediction.class.clone(),
+            label: manifest.classes[prediction.index].label_in(language).to_owned(),
+            probability: (f64::from(prediction.probability) * 1e6).round() / 1e4,
         };
+        let classes = |predictions: &[Prediction]| predictions.iter().map(class).collect();
         let (explanations, heatmap_error) = match report.explanations {
             Some(Ok(explanations)) => (explanations, None),
             Some(Err(reason)) => (Vec::new(), Some(unexplained(&reason))),
@@ -129,6 +130,7 @@ impl Answer {
         let first = heatmaps.first();
         Answer {
             results: classes(&report.predictions),
+            decision: report.decision.as_ref().map(class),
             flagged: classes(&report.flagged),
             uncertain: report.uncertain.map(|known| known.is_uncertain()),
             ood: report.uncertain,

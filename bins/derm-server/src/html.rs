@@ -64,6 +64,12 @@ pub(crate) fn result_page(language: Language, answer: &Answer) -> String {
     if answer.uncertain == Some(true) {
         let _ = writeln!(html, "<p class=\"uncertain\">{}</p>", text("uncertain"));
     }
+    // Shown where it is not the most probable class anyway.
+    let first = answer.results.first().map(|class| &class.class);
+    if let Some(decision) = answer.decision.as_ref().filter(|found| Some(&found.class) != first) {
+        let label = escaped(&decision.label);
+        let _ = writeln!(html, "<p>{} {label}</p>", text("decision"));
+    }
     if !answer.flagged.is_empty() {
         let labels: Vec<&str> = answer.flagged.iter().map(|class| class.label.as_str()).collect();
         let labels = escaped(&labels.join(", "));

@@ -213,6 +213,7 @@ fn what_is_no_dermoscopy_is_called_uncertain() {
     let (score, threshold) = (&answer["ood"]["score"], &answer["ood"]["threshold"]);
     assert!(score.as_f64().unwrap() > threshold.as_f64().unwrap());
     assert!(answer["flagged"].is_array());
+    assert_eq!(answer["decision"], answer["results"][0], "without weights");
     let page = server.post("/predict/", &format!("{FORM}Accept: text/html\r\n"), &body).text();
     assert!(page.contains("does not know pictures of this kind"), "{page}");
     let example =

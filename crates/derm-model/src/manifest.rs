@@ -64,6 +64,11 @@ pub struct Class {
     /// Probability (0..=1) from which on the class is flagged, whatever its rank.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f32>,
+    /// Decision weight: what it costs to miss this class, relative to the others. The decision is the
+    /// class with the largest `probability * decision_weight`, which is the one of least expected cost
+    /// (Elkan 2001, "The Foundations of Cost-Sensitive Learning"); no probability changes.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub decision_weight: f32,
 }
 
 /// What the graph's output is.
@@ -118,6 +123,15 @@ impl Manifest {
             if class.threshold.is_some_and(|threshold| !(0.0..=1.0).contains(&threshold)) {
                 return Some(format!("class {:?}: threshold must be in 0..=1", class.id));
             }
+            let weight = class.decision_weight;
+            if !(weight.is_finite() && weight > 0.0) {
+                return Some(format!("class {:?}: decision_weight must be above 0", class.id));
+            }
+            if weight != 1.0 && self.output == Output::Sigmoid {
+                return Some(
+                    "decision_weight is for exclusive classes, not for sigmoid".to_owned(),
+                );
+            }
         }
         None
     }
@@ -129,6 +143,18 @@ impl Manifest {
             Output::Softmax | Output::Sigmoid => scores.to_vec(),
             Output::Logits => softmax(scores, self.temperature),
         }
+    }
+
+    /// Decision: the index of the class with the largest `probability * decision_weight`; `None` for
+    /// [`Output::Sigmoid`], whose classes do not exclude each other, and where a probability is NaN.
+    pub fn decision(&self, probabilities: &[f32]) -> Option<usize> {
+        if self.output == Output::Sigmoid || probabilities.iter().any(|p| p.is_nan()) {
+            return None;
+        }
+        let weighted = probabilities.iter().zip(&self.classes).map(|(p, c)| p * c.decision_weight);
+        // Of equal ones the first, as in the ranking of the probabilities.
+        let best = weighted.enumerate().reduce(|best, one| if one.1 > best.1 { one } else { best });
+        best.map(|(index, _)| index)
     }
 
     /// Index of the class with this id, or of this number.
@@ -182,6 +208,20 @@ mod tests {
     }
 
     #[test]
+    fn the_decision_weighs_the_probabilities() {
+        let weighted = MINIMAL.replace("id = \"b\"", "id = \"b\"\ndecision_weight = 3.0");
+        let (plain, weighted) =
+            (Manifest::parse(MINIMAL).unwrap(), Manifest::parse(&weighted).unwrap());
+        assert_eq!(plain.decision(&[0.7, 0.3]), Some(0));
+        assert_eq!(plain.decision(&[0.5, 0.5]), Some(0), "of equal ones the first");
+        assert_eq!(weighted.decision(&[0.7, 0.3]), Some(1));
+        assert_eq!(weighted.decision(&[0.8, 0.2]), Some(0));
+        assert_eq!(weighted.decision(&[f32::NAN, 0.2]), None);
+        let sigmoid = Manifest { output: Output::Sigmoid, ..plain };
+        assert_eq!(sigmoid.decision(&[0.7, 0.3]), None);
+    }
+
+    #[test]
     fn a_temperature_draws_probabilities_together() {
         let warm = MINIMAL.replace("[input]", "temperature = 2.0\n[input]");
         let probabilities = Manifest::parse(&warm).unwrap().probabilities(&[2.0, 0.0]);
@@ -207,6 +247,10 @@ mod tests {
         assert!(broken("width = 8", "width = 8\nstd = [1, 0, 1]").contains("std"));
         assert!(broken("width = 8", "width = 8\nmeen = [1, 0, 1]").contains("meen"));
         assert!(broken("id = \"a\"", "id = \"a\"\nthreshold = 2.0").contains("threshold"));
+        assert!(broken("id = \"a\"", "id = \"a\"\ndecision_weight = 0.0").contains("above 0"));
+        let sigmoid = MINIMAL.replace("logits", "sigmoid");
+        let weighted = sigmoid.replace("id = \"a\"", "id = \"a\"\ndecision_weight = 2.0");
+        assert!(Manifest::parse(&weighted).unwrap_err().contains("sigmoid"));
         assert!(broken("[input]", "temperature = 0.0\n[input]").contains("temperature"));
         let both = "output = \"sigmoid\"\ntemperature = 2.0";
         assert!(broken("output = \"logits\"", both).contains("temperature"));

@@ -223,10 +223,12 @@ impl Classifier {
                 Some(job.run(evaluation, &mut timings)?)
             }
         };
+        let decision = predict::decision(&predictions, &probabilities, manifest);
         let flagged = predict::flagged(&predictions, manifest);
         predictions.truncate(request.top_k.unwrap_or(usize::MAX));
         Ok(Report {
             predictions,
+            decision,
             flagged,
             uncertain,
             explanations,

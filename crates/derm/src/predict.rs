@@ -60,6 +60,16 @@ pub(crate) fn ranked(probabilities: &[f32], manifest: &Manifest) -> Vec<Predicti
     predictions
 }
 
+/// The class that the manifest's decision weights choose.
+pub(crate) fn decision(
+    predictions: &[Prediction],
+    probabilities: &[f32],
+    manifest: &Manifest,
+) -> Option<Prediction> {
+    let index = manifest.decision(probabilities)?;
+    predictions.iter().find(|prediction| prediction.index == index).cloned()
+}
+
 /// The classes whose probability reaches their threshold.
 pub(crate) fn flagged(predictions: &[Prediction], manifest: &Manifest) -> Vec<Prediction> {
     let threshold = |index: usize| manifest.classes[index].threshold;

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 pub struct Report {
     /// The most probable class first.
     pub predictions: Vec<Prediction>,
+    /// Decision: the class with the largest `probability * decision_weight` of the manifest; `None`
+    /// where the classes do not exclude each other.
+    pub decision: Option<Prediction>,
     /// The classes whose probability reaches their threshold, the most probable first, whatever
     /// `top_k` is.
     pub flagged: Vec<Prediction>,

@@ -79,8 +79,8 @@ mod tests {
     #[test]
     fn an_overconfident_model_gets_a_higher_temperature() {
         // Accuracy 0.75 at confidence 0.99.
-        let mut scored = vec![Scored { truth: 0, probabilities: vec![0.99, 0.01] }; 3];
-        scored.push(Scored { truth: 1, probabilities: vec![0.99, 0.01] });
+        let mut scored = vec![Scored { truth: 0, probabilities: vec![0.99, 0.01], decision: 0 }; 3];
+        scored.push(Scored { truth: 1, probabilities: vec![0.99, 0.01], decision: 0 });
         let factor = best_factor(&scored);
         let mut probabilities = vec![0.99, 0.01];
         sharpen(&mut probabilities, factor);

@@ -13,6 +13,8 @@ const ROUNDS: usize = 1000;
 pub(crate) struct Scored {
     pub(crate) truth: usize,
     pub(crate) probabilities: Vec<f32>,
+    /// The class that the manifest's decision weights choose; without weights the most probable one.
+    pub(crate) decision: usize,
 }
 
 impl Scored {
@@ -29,6 +31,9 @@ pub(crate) struct Figures {
     pub(crate) accuracy: f64,
     /// Mean recall of the classes that occur.
     pub(crate) balanced_accuracy: f64,
+    /// Accuracy and balanced accuracy of the decision.
+    pub(crate) decision_accuracy: f64,
+    pub(crate) decision_balanced_accuracy: f64,
     /// Mean area under the ROC curve, each class against the rest.
     pub(crate) macro_auroc: f64,
     /// Expected calibration error of the most probable class (Guo et al. 2017), 15 equal bins.
@@ -66,24 +71,37 @@ impl<'a> Sorted<'a> {
     /// The metrics with a weight per picture.
     pub(crate) fn figures(&self, weights: &[f64]) -> Figures {
         let classes = self.orders.len();
-        let (mut right, mut all) = (vec![0.0; classes], vec![0.0; classes]);
-        for ((one, &(answer, _)), &weight) in self.scored.iter().zip(&self.answers).zip(weights) {
-            right[one.truth] += if answer == one.truth { weight } else { 0.0 };
-            all[one.truth] += weight;
-        }
+        let mut all = vec![0.0; classes];
+        self.scored.iter().zip(weights).for_each(|(one, weight)| all[one.truth] += weight);
         let total: f64 = all.iter().sum();
-        let recalls: Vec<f64> =
-            right.iter().zip(&all).filter(|(_, all)| **all > 0.0).map(|(r, a)| r / a).collect();
+        let answers: Vec<usize> = self.answers.iter().map(|&(answer, _)| answer).collect();
+        let decisions: Vec<usize> = self.scored.iter().map(|one| one.decision).collect();
+        let (right, decided) = (self.right(&answers, weights), self.right(&decisions, weights));
+        let recall = |right: &[f64]| {
+            let occurring = right.iter().zip(&all).filter(|(_, all)| **all > 0.0);
+            mean(&occurring.map(|(right, all)| right / all).collect::<Vec<f64>>())
+        };
         let aurocs: Vec<f64> =
             (0..classes).filter_map(|class| self.auroc(class, weights)).collect();
         let bins = self.bins(weights);
         let gaps = bins.iter().map(|bin| (bin.hits - bin.confidence).abs());
         Figures {
             accuracy: right.iter().sum::<f64>() / total,
-            balanced_accuracy: mean(&recalls),
+            balanced_accuracy: recall(&right),
+            decision_accuracy: decided.iter().sum::<f64>() / total,
+            decision_balanced_accuracy: recall(&decided),
             macro_auroc: mean(&aurocs),
             ece: gaps.sum::<f64>() / total,
         }
+    }
+
+    /// Weight of the pictures of each class that `called` is right about.
+    fn right(&self, called: &[usize], weights: &[f64]) -> Vec<f64> {
+        let mut right = vec![0.0; self.orders.len()];
+        for ((one, &called), &weight) in self.scored.iter().zip(called).zip(weights) {
+            right[one.truth] += if called == one.truth { weight } else { 0.0 };
+        }
+        right
     }
 
     /// Area under the ROC curve of one class; `None` where it or the rest has no picture.
@@ -154,6 +172,8 @@ impl<'a> Sorted<'a> {
         BTreeMap::from([
             ("accuracy", interval(|f| f.accuracy)),
             ("balanced accuracy", interval(|f| f.balanced_accuracy)),
+            ("decision: accuracy", interval(|f| f.decision_accuracy)),
+            ("decision: balanced accuracy", interval(|f| f.decision_balanced_accuracy)),
             ("macro AUROC", interval(|f| f.macro_auroc)),
             ("ECE", interval(|f| f.ece)),
         ])
@@ -233,7 +253,12 @@ mod tests {
     use super::*;
 
     fn scored(list: &[(usize, [f32; 2])]) -> Vec<Scored> {
-        list.iter().map(|(truth, p)| Scored { truth: *truth, probabilities: p.to_vec() }).collect()
+        let one = |&(truth, p): &(usize, [f32; 2])| Scored {
+            truth,
+            probabilities: p.to_vec(),
+            decision: usize::from(p[1] * 4.0 > p[0]),
+        };
+        list.iter().map(one).collect()
     }
 
     #[test]
@@ -246,6 +271,8 @@ mod tests {
         let figures = sorted.figures(&[1.0; 5]);
         assert!((figures.accuracy - 0.6).abs() < 1e-9);
         assert!((figures.balanced_accuracy - (1.0 / 3.0 + 1.0) / 2.0).abs() < 1e-9);
+        // Four times the weight: only the first stays 0.
+        assert!((figures.decision_balanced_accuracy - (1.0 / 3.0 + 1.0) / 2.0).abs() < 1e-9);
         // Pairs in order: 0.6 against 0.1, 0.8, 0.6: 1.5; 0.9 against all: 3. Of six.
         assert!((sorted.auroc(1, &[1.0; 5]).unwrap() - 4.5 / 6.0).abs() < 1e-9);
         assert_eq!(sorted.confusion(), [[1, 2], [0, 2]]);
@@ -272,7 +299,7 @@ mod tests {
         let list: Vec<Scored> = (0..400)
             .map(|_| {
                 let (truth, p) = (random.usize(..2), random.f32());
-                Scored { truth, probabilities: vec![p, 1.0 - p] }
+                Scored { truth, probabilities: vec![p, 1.0 - p], decision: 0 }
             })
             .collect();
         let sorted = Sorted::new(&list, 2);

@@ -138,7 +138,11 @@ impl Work<'_> {
             _ => None,
         };
         Ok(Seen {
-            scored: Scored { truth: one.truth, probabilities },
+            scored: Scored {
+                truth: one.truth,
+                decision: report.decision.map_or(report.predictions[0].index, |found| found.index),
+                probabilities,
+            },
             uncertainty: report.uncertain,
             overlap,
             infer: report.timings.infer,

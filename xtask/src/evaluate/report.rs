@@ -121,7 +121,7 @@ impl Report {
         println!("inference: {:.1} ms a picture (median)", self.infer_ms);
         for (name, interval) in &self.figures {
             let Interval { value, low, high } = interval;
-            println!("{name:<18} {value:.3}  ({low:.3}-{high:.3})");
+            println!("{name:<27} {value:.3}  ({low:.3}-{high:.3})");
         }
         println!("\n{:<12} {:>8} {:>7} {:>7}", "class", "pictures", "recall", "AUROC");
         for class in &self.classes {

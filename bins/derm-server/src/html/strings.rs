@@ -36,6 +36,11 @@ const STRINGS: &[(&str, &str, &str)] = &[
         "Reaches its warning threshold; worth showing to a physician:",
         "Đạt ngưỡng cảnh báo, nên cho bác sĩ xem:",
     ),
+    (
+        "decision",
+        "Decision when the cost of missing a class is weighed:",
+        "Quyết định khi cân nhắc cái giá của việc bỏ sót một lớp:",
+    ),
     ("preview", "The chosen picture", "Ảnh đã chọn"),
     (
         "heatmap",

@@ -92,6 +92,9 @@ async function ask(parameters) {
 async function show(answer) {
   $("bars").replaceChildren(...answer.results.map(row));
   $("uncertain").hidden = !answer.uncertain;
+  const decision = $("decision");
+  decision.hidden = !answer.decision || answer.decision.class === answer.results[0].class;
+  decision.textContent = decision.hidden ? "" : `${decision.dataset.text} ${answer.decision.label}`;
   const flagged = $("flagged");
   flagged.hidden = answer.flagged.length === 0;
   flagged.textContent = `${flagged.dataset.text} ${answer.flagged.map(({ label }) => label).join(", ")}`;
