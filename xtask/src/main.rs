@@ -6,31 +6,25 @@
 mod cgroup;
 mod compare;
 mod engine;
-mod evaluate;
-mod explain;
 mod explain_eval;
 mod instructions;
 mod memtest;
 mod peers;
-mod profile;
 mod python;
-mod quantize;
 mod server;
 mod zoo;
 
 use clap::Parser;
+use derm_cli::quantize;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Developer commands of the derm workspace")]
 enum Command {
     Compare(compare::Arguments),
     Engine(engine::Arguments),
-    Evaluate(evaluate::Arguments),
-    Explain(explain::Arguments),
     ExplainEval(explain_eval::Arguments),
     Instructions(instructions::Arguments),
     Memtest(memtest::Arguments),
-    Profile(profile::Arguments),
     Quantize(quantize::Arguments),
     Zoo(zoo::Arguments),
 }
@@ -39,12 +33,9 @@ fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Engine(arguments) => engine::run(&arguments),
-        Command::Evaluate(arguments) => evaluate::run(&arguments),
-        Command::Explain(arguments) => explain::run(&arguments),
         Command::ExplainEval(arguments) => explain_eval::run(&arguments),
         Command::Instructions(arguments) => instructions::run(&arguments),
         Command::Memtest(arguments) => memtest::run(&arguments),
-        Command::Profile(arguments) => profile::run(&arguments),
         Command::Quantize(arguments) => quantize::run(&arguments),
         Command::Zoo(arguments) => zoo::run(&arguments),
     }

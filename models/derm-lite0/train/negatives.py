@@ -1,7 +1,7 @@
 """Pictures that are not dermoscopy, by kind: crops of what PyPI packages ship, and generated ones.
 
     venv/bin/python negatives.py --data ../../../../shared/data --out build/negatives
-    cargo xtask evaluate ... --negatives models/derm-lite0/train/build/negatives/unseen
+    derm evaluate ... --negatives models/derm-lite0/train/build/negatives/unseen
 
 The seen kinds take part in making the score of the uncertain flag (`uncertain.fit`); the unseen ones are only
 scored at the end. Every picture is seeded: the same ones come out each time.

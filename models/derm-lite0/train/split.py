@@ -1,4 +1,4 @@
-"""Writes split.csv: each lesion's part, as `data.part_of` decides it. `xtask evaluate --split` reads it.
+"""Writes split.csv: each lesion's part, as `data.part_of` decides it. `derm evaluate --split` reads it.
 
 venv/bin/python split.py ../../../../shared/data
 """

@@ -3,7 +3,7 @@
     python -m venv venv && venv/bin/pip install -r requirements.txt
     venv/bin/python train.py --data ../../../../shared/data --out build
     cargo xtask quantize build/model-f32.onnx -o ../model.onnx
-    cargo xtask evaluate --data PICTURES --labels HAM10000_metadata.csv --split models/derm-lite0/train/split.csv \\
+    derm evaluate --data PICTURES --labels HAM10000_metadata.csv --split models/derm-lite0/train/split.csv \\
         --part validation --calibrate    # the temperature for ../model.toml; its thresholds are printed here
 
 RUNS.md has the time it takes. A GPU is used where there is one (this version was not run on one). What it consists of, and why:

@@ -8,11 +8,12 @@ mod peer;
 mod report;
 mod sanity;
 
-use crate::evaluate::masks::{Masks, Overlap};
-use crate::evaluate::{labels, pictures};
-use crate::explain::methods;
 use anyhow::Context;
 use derm::{Heatmap, Limits, Manifest, Method};
+use derm_cli::evaluate::labels;
+use derm_cli::evaluate::masks::{Masks, Overlap};
+use derm_cli::explain::methods;
+use derm_cli::pictures;
 use derm_gradcam::{ExplainRequest, Explainers, Layer};
 use derm_model::{EngineOptions, Graph, ModelSource};
 use derm_preprocess::{Picture, Prepared};

@@ -1,11 +1,11 @@
 //! Time and memory of explanations against predictions and against pytorch-grad-cam, interleaved, one
 //! thread each.
 
-use crate::profile::median;
 use crate::python::environment;
 use anyhow::{Context, ensure};
 use derm::Method;
 use derm::memory::{MIB, usage};
+use derm_cli::profile::median;
 use derm_gradcam::{ExplainRequest, Explainers, Layer};
 use derm_model::{EngineOptions, Graph, ModelSource};
 use std::io::{BufRead, BufReader, Write};

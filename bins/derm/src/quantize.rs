@@ -1,4 +1,4 @@
-//! `cargo xtask quantize`: stores a model's weights as float16, in a file that every ONNX runtime loads.
+//! `derm quantize` and `cargo xtask quantize`: stores a model's weights as float16, in a file that every ONNX runtime loads.
 
 use anyhow::{Context, bail};
 use derm::{Classifier, ModelSource, Options, Report, Request};
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Store a model's weights as float16; arithmetic stays float32
-#[derive(clap::Args)]
-pub(crate) struct Arguments {
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
     /// The float32 ONNX file
     input: PathBuf,
     /// The file to write [default: INPUT with .f16.onnx]
@@ -21,7 +21,11 @@ pub(crate) struct Arguments {
     manifest: Option<PathBuf>,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+/// Runs the command.
+///
+/// # Errors
+/// The file cannot be read, written or, with `--images`, run.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let input = &arguments.input;
     let out = arguments.out.clone().unwrap_or_else(|| input.with_extension("f16.onnx"));
     let mut model = derm_onnx::read(input)?;

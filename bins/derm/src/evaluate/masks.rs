@@ -14,21 +14,25 @@ const SIDE: u32 = 224;
 
 /// The overlap of one heatmap with its mask.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(crate) struct Overlap {
+pub struct Overlap {
     /// Share of the heatmap's sum inside the mask.
-    pub(crate) energy: f64,
+    pub energy: f64,
     /// Whether its largest value lies inside (the pointing game, Zhang et al. 2016,
     /// arXiv:1608.00507).
-    pub(crate) hit: bool,
+    pub hit: bool,
     /// Share of the view that the mask covers: the expectation of both for a random heatmap.
-    pub(crate) area: f64,
+    pub area: f64,
 }
 
 /// The masks of a folder, by picture: `ID.png`, or `ID_segmentation.png`.
-pub(crate) struct Masks(HashMap<String, PathBuf>);
+pub struct Masks(HashMap<String, PathBuf>);
 
 impl Masks {
-    pub(crate) fn of(folder: &Path) -> anyhow::Result<Masks> {
+    /// The masks of a folder.
+    ///
+    /// # Errors
+    /// As [`pictures::index`].
+    pub fn of(folder: &Path) -> anyhow::Result<Masks> {
         let files = pictures::index(folder)?.into_iter();
         let name =
             |stem: String| stem.strip_suffix("_segmentation").map_or(stem.clone(), str::to_owned);
@@ -36,7 +40,7 @@ impl Masks {
     }
 
     /// `None` where the picture has no mask, or an empty one.
-    pub(crate) fn overlap(
+    pub fn overlap(
         &self,
         image: &str,
         heatmap: &Heatmap,

@@ -1,15 +1,16 @@
-//! `cargo xtask evaluate`: metrics of a classifier on labelled pictures, through the pipeline that serves
+//! `derm evaluate`: metrics of a classifier on labelled pictures, through the pipeline that serves
 //! them.
 
 mod calibrate;
-pub(crate) mod labels;
-pub(crate) mod masks;
+pub mod labels;
+pub mod masks;
 mod metrics;
-pub(crate) mod pictures;
 mod report;
 
+use crate::model::ModelOption;
+use crate::pictures;
 use anyhow::Context;
-use derm::{Classifier, Explain, ModelSource, Options, Request, Uncertainty};
+use derm::{Classifier, Explain, Options, Request, Uncertainty};
 use indicatif::{ParallelProgressIterator, ProgressBar, ProgressFinish};
 use labels::Labelled;
 use masks::{Masks, Overlap};
@@ -20,11 +21,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Evaluate a model on a folder of pictures with a CSV of labels
-#[derive(clap::Args)]
-pub(crate) struct Arguments {
-    /// The model: a folder or an ONNX file
-    #[arg(long, value_name = "PATH", default_value = "models/derm-lite0")]
-    model: PathBuf,
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelOption,
     /// Folder of the pictures (searched recursively)
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
@@ -68,8 +68,12 @@ struct Seen {
     infer: Duration,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let classifier = Classifier::new(ModelSource::at(&arguments.model), Options::default())?;
+/// Runs the command.
+///
+/// # Errors
+/// The model, the labels or every picture cannot be read. Single pictures that cannot are listed.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let classifier = arguments.model.classifier(Options::default())?;
     let manifest = classifier.manifest();
     let mut labelled = labels::read(&arguments.labels, manifest)?;
     if let Some(split) = &arguments.split {
@@ -189,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_folder_is_scored_and_what_is_missing_or_broken_is_named() -> anyhow::Result<()> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let folder = tempfile::tempdir()?;
         let at = |name: &str| folder.path().join(name);
         std::fs::create_dir_all(at("pictures/inner"))?;
@@ -211,7 +215,7 @@ mod tests {
             "lesion_id,part\n1,test\n2,test\n3,test\n4,test\n5,train\n",
         )?;
         run(&Arguments {
-            model: root.join("models/derm-lite0"),
+            model: ModelOption::at(root.join("models/derm-lite0")),
             data: at("pictures"),
             labels: at("labels.csv"),
             split: Some(at("split.csv")),

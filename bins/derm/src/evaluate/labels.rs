@@ -8,20 +8,20 @@ use std::path::Path;
 
 /// A labelled picture.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Labelled {
+pub struct Labelled {
     /// Name of its file, without the extension.
-    pub(crate) image: String,
+    pub image: String,
     /// Index of its class in the manifest.
-    pub(crate) truth: usize,
+    pub truth: usize,
     /// Pictures of one group (a lesion) are not independent: the bootstrap resamples groups.
-    pub(crate) group: String,
+    pub group: String,
     /// Metadata: age group, sex, body site.
-    pub(crate) about: BTreeMap<&'static str, String>,
+    pub about: BTreeMap<&'static str, String>,
 }
 
 /// Reads labels: `image_id,dx[,lesion_id,age,sex,localization]` as HAM10000 has them, or one column
 /// for each class as ISIC 2018 Task 3 does (`image,MEL,NV,...`, 1.0 in the right one).
-pub(crate) fn read(path: &Path, manifest: &Manifest) -> anyhow::Result<Vec<Labelled>> {
+pub fn read(path: &Path, manifest: &Manifest) -> anyhow::Result<Vec<Labelled>> {
     let (mut reader, columns) = open(path)?;
     let image =
         columns.any(&["image_id", "image"]).context("there is no column image_id or image")?;
@@ -68,7 +68,7 @@ fn age_group(age: &str) -> String {
 }
 
 /// Keeps the pictures of one part of a split file (`lesion_id,part` or `image_id,part`).
-pub(crate) fn keep_part(
+pub fn keep_part(
     labelled: Vec<Labelled>,
     split: &Path,
     part: &str,

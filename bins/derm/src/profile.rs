@@ -1,22 +1,20 @@
-//! `cargo xtask profile`: time of one inference by step.
+//! `derm profile`: time of one inference by step.
 
+use crate::model::ModelOption;
 use anyhow::Context;
 use derm_gradcam::{Explainer, Layer};
 use derm_kernels::register_flops;
-use derm_model::{
-    EngineOptions, Graph, Isa, ModelSource, PackedWeightCache, Plan, StepTime, ThreadPool,
-};
+use derm_model::{EngineOptions, Graph, Isa, PackedWeightCache, Plan, StepTime, ThreadPool};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Profile one inference by step, with GFLOP/s as a share of the core's peak
-#[derive(clap::Args)]
-pub(crate) struct Arguments {
-    /// Folder with model.onnx and model.toml, or an ONNX file beside its manifest
-    #[arg(default_value = "models/derm-lite0")]
-    model: PathBuf,
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The model: a folder with model.onnx and model.toml, or an ONNX file beside its manifest [default: the bundled model]
+    model: Option<PathBuf>,
     /// Threads inside one inference
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -31,17 +29,21 @@ pub(crate) struct Arguments {
     top: usize,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Gradient {
     Layer,
     Input,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+/// Runs the command.
+///
+/// # Errors
+/// The model cannot be loaded or run.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let options =
         EngineOptions { threads: ThreadPool::new(arguments.threads), ..EngineOptions::default() };
     let start = Instant::now();
-    let graph = Graph::load(&ModelSource::at(&arguments.model))?;
+    let graph = Graph::load(&ModelOption { path: arguments.model.clone() }.source())?;
     let parsed = start.elapsed();
     let mut cache = PackedWeightCache::default();
     let explainer;
@@ -133,7 +135,8 @@ fn peak() -> f64 {
     (0..30).map(run).fold(0.0, f64::max)
 }
 
-pub(crate) fn median(mut times: Vec<Duration>) -> Option<Duration> {
+/// The middle one of several times; `None` of none.
+pub fn median(mut times: Vec<Duration>) -> Option<Duration> {
     times.sort();
     times.get(times.len() / 2).copied()
 }

@@ -1,0 +1,87 @@
+//! `derm check`: loads a model, runs it once, and prints what was found.
+
+use crate::model::ModelOption;
+use derm::{Classifier, Options};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Check a model: load it, run it once, and say what it is, what it takes and whether it can be explained
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The model: a folder with model.onnx and model.toml, or an ONNX file beside its manifest [default: the bundled model]
+    model: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Found {
+    name: String,
+    version: String,
+    license: Option<String>,
+    /// Height and width, pixels.
+    input: [u32; 2],
+    classes: Vec<String>,
+    load_ms: f64,
+    infer_ms: f64,
+    weights_mib: f64,
+    arena_mib: f64,
+    /// Layers that heatmaps can be drawn of.
+    layers: usize,
+    /// Why there are no heatmaps.
+    unexplained: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The model cannot be loaded or run.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let model = ModelOption { path: arguments.model.clone() };
+    let classifier = model.classifier(Options::default())?;
+    let found = look_at(&classifier)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&found)?);
+        return Ok(());
+    }
+    let Found { name, version, input: [height, width], classes, layers, .. } = &found;
+    println!("model       {name} {version}");
+    println!("license     {}", found.license.as_deref().unwrap_or("not stated"));
+    println!("input       {width}x{height} pixels");
+    println!("classes     {}: {}", classes.len(), shortened(classes));
+    println!("load        {:.0} ms, one inference {:.1} ms", found.load_ms, found.infer_ms);
+    println!("memory      weights {:.1} MiB, arena {:.1} MiB", found.weights_mib, found.arena_mib);
+    match &found.unexplained {
+        Some(reason) => println!("heatmaps    none: {reason}"),
+        None => println!("heatmaps    of {layers} layers"),
+    }
+    Ok(())
+}
+
+fn look_at(classifier: &Classifier) -> anyhow::Result<Found> {
+    let checked = classifier.check()?;
+    let manifest = classifier.manifest();
+    let mib = |bytes: usize| bytes as f64 / derm::memory::MIB;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(3600);
+    Ok(Found {
+        name: manifest.name.clone(),
+        version: manifest.version.clone(),
+        license: manifest.license.clone(),
+        input: [manifest.input.height, manifest.input.width],
+        classes: manifest.classes.iter().map(|class| class.id.clone()).collect(),
+        load_ms: checked.load.as_secs_f64() * 1e3,
+        infer_ms: checked.infer.as_secs_f64() * 1e3,
+        weights_mib: mib(checked.footprint.weights),
+        arena_mib: mib(checked.footprint.arena),
+        layers: classifier.layers(deadline)?.len(),
+        unexplained: checked.unexplained.map(|reason| reason.to_string()),
+    })
+}
+
+/// The first names of a list.
+fn shortened(names: &[String]) -> String {
+    let shown = names.len().min(10);
+    let rest = if names.len() > shown { ", ..." } else { "" };
+    format!("{}{rest}", names[..shown].join(", "))
+}
