@@ -40,5 +40,8 @@ pub(crate) fn print(config: &Config, classifier: &derm::Classifier) -> anyhow::R
         mib(limit.bytes),
         limit.source,
     )?;
+    for note in &checked.notes {
+        writeln!(std::io::stdout(), "note: {note}")?;
+    }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Errors of loading and running a model.
 
+use crate::FileFault;
 use std::path::PathBuf;
 
 /// Why a model could not be loaded or run. Each message is one line that says what to correct.
@@ -13,6 +14,34 @@ pub enum Error {
         path: PathBuf,
         /// The system's error.
         source: std::io::Error,
+    },
+    /// There is no manifest beside the model.
+    #[error(
+        "there is no manifest {path}: `derm-server --new-manifest {model}` writes a draft of it"
+    )]
+    NoManifest {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// The model's file.
+        model: PathBuf,
+    },
+    /// The file is no model.
+    #[error("{path}: {fault}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: FileFault,
+    },
+    /// A file with weights of the model is missing or unsuitable.
+    #[error("weights of the model lie in {location:?} (tensor {tensor:?}): {reason}")]
+    ExternalData {
+        /// The file, as the model names it.
+        location: String,
+        /// The first tensor in it.
+        tensor: String,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The manifest is not valid.
     #[error("{path}: {reason}")]

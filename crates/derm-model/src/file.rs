@@ -2,7 +2,8 @@
 
 use crate::Error;
 use derm_engine::Bytes;
-use std::fs::File;
+use std::fs::{File, FileType};
+use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
@@ -16,13 +17,102 @@ impl ModelFile {
     /// Maps a file.
     pub(crate) fn open(path: &Path) -> Result<ModelFile, Error> {
         let unreadable = |source| Error::Read { path: path.to_owned(), source };
+        check_file(path).map_err(|fault| match fault {
+            FileFault::Unreadable(source) => unreadable(source),
+            fault => Error::File { path: path.to_owned(), fault },
+        })?;
         let file = File::open(path).map_err(unreadable)?;
         // SAFETY: whoever changes a model's file while it is being loaded gets a model that is
         // wrong or is refused; numbers of any value are valid, and lengths are checked once.
         // Cutting the file short would end the process, as with any mapped file.
         let mapped = unsafe { memmap2::Mmap::map(&file) }.map_err(unreadable)?;
+        check_format(&mapped).map_err(|fault| Error::File { path: path.to_owned(), fault })?;
         Ok(ModelFile::Mapped(mapped))
     }
+}
+
+/// Why a file holds no model, as its kind, size and first bytes show.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileFault {
+    /// It is missing, or may not be read.
+    #[error("{0}")]
+    Unreadable(std::io::Error),
+    /// A FIFO, socket, device or folder.
+    #[error("it is {0}, not a regular file")]
+    NotRegular(&'static str),
+    /// It has no bytes.
+    #[error("it is empty: was it copied completely?")]
+    Empty,
+    /// A pointer of Git LFS stands in for the file.
+    #[error("it is a Git LFS pointer, not the file itself: run `git lfs pull`")]
+    GitLfsPointer,
+    /// Another format.
+    #[error("it is {0}, not an ONNX file")]
+    OtherFormat(&'static str),
+}
+
+/// First bytes of files that are mistaken for models.
+const OTHER_FORMATS: [(&[u8], &str); 8] = [
+    (b"<!DOCTYPE", "an HTML page (of a download that failed?)"),
+    (b"<!doctype", "an HTML page (of a download that failed?)"),
+    (b"<html", "an HTML page (of a download that failed?)"),
+    (b"PK\x03\x04", "a ZIP archive (a PyTorch or Keras model? export it to ONNX)"),
+    (b"\x89HDF", "an HDF5 file (a Keras model? export it to ONNX)"),
+    (b"\x80\x02", "a Python pickle (a PyTorch model? export it to ONNX)"),
+    (b"\x1f\x8b", "compressed by gzip"),
+    (b"\x1c\0\0\0TFL3", "a TensorFlow Lite model"),
+];
+
+/// Looks at a file's kind, size and first bytes.
+///
+/// # Errors
+/// What is wrong with it. Nothing is read from what is no regular file, so that a FIFO does not block.
+pub(crate) fn check_file(path: &Path) -> Result<(), FileFault> {
+    let metadata = std::fs::metadata(path).map_err(FileFault::Unreadable)?;
+    if let Some(kind) = irregular(metadata.file_type()) {
+        return Err(FileFault::NotRegular(kind));
+    }
+    let mut first = Vec::new();
+    let file = File::open(path).map_err(FileFault::Unreadable)?;
+    file.take(64).read_to_end(&mut first).map_err(FileFault::Unreadable)?;
+    if first.is_empty() {
+        return Err(FileFault::Empty);
+    }
+    if first.starts_with(b"version https://git-lfs") {
+        return Err(FileFault::GitLfsPointer);
+    }
+    Ok(())
+}
+
+/// The format of a model's file that is not ONNX, by its first bytes.
+///
+/// # Errors
+/// [`FileFault::OtherFormat`].
+fn check_format(bytes: &[u8]) -> Result<(), FileFault> {
+    let other = OTHER_FORMATS.iter().find(|(first, _)| bytes.starts_with(first));
+    other.map_or(Ok(()), |(_, name)| Err(FileFault::OtherFormat(name)))
+}
+
+/// What it is, if it is no regular file.
+fn irregular(kind: FileType) -> Option<&'static str> {
+    if kind.is_file() {
+        return None;
+    }
+    if kind.is_dir() {
+        return Some("a folder");
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if kind.is_fifo() {
+            return Some("a FIFO");
+        }
+        if kind.is_socket() {
+            return Some("a socket");
+        }
+    }
+    Some("a device")
 }
 
 impl Bytes for ModelFile {

@@ -1,20 +1,22 @@
 //! From an ONNX file to a typed, simplified graph whose inputs and outputs are the manifest's.
 
+use crate::adapt::{InputForm, wire_input, wire_scores};
 use crate::file::ModelFile;
 use crate::guard::{first_line, guarded};
+use crate::signature::{Declared, Signature, double_to_float, prune};
 use crate::simplify::simplify;
 use crate::skeleton::{Skeleton, skeleton};
-use crate::{Error, Manifest, ModelSource, operators};
-use derm_engine::{Bytes, Constants, StoredWeights};
-use std::collections::HashSet;
-use std::path::Path;
+use crate::{Error, Manifest, ModelSource, external_data, operators};
+use derm_engine::{Bytes, Constants, Stored, StoredWeights};
+use std::collections::{HashMap, HashSet};
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{GraphProto, ValueInfoProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::floats::FloatPrecisionTranslator;
 use tract_onnx::tract_core::transform::ModelTransform;
-use tract_onnx::tract_hir::internal::{DimLike, Factoid};
 
-/// A classifier's graph: one input of [`derm_preprocess::Spec::shape`], its first output
-/// `[1, classes]`, and after it what the manifest and the caller name.
+/// A classifier's graph: one input of [`derm_preprocess::Spec::shape`] (one channel where the file
+/// has one), its first output `[1, classes]`, and after it what the manifest and the caller name.
 #[derive(Debug)]
 pub struct Graph {
     typed: TypedModel,
@@ -22,6 +24,15 @@ pub struct Graph {
     manifest: Arc<Manifest>,
     /// Names of the nodes in the file.
     names: HashSet<String>,
+    notes: Vec<String>,
+}
+
+/// A typed graph, before it is a [`Graph`].
+struct Typed {
+    model: TypedModel,
+    weights: StoredWeights,
+    names: HashSet<String>,
+    notes: Vec<String>,
 }
 
 impl Graph {
@@ -40,8 +51,15 @@ impl Graph {
     /// As [`Graph::load`], and [`Error::NoSuchLayer`].
     pub fn load_keeping(source: &ModelSource, layer: Option<&str>) -> Result<Graph, Error> {
         let manifest = Arc::new(source.manifest()?);
-        let (typed, weights, names) = guarded("reading", || typed_model(source, &manifest, layer))?;
-        Ok(Graph { typed, weights, manifest, names })
+        let typed = guarded("reading", || typed_model(source, &manifest, layer))?;
+        let Typed { model: typed, weights, names, notes } = typed;
+        Ok(Graph { typed, weights, manifest, names, notes })
+    }
+
+    /// What a user should know of how the file was read: adaptations, and doubts about the
+    /// manifest. One line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The manifest it was checked against.
@@ -96,26 +114,72 @@ impl Graph {
     }
 }
 
+/// What the file holds, ready to be typed.
+struct Parsed {
+    model: InferenceModel,
+    weights: StoredWeights,
+    input: InputForm,
+    candidates: Vec<String>,
+    mismatch: Error,
+    notes: Vec<String>,
+    /// Names of the nodes.
+    names: HashSet<String>,
+}
+
+/// The graph with the first candidate that holds the classes as its output.
 fn typed_model(
     source: &ModelSource,
     manifest: &Manifest,
     layer: Option<&str>,
-) -> Result<(TypedModel, StoredWeights, HashSet<String>), Error> {
-    let (mut model, weights) = parse(source)?;
-    let names = model.nodes().iter().map(|node| node.name.clone()).collect();
-    let inputs = model.input_outlets().map_err(unreadable)?.to_vec();
-    let (stored, pictures): (Vec<OutletId>, Vec<OutletId>) =
-        inputs.into_iter().partition(|input| weights.has(&model.node(input.node).name));
-    let [input] = pictures[..] else {
-        return Err(Error::Mismatch(format!("it has {} inputs, not one", pictures.len())));
-    };
-    let inputs: Vec<OutletId> = pictures.into_iter().chain(stored).collect();
-    model.set_input_outlets(&inputs).map_err(unreadable)?;
-    let datum_type = check_input(&model, input, manifest)?;
-    let shape = manifest.input.shape();
-    model.set_input_fact(0, datum_type.fact(shape).into()).map_err(unreadable)?;
+) -> Result<Typed, Error> {
+    let parsed = parse(source, manifest, layer)?;
+    // A batch of 1 where the graph permits, else the batch that it is fixed to, of copies.
+    let batches = if parsed.input.batch > 1 { vec![1, parsed.input.batch] } else { vec![1] };
+    let mut failed = None;
+    for candidate in &parsed.candidates {
+        let mut error = None;
+        for &batch in &batches {
+            let attempt = || typed_with(&parsed, manifest, layer, candidate, batch);
+            match guarded("reading", attempt) {
+                Ok(Some(typed)) => return Ok(finished(typed, parsed, batch)),
+                Ok(None) => {}
+                Err(cause @ Error::NoSuchLayer(_)) => return Err(cause),
+                Err(cause) => error = Some(parsed.input.explained(cause)),
+            }
+        }
+        failed = failed.or(error);
+    }
+    Err(failed.unwrap_or(parsed.mismatch))
+}
 
-    let mut outputs = vec![model.output_outlets().map_err(unreadable)?[0]];
+/// The typed graph with what else is known of it.
+fn finished(typed: TypedModel, parsed: Parsed, batch: usize) -> Typed {
+    let mut notes = parsed.notes;
+    let fixed = parsed.input.batch;
+    notes.extend(parsed.input.notes);
+    if fixed > 1 && batch == 1 {
+        notes.push(format!("the batch is fixed to {fixed}: it runs with a batch of 1"));
+    } else if fixed > 1 {
+        notes.push(format!(
+            "the batch is fixed to {fixed}: each picture is computed {fixed} times; export it with a free batch"
+        ));
+    }
+    Typed { model: typed, weights: parsed.weights, names: parsed.names, notes }
+}
+
+/// The graph with this value as its output; `None` if that does not hold the classes.
+fn typed_with(
+    parsed: &Parsed,
+    manifest: &Manifest,
+    layer: Option<&str>,
+    candidate: &str,
+    batch: usize,
+) -> Result<Option<TypedModel>, Error> {
+    let mut model = parsed.model.clone();
+    let fact = parsed.input.datum_type.fact(parsed.input.shape(batch));
+    model.set_input_fact(0, fact.into()).map_err(unreadable)?;
+    let missing = |name: &str| Error::Mismatch(format!("it has no value {name:?}"));
+    let mut outputs = vec![find_value(&model, candidate).ok_or_else(|| missing(candidate))?];
     if let Some(uncertain) = &manifest.uncertain {
         let name = &uncertain.output;
         let missing = || Error::Mismatch(format!("it has no value {name:?} ([uncertain])"));
@@ -128,14 +192,18 @@ fn typed_model(
 
     let mut typed = model.into_typed().map_err(unreadable)?;
     operators::check(&typed).map_err(unreadable)?;
-    check_output(&typed, manifest)?;
+    wire_input(&mut typed, &parsed.input, batch).map_err(unreadable)?;
+    if !wire_scores(&mut typed, manifest, batch).map_err(unreadable)? {
+        return Ok(None);
+    }
+    check_uncertain(&typed, manifest)?;
     simplify(&mut typed).map_err(unreadable)?;
-    if computes_in_f16(&typed, &weights).map_err(unreadable)? {
+    if computes_in_f16(&typed, &parsed.weights).map_err(unreadable)? {
         let to_f32 = FloatPrecisionTranslator::new(DatumType::F16, DatumType::F32);
         to_f32.transform(&mut typed).map_err(unreadable)?;
         simplify(&mut typed).map_err(unreadable)?;
     }
-    Ok((typed, weights, names))
+    Ok(Some(typed))
 }
 
 /// Whether a value that depends on the picture is float16. The engine computes in float32.
@@ -148,8 +216,8 @@ fn computes_in_f16(typed: &TypedModel, weights: &StoredWeights) -> TractResult<b
     }))
 }
 
-/// The graph, and the weights that stay in the file.
-fn parse(source: &ModelSource) -> Result<(InferenceModel, StoredWeights), Error> {
+/// Reads the file, up to what is known without types.
+fn parse(source: &ModelSource, manifest: &Manifest, layer: Option<&str>) -> Result<Parsed, Error> {
     let (file, folder) = match source {
         ModelSource::Files { model, .. } => (ModelFile::open(model)?, model.parent()),
         ModelSource::Embedded { model, .. } => (ModelFile::Embedded(model), None),
@@ -158,69 +226,86 @@ fn parse(source: &ModelSource) -> Result<(InferenceModel, StoredWeights), Error>
     // Reading each tensor's header has mapped the pages around it.
     file.release(0..file.bytes().len());
     let onnx = operators::onnx();
-    let proto = onnx.proto_model_for_read(&mut &bytes[..]).map_err(unreadable)?;
+    let mut proto = onnx.proto_model_for_read(&mut &bytes[..]).map_err(unreadable)?;
     drop(bytes);
+    let graph = proto.graph.as_mut().ok_or_else(|| Error::Graph("it has no graph".to_owned()))?;
+    let signature = Signature::read(graph, manifest)?;
+    let uncertain = manifest.uncertain.as_ref().map(|uncertain| uncertain.output.as_str());
+    let roots: Vec<&str> = uncertain.into_iter().chain(layer).collect();
+    prune(graph, &signature.candidates, &roots);
+    let picture = picture_input(graph, &weights)?;
+    let input = InputForm::of(graph, &picture, &manifest.input)?;
+
     // Weights may be in files beside the model.
-    let folder = folder.and_then(Path::to_str);
-    let parsed = onnx.parse(&proto, folder).map_err(unreadable)?;
+    let folder = external_data::resolve(graph, folder)?;
+    if picture.element == Some(DataType::Double) {
+        double_to_float(graph).map_err(Error::Graph)?;
+    }
+    let parsed = onnx.parse(&proto, folder.as_deref()).map_err(unreadable)?;
     if !parsed.unresolved_inputs.is_empty() {
         let names = parsed.unresolved_inputs.join(", ");
         return Err(Error::Graph(format!("no node computes {names}")));
     }
-    let model = parsed.model;
+    let mut model = parsed.model;
+    let names = model.nodes().iter().map(|node| node.name.clone()).collect();
     let weights = StoredWeights::new(Arc::new(file), weights).map_err(unreadable)?;
-    Ok((model, weights))
+    let inputs = model.input_outlets().map_err(unreadable)?.to_vec();
+    // The picture first.
+    let (stored, pictures): (Vec<OutletId>, Vec<OutletId>) =
+        inputs.into_iter().partition(|input| weights.has(&model.node(input.node).name));
+    let inputs: Vec<OutletId> = pictures.into_iter().chain(stored).collect();
+    model.set_input_outlets(&inputs).map_err(unreadable)?;
+    let mismatch = signature.mismatch(manifest);
+    let Signature { candidates, notes, .. } = signature;
+    Ok(Parsed { model, weights, input, candidates, mismatch, notes, names })
 }
 
-/// The declared input shape, as far as it is known, must be the manifest's; its batch must be one
-/// or free. Returns the input's element type.
-fn check_input(
-    model: &InferenceModel,
-    input: OutletId,
-    manifest: &Manifest,
-) -> Result<DatumType, Error> {
-    let fact = model.outlet_fact(input).map_err(unreadable)?;
-    let datum_type = fact.datum_type.concretize().unwrap_or(DatumType::F32);
-    if ![DatumType::F32, DatumType::F16].contains(&datum_type) {
-        let found = format!("its input holds {datum_type:?}, not float32 or float16");
-        return Err(Error::Mismatch(found));
-    }
-    let expected = manifest.input.shape();
-    let declared: Vec<Option<usize>> =
-        fact.shape.dims().map(|dim| dim.concretize().and_then(|dim| dim.to_usize().ok())).collect();
-    let agrees = fact.shape.is_open() && declared.len() <= 4
-        || declared.len() == 4
-            && declared.iter().zip(expected).all(|(dim, other)| dim.is_none_or(|dim| dim == other));
-    if agrees {
-        return Ok(datum_type);
-    }
-    let shown: Vec<String> =
-        declared.iter().map(|dim| dim.map_or("?".to_owned(), |dim| dim.to_string())).collect();
-    Err(Error::Mismatch(format!(
-        "its input is [{}], the manifest's [input] makes {expected:?}",
-        shown.join(", ")
-    )))
-}
-
-fn check_output(typed: &TypedModel, manifest: &Manifest) -> Result<(), Error> {
-    let fact = typed.output_fact(0).map_err(unreadable)?;
-    let classes = manifest.classes.len();
-    if fact.shape.as_concrete() != Some(&[1, classes][..]) {
-        return Err(Error::Mismatch(format!(
-            "its output is {:?}, the manifest has {classes} classes",
-            fact.shape
-        )));
-    }
-    if let Some(uncertain) = &manifest.uncertain {
-        let shape = &typed.output_fact(1).map_err(unreadable)?.shape;
-        if shape.as_concrete().is_none_or(|shape| shape.iter().product::<usize>() != 1) {
-            let name = &uncertain.output;
-            return Err(Error::Mismatch(format!(
-                "{name:?} ([uncertain]) is {shape:?}, not one number"
-            )));
+/// The one input of the graph that no stored tensor gives a value to.
+fn picture_input(graph: &GraphProto, weights: &HashMap<String, Stored>) -> Result<Declared, Error> {
+    let stored: HashSet<&str> =
+        graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
+    let is_open = |input: &&ValueInfoProto| {
+        !stored.contains(input.name.as_str()) && !weights.contains_key(&input.name)
+    };
+    let inputs: Vec<Declared> = graph.input.iter().filter(is_open).map(Declared::read).collect();
+    let (pictures, others): (Vec<&Declared>, Vec<&Declared>) =
+        inputs.iter().partition(|input| input.shape.as_ref().is_none_or(|shape| shape.len() >= 2));
+    match (&inputs[..], &pictures[..]) {
+        ([input], _) => Ok(input.clone()),
+        ([], _) => Err(Error::Mismatch("its scores depend on no input".to_owned())),
+        (_, [picture]) => {
+            let others: Vec<String> = others.iter().take(8).map(ToString::to_string).collect();
+            Err(Error::Mismatch(format!(
+                "it has extra inputs without values beside {picture}: {}. Keras's export makes them of layers \
+                 with state (Normalization, augmentation): docs/your-own-model.md shows how to avoid them",
+                others.join(", ")
+            )))
+        }
+        _ => {
+            let shown: Vec<String> = inputs.iter().take(8).map(ToString::to_string).collect();
+            let number = inputs.len();
+            Err(Error::Mismatch(format!("it has {number} inputs, not one: {}", shown.join(", "))))
         }
     }
+}
+
+/// The out-of-distribution score must be one number.
+fn check_uncertain(typed: &TypedModel, manifest: &Manifest) -> Result<(), Error> {
+    let Some(uncertain) = &manifest.uncertain else { return Ok(()) };
+    let shape = &typed.output_fact(1).map_err(unreadable)?.shape;
+    if shape.as_concrete().is_none_or(|shape| shape.iter().product::<usize>() != 1) {
+        let name = &uncertain.output;
+        let found = format!("{name:?} ([uncertain]) is {shape:?}, not one number");
+        return Err(Error::Mismatch(found));
+    }
     Ok(())
+}
+
+/// The value of this name; else what a node of this name computes.
+fn find_value(model: &InferenceModel, name: &str) -> Option<OutletId> {
+    let outputs = model.output_outlets().ok()?;
+    let labelled = outputs.iter().copied().find(|&outlet| model.outlet_label(outlet) == Some(name));
+    labelled.or_else(|| model.find_outlet_label(name)).or_else(|| find(model, name))
 }
 
 /// The value that a node of this name computes, or that itself has this name.

@@ -1,12 +1,15 @@
 #![doc = include_str!("../README.md")]
 
+mod adapt;
 mod error;
+mod external_data;
 mod file;
 mod graph;
 mod guard;
 mod manifest;
 mod operators;
 mod plan;
+mod signature;
 mod simplify;
 mod skeleton;
 mod source;
@@ -16,6 +19,7 @@ pub use derm_engine::{
     StoredWeights, ThreadPool,
 };
 pub use error::Error;
+pub use file::FileFault;
 pub use graph::Graph;
 pub use manifest::{Class, Manifest, Output, Uncertain};
 pub use plan::{Plan, Run, channels_last};

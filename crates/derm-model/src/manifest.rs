@@ -21,6 +21,9 @@ pub struct Manifest {
     pub license: Option<String>,
     /// What the graph's output is.
     pub output: Output,
+    /// Name of the graph's value that holds the scores; `None`: the output that fits the classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_name: Option<String>,
     /// Temperature: logits are divided by it before softmax, so that probabilities are calibrated
     /// (Guo et al. 2017, arXiv:1706.04599).
     #[serde(default = "one", skip_serializing_if = "is_one")]
@@ -102,8 +105,11 @@ impl Manifest {
         if let Some(problem) = self.input.problem() {
             return Some(format!("[input]: {problem}"));
         }
-        if self.classes.len() < 2 || self.classes.len() > MAX_CLASSES {
-            return Some(format!("there must be 2..={MAX_CLASSES} [[classes]]"));
+        let fewest = if self.output == Output::Sigmoid { 1 } else { 2 };
+        if !(fewest..=MAX_CLASSES).contains(&self.classes.len()) {
+            return Some(format!(
+                "there must be 2..={MAX_CLASSES} [[classes]] (or one, for output = \"sigmoid\")"
+            ));
         }
         let temperature = self.temperature;
         if !(temperature.is_finite() && temperature > 0.0) {

@@ -1,6 +1,9 @@
 //! Where a model is read from.
 
-use crate::{Error, Manifest};
+use crate::file::ModelFile;
+use crate::{Error, Manifest, external_data, skeleton};
+use derm_engine::Bytes;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Where a model and its manifest are.
@@ -23,12 +26,32 @@ pub enum ModelSource {
 }
 
 impl ModelSource {
-    /// The model at `path`: a folder with `model.onnx` and `model.toml`, or an ONNX file with a
-    /// manifest of the same stem (`mine.onnx`, `mine.toml`) beside it.
+    /// The model at `path`: a folder with `model.onnx` and `model.toml`, an ONNX file with a
+    /// manifest of the same stem (`mine.onnx`, `mine.toml`) beside it, or that manifest.
     pub fn at(path: impl AsRef<Path>) -> ModelSource {
         let path = path.as_ref();
-        let model = if path.is_dir() { path.join("model.onnx") } else { path.to_owned() };
+        let is_manifest = path.extension().is_some_and(|extension| extension == "toml");
+        let model = if path.is_dir() {
+            path.join("model.onnx")
+        } else if is_manifest {
+            path.with_extension("onnx")
+        } else {
+            path.to_owned()
+        };
         ModelSource::Files { manifest: model.with_extension("toml"), model }
+    }
+
+    /// Checks what can be known of the model's files without loading it: that they are there,
+    /// complete, and of the right kind.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::File`], [`Error::ExternalData`], [`Error::Graph`].
+    pub fn check_files(&self) -> Result<(), Error> {
+        let ModelSource::Files { model, .. } = self else { return Ok(()) };
+        let file = ModelFile::open(model)?;
+        let external = skeleton::external_data(file.bytes());
+        file.release(0..file.bytes().len());
+        external_data::check(&external?, model.parent())
     }
 
     /// Reads and checks the manifest.
@@ -37,9 +60,16 @@ impl ModelSource {
     /// [`Error::Read`], [`Error::Manifest`].
     pub fn manifest(&self) -> Result<Manifest, Error> {
         match self {
-            ModelSource::Files { manifest, .. } => {
-                let text = std::fs::read_to_string(manifest)
-                    .map_err(|source| Error::Read { path: manifest.clone(), source })?;
+            ModelSource::Files { manifest, model } => {
+                let text = std::fs::read_to_string(manifest).map_err(|source| {
+                    let path = manifest.clone();
+                    match source.kind() {
+                        ErrorKind::NotFound if model.exists() => {
+                            Error::NoManifest { path, model: model.clone() }
+                        }
+                        _ => Error::Read { path, source },
+                    }
+                })?;
                 Manifest::parse(&text)
                     .map_err(|reason| Error::Manifest { path: manifest.clone(), reason })
             }

@@ -1,6 +1,6 @@
 use crate::prepared::Region;
 use image::RgbImage;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The input of a network: its shape, and how a picture is resized and normalised for it. Read from
 /// the `[input]` table of a model's manifest.
@@ -20,11 +20,11 @@ pub struct Spec {
     /// A pixel `p` in `0..=255` becomes `(p * scale - mean) / std`, by channel.
     #[serde(default = "one_over_255")]
     pub scale: f32,
-    /// Subtracted from the scaled pixel; in the order of `channels`.
-    #[serde(default)]
+    /// Subtracted from the scaled pixel; in the order of `channels`. One number stands for three.
+    #[serde(default, deserialize_with = "by_channel")]
     pub mean: [f32; 3],
-    /// The difference is divided by this; in the order of `channels`.
-    #[serde(default = "ones")]
+    /// The difference is divided by this; in the order of `channels`. One number stands for three.
+    #[serde(default = "ones", deserialize_with = "by_channel")]
     pub std: [f32; 3],
     /// Interpolation while resizing.
     #[serde(default)]
@@ -54,6 +54,9 @@ pub enum ChannelOrder {
     Rgb,
     /// Blue first, as in OpenCV and Caffe.
     Bgr,
+    /// One channel: luma, as Pillow's `convert("L")` has it.
+    #[serde(alias = "gray", alias = "greyscale", alias = "grayscale", alias = "l")]
+    Grey,
 }
 
 /// Interpolation, named as in Pillow; both widen with the scale when shrinking (antialias).
@@ -96,6 +99,30 @@ fn ones() -> [f32; 3] {
     [1.0; 3]
 }
 
+/// A number for each channel, or one for all.
+fn by_channel<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[f32; 3], D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected three numbers, or one for all channels")]
+    enum Numbers {
+        One(f32),
+        Single([f32; 1]),
+        Three([f32; 3]),
+    }
+    Ok(match Numbers::deserialize(deserializer)? {
+        Numbers::One(number) | Numbers::Single([number]) => [number; 3],
+        Numbers::Three(numbers) => numbers,
+    })
+}
+
+/// Luma of ITU-R BT.601, in the fixed-point arithmetic of Pillow's `convert("L")`.
+fn luma(pixel: &[u8]) -> u8 {
+    let weights = [19_595, 38_470, 7_471];
+    let sum: u32 =
+        pixel.iter().zip(weights).map(|(&value, weight)| u32::from(value) * weight).sum();
+    // The weights add up to 2^16: the quotient is at most 255.
+    ((sum + 0x8000) >> 16) as u8
+}
+
 impl Spec {
     /// A square input of RGB values in `0..=1`, NCHW, its centre cut out at that size.
     pub fn square(side: u32) -> Spec {
@@ -114,10 +141,15 @@ impl Spec {
 
     /// Shape of the tensor, batch of one.
     pub fn shape(&self) -> [usize; 4] {
+        self.shape_of(if self.channels == ChannelOrder::Grey { 1 } else { 3 })
+    }
+
+    /// Shape of a tensor with so many channels, batch of one.
+    pub fn shape_of(&self, channels: usize) -> [usize; 4] {
         let (height, width) = (self.height as usize, self.width as usize);
         match self.layout {
-            Layout::Nchw => [1, 3, height, width],
-            Layout::Nhwc => [1, height, width, 3],
+            Layout::Nchw => [1, channels, height, width],
+            Layout::Nhwc => [1, height, width, channels],
         }
     }
 
@@ -179,21 +211,78 @@ impl Spec {
     }
 
     /// Normalises a prepared picture: writes the network's input as `[row, column, channel]`,
-    /// whatever the layout (the caller transposes for another one).
+    /// whatever the layout (the caller transposes for another one). An input with one value for
+    /// each pixel gets luma.
     ///
     /// # Panics
-    /// If `input` has not one value for each channel of each pixel.
+    /// If `input` has neither three values for each pixel nor one.
     pub fn normalise(&self, view: &RgbImage, input: &mut [f32]) {
-        assert_eq!(input.len(), view.as_raw().len());
+        let bytes = view.as_raw();
+        let pixels = bytes.chunks_exact(3);
+        let scaled = |value: u8, channel: usize| {
+            (f32::from(value) * self.scale - self.mean[channel]) / self.std[channel]
+        };
+        if input.len() == pixels.len() {
+            input.iter_mut().zip(pixels).for_each(|(value, pixel)| *value = scaled(luma(pixel), 0));
+            return;
+        }
+        assert_eq!(input.len(), bytes.len());
         let order = match self.channels {
             ChannelOrder::Rgb => [0, 1, 2],
             ChannelOrder::Bgr => [2, 1, 0],
+            ChannelOrder::Grey => {
+                for (values, pixel) in input.chunks_exact_mut(3).zip(pixels) {
+                    let luma = luma(pixel);
+                    (0..3).for_each(|channel| values[channel] = scaled(luma, channel));
+                }
+                return;
+            }
         };
-        for (values, pixel) in input.chunks_exact_mut(3).zip(view.as_raw().chunks_exact(3)) {
+        for (values, pixel) in input.chunks_exact_mut(3).zip(pixels) {
             for channel in 0..3 {
-                let value = f32::from(pixel[order[channel]]);
-                values[channel] = (value * self.scale - self.mean[channel]) / self.std[channel];
+                values[channel] = scaled(pixel[order[channel]], channel);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_channel_is_pillows_luma() {
+        // Image.new("RGB", (1, 1), colour).convert("L").getpixel((0, 0))
+        let pillow = [
+            ([255, 255, 255], 255.0),
+            ([255, 0, 0], 76.0),
+            ([0, 255, 0], 150.0),
+            ([0, 0, 255], 29.0),
+            ([201, 3, 90], 72.0),
+            ([17, 130, 244], 109.0),
+        ];
+        let spec = Spec { scale: 1.0, mean: [1.0; 3], std: [2.0; 3], ..Spec::square(1) };
+        for (colour, expected) in pillow {
+            let view = RgbImage::from_pixel(1, 1, image::Rgb(colour));
+            let mut one = [0.0];
+            spec.normalise(&view, &mut one);
+            assert_eq!(one, [(expected - 1.0) / 2.0], "{colour:?}");
+            let mut three = [0.0; 3];
+            let grey = Spec { channels: ChannelOrder::Grey, ..spec.clone() };
+            grey.normalise(&view, &mut three);
+            assert_eq!(three, [one[0]; 3], "{colour:?}");
+        }
+    }
+
+    #[test]
+    fn the_colours_are_in_the_order_of_the_channels() {
+        let view = RgbImage::from_pixel(1, 1, image::Rgb([1, 2, 3]));
+        let spec = Spec { scale: 1.0, mean: [0.0, 1.0, 2.0], ..Spec::square(1) };
+        let mut input = [0.0; 3];
+        spec.normalise(&view, &mut input);
+        assert_eq!(input, [1.0, 1.0, 1.0]);
+        let bgr = Spec { channels: ChannelOrder::Bgr, ..spec };
+        bgr.normalise(&view, &mut input);
+        assert_eq!(input, [3.0, 1.0, -1.0]);
     }
 }

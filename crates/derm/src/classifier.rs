@@ -38,15 +38,20 @@ pub struct Checked {
     pub footprint: Footprint,
     /// Why there are no heatmaps, if there are none.
     pub unexplained: Option<ExplainError>,
+    /// What a user should know of how the file was read: adaptations, and doubts about the
+    /// manifest. One line each.
+    pub notes: Vec<String>,
 }
 
 impl Classifier {
-    /// Reads and checks the manifest; the model itself is loaded by the first use.
+    /// Reads and checks the manifest, and looks whether the model's files are there and whole; the
+    /// model itself is loaded by the first use.
     ///
     /// # Errors
     /// [`Error::Model`].
     pub fn new(source: ModelSource, options: Options) -> Result<Classifier, Error> {
         let manifest = source.manifest()?;
+        source.check_files()?;
         let engine = EngineOptions {
             precision: options.weights,
             threads: ThreadPool::new(options.intra_op_threads.get()),
@@ -132,7 +137,8 @@ impl Classifier {
         base.run(|input| input.fill(0.0))?;
         let infer = start.elapsed();
         let (footprint, unexplained) = (loaded.footprint(), base.why_not().cloned());
-        Ok(Checked { load, infer, footprint, unexplained })
+        let notes = loaded.notes().to_vec();
+        Ok(Checked { load, infer, footprint, unexplained, notes })
     }
 
     /// Opens a picture, from `&[u8]` or `Vec<u8>`: one that owns its bytes can move to another thread.

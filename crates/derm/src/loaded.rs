@@ -10,6 +10,7 @@ use derm_model::{EngineOptions, Graph, ModelSource};
 #[derive(Debug)]
 pub(crate) struct Loaded {
     explainers: Explainers,
+    notes: Vec<String>,
     // Fields are dropped in order: this one after the model.
     _release: ReleaseOnDrop,
 }
@@ -47,15 +48,21 @@ impl Loaded {
         let graph = Graph::load(source)?;
         // Half of the loader's code has done its work before the weights come.
         derm_memstat::release_file_pages();
+        let notes = graph.notes().to_vec();
         let explainers = Explainers::new(source.clone(), graph, engine.clone())?;
         // What only loading needed: the graph, and the code that made it.
         release_unused();
-        Ok(Loaded { explainers, _release: ReleaseOnDrop })
+        Ok(Loaded { explainers, notes, _release: ReleaseOnDrop })
     }
 
     /// The explainer at the default layer, which is also the one that predicts.
     pub(crate) fn base(&self) -> &Explainer {
         self.explainers.base()
+    }
+
+    /// What a user should know of how the file was read.
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The layers that can be explained, in order of computation.

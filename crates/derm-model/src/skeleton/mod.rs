@@ -5,7 +5,10 @@
 //! left out of the graph, which gets an input of its name instead; the weight is read from the
 //! mapped file when its step is packed.
 
+mod external;
 mod protobuf;
+
+pub(crate) use external::{ExternalData, external_data};
 
 use crate::Error;
 use derm_engine::Stored;
@@ -36,6 +39,11 @@ mod number {
     pub(super) const TENSOR_DATA_TYPE: u32 = 2;
     pub(super) const TENSOR_NAME: u32 = 8;
     pub(super) const TENSOR_RAW_DATA: u32 = 9;
+    pub(super) const TENSOR_EXTERNAL_DATA: u32 = 13;
+    pub(super) const TENSOR_DATA_LOCATION: u32 = 14;
+
+    pub(super) const ENTRY_KEY: u32 = 1;
+    pub(super) const ENTRY_VALUE: u32 = 2;
 
     pub(super) const VALUE_INFO_NAME: u32 = 1;
     pub(super) const VALUE_INFO_TYPE: u32 = 2;
@@ -64,7 +72,28 @@ pub(crate) struct Skeleton {
 /// # Errors
 /// [`Error::Graph`]: the file is not ONNX, was cut short, or has more than one graph.
 pub(crate) fn skeleton(file: &[u8]) -> Result<Skeleton, Error> {
-    let malformed = || Error::Graph("it is not an ONNX file, or was cut short".to_owned());
+    let (model, graph, inside) = fields_of_graph(file)?;
+    let left_out = large_weights(file, &inside).ok_or_else(malformed)?;
+
+    let shell = without(file, &inside, &left_out);
+    let mut bytes = Vec::new();
+    for field in &model {
+        if field.whole == graph {
+            put_bytes(&mut bytes, number::MODEL_GRAPH, &shell);
+        } else {
+            bytes.extend_from_slice(&file[field.whole.clone()]);
+        }
+    }
+    let weights = left_out.into_iter().map(|weight| (weight.name, weight.stored)).collect();
+    Ok(Skeleton { bytes, weights })
+}
+
+fn malformed() -> Error {
+    Error::Graph("it is not an ONNX file, or was cut short".to_owned())
+}
+
+/// The fields of the file, the range of its one graph, and the fields of that.
+fn fields_of_graph(file: &[u8]) -> Result<(Vec<Field>, Range<usize>, Vec<Field>), Error> {
     let model = fields(file, 0..file.len()).ok_or_else(malformed)?;
     let mut graphs = model.iter().filter(|field| field.number == number::MODEL_GRAPH);
     let graph = graphs.next().ok_or_else(malformed)?;
@@ -73,19 +102,8 @@ pub(crate) fn skeleton(file: &[u8]) -> Result<Skeleton, Error> {
         return Err(Error::Graph("it has more than one graph".to_owned()));
     }
     let inside = fields(file, graph.content.clone()).ok_or_else(malformed)?;
-    let left_out = large_weights(file, &inside).ok_or_else(malformed)?;
-
-    let shell = without(file, &inside, &left_out);
-    let mut bytes = Vec::new();
-    for field in &model {
-        if field.whole == graph.whole {
-            put_bytes(&mut bytes, number::MODEL_GRAPH, &shell);
-        } else {
-            bytes.extend_from_slice(&file[field.whole.clone()]);
-        }
-    }
-    let weights = left_out.into_iter().map(|weight| (weight.name, weight.stored)).collect();
-    Ok(Skeleton { bytes, weights })
+    let whole = graph.whole.clone();
+    Ok((model, whole, inside))
 }
 
 /// The graph's fields but for the weights that are left out, each of which becomes an input.
