@@ -20,6 +20,8 @@ struct Found {
     name: String,
     version: String,
     license: Option<String>,
+    /// SHA-256 of the model's files.
+    digest: String,
     /// Height and width, pixels.
     input: [u32; 2],
     classes: Vec<String>,
@@ -31,6 +33,8 @@ struct Found {
     layers: usize,
     /// Why there are no heatmaps.
     unexplained: Option<String>,
+    /// What was adapted when the file was read, and doubts about the manifest.
+    notes: Vec<String>,
 }
 
 /// Runs the command.
@@ -48,6 +52,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let Found { name, version, input: [height, width], classes, layers, .. } = &found;
     println!("model       {name} {version}");
     println!("license     {}", found.license.as_deref().unwrap_or("not stated"));
+    println!("digest      {}", found.digest);
     println!("input       {width}x{height} pixels");
     println!("classes     {}: {}", classes.len(), shortened(classes));
     println!("load        {:.0} ms, one inference {:.1} ms", found.load_ms, found.infer_ms);
@@ -56,6 +61,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(reason) => println!("heatmaps    none: {reason}"),
         None => println!("heatmaps    of {layers} layers"),
     }
+    found.notes.iter().for_each(|note| println!("note        {note}"));
     Ok(())
 }
 
@@ -68,14 +74,16 @@ fn look_at(classifier: &Classifier) -> anyhow::Result<Found> {
         name: manifest.name.clone(),
         version: manifest.version.clone(),
         license: manifest.license.clone(),
+        digest: checked.digest.to_string(),
         input: [manifest.input.height, manifest.input.width],
         classes: manifest.classes.iter().map(|class| class.id.clone()).collect(),
         load_ms: checked.load.as_secs_f64() * 1e3,
         infer_ms: checked.infer.as_secs_f64() * 1e3,
         weights_mib: mib(checked.footprint.weights),
         arena_mib: mib(checked.footprint.arena),
-        layers: classifier.layers(deadline)?.len(),
+        layers: classifier.describe(deadline)?.layers.len(),
         unexplained: checked.unexplained.map(|reason| reason.to_string()),
+        notes: checked.notes,
     })
 }
 

@@ -5,10 +5,11 @@
 //! (Hugging Face's `blobs`) and mounted volumes (Kubernetes' `..data`) are made of them, and whoever
 //! can write links into the folder can write the model.
 
-use crate::file::check_file;
+use crate::file::open_file;
 use crate::skeleton::ExternalData;
 use crate::{Error, FileFault};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 use tract_onnx::pb::tensor_proto::DataLocation;
 use tract_onnx::pb::{GraphProto, TensorProto};
@@ -45,13 +46,17 @@ pub(crate) fn resolve(
     })
 }
 
-/// Checks the files that these tensors lie in.
+/// Opens the files that these tensors lie in: by location, the path without links and the file.
 ///
 /// # Errors
 /// [`Error::ExternalData`], with the file's name.
-pub(crate) fn check(tensors: &[ExternalData], folder: Option<&Path>) -> Result<(), Error> {
+pub(crate) fn open_all(
+    tensors: &[ExternalData],
+    folder: Option<&Path>,
+) -> Result<BTreeMap<String, (PathBuf, File)>, Error> {
     let mut files = Files { folder, known: HashMap::new() };
-    tensors.iter().try_for_each(|tensor| files.path(tensor).map(|_| ()))
+    tensors.iter().try_for_each(|tensor| files.path(tensor).map(|_| ()))?;
+    Ok(files.known.into_iter().map(|(name, known)| (name, (known.path, known.file))).collect())
 }
 
 /// Makes the location a path from the root, without links.
@@ -66,10 +71,17 @@ fn resolve_one(tensor: &mut TensorProto, files: &mut Files<'_>) -> Result<(), Er
     Ok(())
 }
 
-/// The files of a folder that were looked at: paths without links, and sizes.
+/// The files of a folder that were opened, by location.
 struct Files<'a> {
     folder: Option<&'a Path>,
-    known: HashMap<String, (PathBuf, u64)>,
+    known: HashMap<String, Known>,
+}
+
+struct Known {
+    /// Without links.
+    path: PathBuf,
+    file: File,
+    size: u64,
 }
 
 impl Files<'_> {
@@ -91,16 +103,13 @@ impl Files<'_> {
             Some(Err(_)) => Err(refuse(format!("its {name} is not a number"))),
         };
         let (start, length) = (number("offset")?, number("length")?);
-        let (path, size) = match self.known.get(location) {
-            Some(known) => known.clone(),
-            None => {
-                let found = open(location, self.folder).map_err(refuse)?;
-                self.known.insert(location.to_owned(), found.clone());
-                found
-            }
-        };
+        if !self.known.contains_key(location) {
+            let found = open(location, self.folder).map_err(&refuse)?;
+            self.known.insert(location.to_owned(), found);
+        }
+        let Known { path, size, .. } = &self.known[location];
         match start.checked_add(length) {
-            Some(end) if end <= size => Ok(path),
+            Some(end) if end <= *size => Ok(path.clone()),
             _ => Err(refuse(format!(
                 "it has {size} bytes, and {length} from {start} on are needed: was it cut short?"
             ))),
@@ -108,8 +117,8 @@ impl Files<'_> {
     }
 }
 
-/// The file at this location, without links, and its size.
-fn open(location: &str, folder: Option<&Path>) -> Result<(PathBuf, u64), String> {
+/// Opens the file at this location.
+fn open(location: &str, folder: Option<&Path>) -> Result<Known, String> {
     let folder = folder.ok_or("the model is in no folder")?;
     let relative = Path::new(location);
     let is_inside = !location.is_empty()
@@ -120,13 +129,13 @@ fn open(location: &str, folder: Option<&Path>) -> Result<(PathBuf, u64), String>
         return Err("the location must be inside the model's folder, without \"..\"".to_owned());
     }
     let path = folder.join(relative);
-    check_file(&path).map_err(|fault| match fault {
+    let file = open_file(&path).map_err(|fault| match fault {
         FileFault::Unreadable(error) => format!("cannot read {}: {error}", path.display()),
         fault => fault.to_string(),
     })?;
     let path = path.canonicalize().map_err(|error| error.to_string())?;
     // The location that tract is given is text.
     path.to_str().ok_or("its path is not UTF-8")?;
-    let size = path.metadata().map_err(|error| error.to_string())?.len();
-    Ok((path, size))
+    let size = file.metadata().map_err(|error| error.to_string())?.len();
+    Ok(Known { path, file, size })
 }

@@ -3,7 +3,7 @@
 use crate::Error;
 use derm_engine::Bytes;
 use std::fs::{File, FileType};
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::ops::Range;
 use std::path::Path;
 
@@ -14,19 +14,19 @@ pub(crate) enum ModelFile {
 }
 
 impl ModelFile {
-    /// Maps a file.
+    /// Opens and maps a file.
     pub(crate) fn open(path: &Path) -> Result<ModelFile, Error> {
+        ModelFile::map(&open_model(path)?, path)
+    }
+
+    /// Maps an open file; `path` is for the message of an error.
+    pub(crate) fn map(file: &File, path: &Path) -> Result<ModelFile, Error> {
         let unreadable = |source| Error::Read { path: path.to_owned(), source };
-        check_file(path).map_err(|fault| match fault {
-            FileFault::Unreadable(source) => unreadable(source),
-            fault => Error::File { path: path.to_owned(), fault },
-        })?;
-        let file = File::open(path).map_err(unreadable)?;
-        // SAFETY: whoever changes a model's file while it is being loaded gets a model that is
-        // wrong or is refused; numbers of any value are valid, and lengths are checked once.
-        // Cutting the file short would end the process, as with any mapped file.
-        let mapped = unsafe { memmap2::Mmap::map(&file) }.map_err(unreadable)?;
-        check_format(&mapped).map_err(|fault| Error::File { path: path.to_owned(), fault })?;
+        // SAFETY: whoever overwrites a model's file while it is being loaded gets a model that is
+        // refused, by its digest or as malformed; numbers of any value are valid, and lengths are
+        // checked once. Cutting the file short in that moment would end the process, as with any
+        // mapped file.
+        let mapped = unsafe { memmap2::Mmap::map(file) }.map_err(unreadable)?;
         Ok(ModelFile::Mapped(mapped))
     }
 }
@@ -64,34 +64,47 @@ const OTHER_FORMATS: [(&[u8], &str); 8] = [
     (b"\x1c\0\0\0TFL3", "a TensorFlow Lite model"),
 ];
 
-/// Looks at a file's kind, size and first bytes.
+/// Opens a file of weights, after a look at its kind, size and first bytes.
 ///
 /// # Errors
 /// What is wrong with it. Nothing is read from what is no regular file, so that a FIFO does not block.
-pub(crate) fn check_file(path: &Path) -> Result<(), FileFault> {
+pub(crate) fn open_file(path: &Path) -> Result<File, FileFault> {
     let metadata = std::fs::metadata(path).map_err(FileFault::Unreadable)?;
     if let Some(kind) = irregular(metadata.file_type()) {
         return Err(FileFault::NotRegular(kind));
     }
-    let mut first = Vec::new();
     let file = File::open(path).map_err(FileFault::Unreadable)?;
-    file.take(64).read_to_end(&mut first).map_err(FileFault::Unreadable)?;
+    let first = first_bytes(&file).map_err(FileFault::Unreadable)?;
     if first.is_empty() {
         return Err(FileFault::Empty);
     }
     if first.starts_with(b"version https://git-lfs") {
         return Err(FileFault::GitLfsPointer);
     }
-    Ok(())
+    Ok(file)
 }
 
-/// The format of a model's file that is not ONNX, by its first bytes.
+/// Opens the file of a graph: as [`open_file`], and its first bytes are of no other format.
 ///
 /// # Errors
-/// [`FileFault::OtherFormat`].
-fn check_format(bytes: &[u8]) -> Result<(), FileFault> {
-    let other = OTHER_FORMATS.iter().find(|(first, _)| bytes.starts_with(first));
-    other.map_or(Ok(()), |(_, name)| Err(FileFault::OtherFormat(name)))
+/// [`Error::Read`], [`Error::File`].
+pub(crate) fn open_model(path: &Path) -> Result<File, Error> {
+    let checked = open_file(path).and_then(|file| {
+        let first = first_bytes(&file).map_err(FileFault::Unreadable)?;
+        let other = OTHER_FORMATS.iter().find(|(known, _)| first.starts_with(known));
+        other.map_or(Ok(file), |(_, name)| Err(FileFault::OtherFormat(name)))
+    });
+    checked.map_err(|fault| match fault {
+        FileFault::Unreadable(source) => Error::Read { path: path.to_owned(), source },
+        fault => Error::File { path: path.to_owned(), fault },
+    })
+}
+
+fn first_bytes(mut file: &File) -> std::io::Result<Vec<u8>> {
+    let mut first = Vec::new();
+    file.rewind()?;
+    file.take(64).read_to_end(&mut first)?;
+    Ok(first)
 }
 
 /// What it is, if it is no regular file.

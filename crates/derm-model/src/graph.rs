@@ -6,14 +6,17 @@ use crate::guard::{first_line, guarded};
 use crate::signature::{Declared, Signature, double_to_float, prune};
 use crate::simplify::simplify;
 use crate::skeleton::{Skeleton, skeleton};
-use crate::{Error, Manifest, ModelSource, external_data, operators};
+use crate::{Error, Manifest, ModelSource, OpenModel, external_data, operators};
 use derm_engine::{Bytes, Constants, Stored, StoredWeights};
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use tract_onnx::data_resolver::ModelDataResolver;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, ValueInfoProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::floats::FloatPrecisionTranslator;
 use tract_onnx::tract_core::transform::ModelTransform;
+use tract_onnx::tract_hir::internal::format_err;
 
 /// A classifier's graph: one input of [`derm_preprocess::Spec::shape`] (one channel where the file
 /// has one), its first output `[1, classes]`, and after it what the manifest and the caller name.
@@ -50,7 +53,10 @@ impl Graph {
     /// # Errors
     /// As [`Graph::load`], and [`Error::NoSuchLayer`].
     pub fn load_keeping(source: &ModelSource, layer: Option<&str>) -> Result<Graph, Error> {
-        let manifest = Arc::new(source.manifest()?);
+        let manifest = match source {
+            ModelSource::Opened(model) => Arc::clone(model.manifest()),
+            source => Arc::new(source.manifest()?),
+        };
         let typed = guarded("reading", || typed_model(source, &manifest, layer))?;
         let Typed { model: typed, weights, names, notes } = typed;
         Ok(Graph { typed, weights, manifest, names, notes })
@@ -218,14 +224,18 @@ fn computes_in_f16(typed: &TypedModel, weights: &StoredWeights) -> TractResult<b
 
 /// Reads the file, up to what is known without types.
 fn parse(source: &ModelSource, manifest: &Manifest, layer: Option<&str>) -> Result<Parsed, Error> {
+    let mut onnx = operators::onnx();
     let (file, folder) = match source {
         ModelSource::Files { model, .. } => (ModelFile::open(model)?, model.parent()),
         ModelSource::Embedded { model, .. } => (ModelFile::Embedded(model), None),
+        ModelSource::Opened(model) => {
+            onnx.provider = Arc::new(HeldFiles(Arc::clone(model)));
+            (model.map()?, model.folder())
+        }
     };
     let Skeleton { bytes, weights } = skeleton(file.bytes())?;
     // Reading each tensor's header has mapped the pages around it.
     file.release(0..file.bytes().len());
-    let onnx = operators::onnx();
     let mut proto = onnx.proto_model_for_read(&mut &bytes[..]).map_err(unreadable)?;
     drop(bytes);
     let graph = proto.graph.as_mut().ok_or_else(|| Error::Graph("it has no graph".to_owned()))?;
@@ -286,6 +296,29 @@ fn picture_input(graph: &GraphProto, weights: &HashMap<String, Stored>) -> Resul
             let number = inputs.len();
             Err(Error::Mismatch(format!("it has {number} inputs, not one: {}", shown.join(", "))))
         }
+    }
+}
+
+/// Reads external data from the files that an opened model holds.
+struct HeldFiles(Arc<OpenModel>);
+
+impl ModelDataResolver for HeldFiles {
+    fn read_bytes_from_path(
+        &self,
+        buffer: &mut Vec<u8>,
+        path: &Path,
+        offset: usize,
+        length: Option<usize>,
+    ) -> TractResult<()> {
+        let held = self.0.external(path);
+        let file =
+            held.ok_or_else(|| format_err!("{path:?} was not there when it was opened"))??;
+        let end = length.map_or(Some(file.bytes().len()), |length| offset.checked_add(length));
+        let bytes = end.and_then(|end| file.bytes().get(offset..end));
+        let bytes = bytes.ok_or_else(|| format_err!("{path:?} is too short"))?;
+        buffer.try_reserve_exact(bytes.len())?;
+        buffer.extend_from_slice(bytes);
+        Ok(())
     }
 }
 

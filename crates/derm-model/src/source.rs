@@ -1,10 +1,9 @@
 //! Where a model is read from.
 
-use crate::file::ModelFile;
-use crate::{Error, Manifest, external_data, skeleton};
-use derm_engine::Bytes;
+use crate::{Error, Manifest, OpenModel};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where a model and its manifest are.
 #[derive(Debug, Clone)]
@@ -23,6 +22,8 @@ pub enum ModelSource {
         /// Its manifest.
         manifest: &'static str,
     },
+    /// One of the above, [opened](ModelSource::open): every load of it is of the same files.
+    Opened(Arc<OpenModel>),
 }
 
 impl ModelSource {
@@ -41,17 +42,33 @@ impl ModelSource {
         ModelSource::Files { manifest: model.with_extension("toml"), model }
     }
 
-    /// Checks what can be known of the model's files without loading it: that they are there,
-    /// complete, and of the right kind.
+    /// Opens the files and reads the manifest; the graph is read by a load.
     ///
     /// # Errors
-    /// [`Error::Read`], [`Error::File`], [`Error::ExternalData`], [`Error::Graph`].
-    pub fn check_files(&self) -> Result<(), Error> {
-        let ModelSource::Files { model, .. } = self else { return Ok(()) };
-        let file = ModelFile::open(model)?;
-        let external = skeleton::external_data(file.bytes());
-        file.release(0..file.bytes().len());
-        external_data::check(&external?, model.parent())
+    /// [`Error::Read`], [`Error::Manifest`]; [`Error::Changed`]: the paths led to other files again
+    /// and again.
+    pub fn open(&self) -> Result<Arc<OpenModel>, Error> {
+        match self {
+            ModelSource::Files { model, manifest } => {
+                Ok(Arc::new(OpenModel::files(model, manifest)?))
+            }
+            ModelSource::Embedded { model, manifest } => {
+                Ok(Arc::new(OpenModel::embedded(model, manifest)?))
+            }
+            ModelSource::Opened(model) => Ok(Arc::clone(model)),
+        }
+    }
+
+    /// Whether what was read of an opened model is still what it was: to be asked when a load is
+    /// through.
+    ///
+    /// # Errors
+    /// Those of [`OpenModel::verify`].
+    pub fn verify(&self) -> Result<(), Error> {
+        match self {
+            ModelSource::Opened(model) => model.verify().map(drop),
+            _ => Ok(()),
+        }
     }
 
     /// Reads and checks the manifest.
@@ -61,20 +78,25 @@ impl ModelSource {
     pub fn manifest(&self) -> Result<Manifest, Error> {
         match self {
             ModelSource::Files { manifest, model } => {
-                let text = std::fs::read_to_string(manifest).map_err(|source| {
-                    let path = manifest.clone();
-                    match source.kind() {
-                        ErrorKind::NotFound if model.exists() => {
-                            Error::NoManifest { path, model: model.clone() }
-                        }
-                        _ => Error::Read { path, source },
-                    }
-                })?;
+                let text = std::fs::read_to_string(manifest)
+                    .map_err(|error| no_manifest(manifest, model, error))?;
                 Manifest::parse(&text)
                     .map_err(|reason| Error::Manifest { path: manifest.clone(), reason })
             }
             ModelSource::Embedded { manifest, .. } => Manifest::parse(manifest)
                 .map_err(|reason| Error::Manifest { path: "the embedded manifest".into(), reason }),
+            ModelSource::Opened(model) => Ok(Manifest::clone(model.manifest())),
         }
+    }
+}
+
+/// The error where a manifest cannot be read; it says how to make one where only that is missing.
+pub(crate) fn no_manifest(path: &Path, model: &Path, source: std::io::Error) -> Error {
+    let path = path.to_owned();
+    match source.kind() {
+        ErrorKind::NotFound if model.exists() => {
+            Error::NoManifest { path, model: model.to_owned() }
+        }
+        _ => Error::Read { path, source },
     }
 }

@@ -87,9 +87,8 @@ async fn answer(
     });
     let report = job.await??;
     state.predictions.fetch_add(1, Relaxed);
-    let manifest = state.classifier.manifest();
     let insisted = parameters.insists_on_gradcam();
-    Ok(Answer::new(report, manifest, language.code(), insisted))
+    Ok(Answer::new(report, language.code(), insisted))
 }
 
 /// Drops the arenas that are kept for a next prediction where the inferences that run have reserved

@@ -74,7 +74,7 @@ struct Seen {
 /// The model, the labels or every picture cannot be read. Single pictures that cannot are listed.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let classifier = arguments.model.classifier(Options::default())?;
-    let manifest = classifier.manifest();
+    let manifest = &*classifier.manifest();
     let mut labelled = labels::read(&arguments.labels, manifest)?;
     if let Some(split) = &arguments.split {
         labelled = labels::keep_part(labelled, split, &arguments.part)?;

@@ -80,7 +80,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let known = wanted.len();
     wanted.retain(|path| !done.contains(path));
     let out = sink::open(arguments.output.as_deref(), arguments.resume)?;
-    let mut sink = Sink::new(out, format, classifier.manifest(), done.is_empty())?;
+    let mut sink = Sink::new(out, format, &classifier.manifest(), done.is_empty())?;
     let bar = progress(arguments, wanted.len());
     if known > wanted.len() {
         bar.println(format!("{} pictures are in the file already", known - wanted.len()));
@@ -141,7 +141,7 @@ fn look_at(classifier: &Classifier, path: &Path, request: &Request) -> anyhow::R
     let report =
         classifier.open(bytes).and_then(|picture| classifier.classify(&picture, request, deadline));
     match report {
-        Ok(report) => Ok(Record::new(path, &report, classifier.manifest())),
+        Ok(report) => Ok(Record::new(path, &report, &classifier.manifest())),
         Err(error @ derm::Error::Picture(_)) => Ok(Record::unreadable(path, &error.into())),
         Err(error) => Err(error).with_context(|| path.display().to_string()),
     }
