@@ -20,8 +20,15 @@ pub struct Graph {
     typed: TypedModel,
     weights: StoredWeights,
     manifest: Arc<Manifest>,
-    /// Names of the nodes in the file.
-    names: HashSet<String>,
+    names: Names,
+}
+
+/// Names in the file by which a layer can be named.
+#[derive(Debug)]
+struct Names {
+    nodes: HashSet<String>,
+    /// Values whose node has another name.
+    values: Vec<String>,
 }
 
 impl Graph {
@@ -77,7 +84,12 @@ impl Graph {
 
     /// Whether [`Graph::load_keeping`] knows a layer of this name.
     pub fn has_layer(&self, name: &str) -> bool {
-        self.names.contains(name)
+        self.names.nodes.contains(name)
+    }
+
+    /// Every name that [`Graph::load_keeping`] knows: those of nodes and of values.
+    pub fn layer_names(&self) -> impl Iterator<Item = &str> {
+        self.names.nodes.iter().chain(&self.names.values).map(String::as_str)
     }
 
     /// The graph itself.
@@ -100,9 +112,12 @@ fn typed_model(
     source: &ModelSource,
     manifest: &Manifest,
     layer: Option<&str>,
-) -> Result<(TypedModel, StoredWeights, HashSet<String>), Error> {
+) -> Result<(TypedModel, StoredWeights, Names), Error> {
     let (mut model, weights) = parse(source)?;
-    let names = model.nodes().iter().map(|node| node.name.clone()).collect();
+    let names = Names {
+        nodes: model.nodes().iter().map(|node| node.name.clone()).collect(),
+        values: model.outlet_labels.values().cloned().collect(),
+    };
     let inputs = model.input_outlets().map_err(unreadable)?.to_vec();
     let (stored, pictures): (Vec<OutletId>, Vec<OutletId>) =
         inputs.into_iter().partition(|input| weights.has(&model.node(input.node).name));

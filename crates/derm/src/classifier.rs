@@ -106,7 +106,7 @@ impl Classifier {
         self.footprint.get().copied()
     }
 
-    /// Bytes of the arenas that are kept for a next prediction.
+    /// Bytes of the arenas and plans that are kept for a next prediction or explanation.
     pub fn idle_bytes(&self) -> usize {
         self.loaded.peek(Loaded::idle_bytes).unwrap_or(0)
     }
@@ -148,9 +148,15 @@ impl Classifier {
     /// decoded.
     ///
     /// # Errors
-    /// [`Error::Picture`]: it takes more than [`Limits::max_memory`].
+    /// [`Error::Picture`]: it takes more than [`Limits::max_memory`]. [`Error::Parameter`]: the model
+    /// is loaded and does not have the layer.
     pub fn cost(&self, picture: &Picture<'_>, request: &Request) -> Result<Cost, Error> {
         let explain = request.explain.as_ref();
+        let refusal =
+            explain.and_then(|explain| self.loaded.peek(|loaded| loaded.refusal(explain)));
+        if let Some(error) = refusal.flatten() {
+            return Err(error);
+        }
         let arenas = self.footprint().zip(self.explanation_bytes(explain));
         let arenas = arenas.map(|(model, explanation)| (model.arena + explanation) as u64);
         Ok(Cost { picture: cost::of_picture(picture, &self.manifest, explain)?, arenas })
