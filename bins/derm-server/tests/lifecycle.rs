@@ -138,6 +138,27 @@ fn the_server_answers_while_a_plan_is_being_built() {
 }
 
 #[test]
+fn a_layer_that_does_not_exist_is_refused_without_memory() {
+    let model = SlowModel::new();
+    let server = Server::start(&[("MODEL_PATH", model.path()), ("MAX_REQUESTS", "0")]);
+    model.let_load();
+    assert_eq!(read_answer(&mut send(&server)).status, 200);
+    // Holds all memory, since what its plan takes is not known yet.
+    let body = form(&[("image", true, &picture()), ("method", false, b"saliency")]);
+    let mut explained = server.connect();
+    explained.write_all(&post_bytes("/predict/", FORM, &body)).unwrap();
+    server.until("running", |running| *running == 1);
+    let body = form(&[("image", true, &picture())]);
+    for layer in ["nowhere", "100000"] {
+        let refused = server.post(&format!("/predict/?layer={layer}"), FORM, &body);
+        assert_eq!(refused.status, 422, "{}", refused.text());
+        assert!(refused.error().contains(layer), "{}", refused.error());
+    }
+    model.let_load();
+    assert_eq!(read_answer(&mut explained).status, 200);
+}
+
+#[test]
 fn sigterm_finishes_what_runs() {
     let model = SlowModel::new();
     let server = Server::start(&[("MODEL_PATH", model.path())]);

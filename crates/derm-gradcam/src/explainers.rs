@@ -4,6 +4,7 @@
 use crate::{Error, Explainer, Layer, LayerInfo, Method, layers};
 use derm_model::{EngineOptions, Graph, ModelSource, PackedWeightCache};
 use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -42,6 +43,10 @@ pub struct Explainers {
     /// Bytes of each plan that was built: its arena, and the weights that it packed itself. Held for
     /// a moment only.
     costs: Mutex<HashMap<PlanKey, usize>>,
+    /// Hashes of all names that a layer of the graph can be named by, sorted.
+    names: Vec<u64>,
+    /// Why the graph cannot be explained at a layer that it has; at most one for each name.
+    refused: Mutex<HashMap<PlanKey, Error>>,
 }
 
 /// The explainer that serves a request.
@@ -86,6 +91,8 @@ impl Explainers {
         options: EngineOptions,
     ) -> Result<Explainers, derm_model::Error> {
         let layers = layers(&graph)?;
+        let mut names: Vec<u64> = graph.layer_names().map(hash).collect();
+        names.sort_unstable();
         let mut cache = PackedWeightCache::default();
         let base = Explainer::new(graph, &Layer::Last, &options, &mut cache)?;
         Ok(Explainers {
@@ -96,6 +103,8 @@ impl Explainers {
             cache: Mutex::new(cache),
             kept: Mutex::default(),
             costs: Mutex::default(),
+            names,
+            refused: Mutex::default(),
         })
     }
 
@@ -116,6 +125,28 @@ impl Explainers {
             return Some(0);
         }
         lock(&self.costs).get(&request.plan_key()).copied()
+    }
+
+    /// Why the request will be refused, where that is known without building its plan: the graph has no
+    /// layer of this name, or building the plan has failed before.
+    pub fn refusal(&self, request: &ExplainRequest) -> Option<Error> {
+        let key = request.plan_key();
+        let unknown =
+            key.layer.name().filter(|name| self.names.binary_search(&hash(name)).is_err());
+        if let Some(name) = unknown {
+            return Some(Error::NoSuchLayer(name.to_owned()));
+        }
+        lock(&self.refused).get(&key).cloned()
+    }
+
+    /// Bytes that are kept for a next run: idle arenas, and the plan beside the base plan.
+    pub fn idle_bytes(&self) -> usize {
+        let kept = lock(&self.kept);
+        let own = kept.as_ref().map_or(0, |(_, explainer)| {
+            let plan = explainer.plan();
+            plan.idle_bytes() + plan.packed_bytes()
+        });
+        self.base.plan().idle_bytes() + own
     }
 
     /// Whether the request's plan is in memory.
@@ -149,6 +180,14 @@ impl Explainers {
         if let Some(explainer) = self.kept(key) {
             return Ok(explainer);
         }
+        let built = self.build(key);
+        if let Err(error @ (Error::UnsuitableLayer(..) | Error::NoRule { .. })) = &built {
+            lock(&self.refused).insert(key.clone(), error.clone());
+        }
+        built
+    }
+
+    fn build(&self, key: &PlanKey) -> Result<Arc<Explainer>, Error> {
         let mut cache = lock(&self.cache);
         // Another thread may have built it while this one waited.
         if let Some(explainer) = self.kept(key) {
@@ -184,6 +223,10 @@ impl Explainers {
         let dropped = lock(&self.kept).take();
         drop(dropped);
     }
+}
+
+fn hash(name: &str) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(name)
 }
 
 /// No panic leaves these values half-written, so a poisoned lock is usable.
@@ -230,8 +273,13 @@ mod tests {
             assert!(released.is_ok(), "it waited for the build");
         });
         assert!(explainers.is_ready(&request));
-        assert!(explainers.cost(&request).is_some_and(|bytes| bytes > 0));
+        let cost = explainers.cost(&request).unwrap();
+        assert!(cost > 0);
+        // What a run leaves counts until it is released: the plan's own weights, and its arena.
+        drop(explainers.kept(&request.plan_key()).unwrap().run(|input| input.fill(0.0)).unwrap());
+        assert_eq!(explainers.idle_bytes(), cost);
         explainers.release_idle();
+        assert_eq!(explainers.idle_bytes(), 0);
         assert!(!explainers.is_ready(&request));
     }
 }

@@ -25,8 +25,7 @@ pub struct Graph {
     typed: TypedModel,
     weights: StoredWeights,
     manifest: Arc<Manifest>,
-    /// Names of the nodes in the file.
-    names: HashSet<String>,
+    names: Names,
     notes: Vec<String>,
 }
 
@@ -34,8 +33,16 @@ pub struct Graph {
 struct Typed {
     model: TypedModel,
     weights: StoredWeights,
-    names: HashSet<String>,
+    names: Names,
     notes: Vec<String>,
+}
+
+/// Names in the file by which a layer can be named.
+#[derive(Debug)]
+struct Names {
+    nodes: HashSet<String>,
+    /// Values whose node has another name.
+    values: Vec<String>,
 }
 
 impl Graph {
@@ -101,7 +108,12 @@ impl Graph {
 
     /// Whether [`Graph::load_keeping`] knows a layer of this name.
     pub fn has_layer(&self, name: &str) -> bool {
-        self.names.contains(name)
+        self.names.nodes.contains(name)
+    }
+
+    /// Every name that [`Graph::load_keeping`] knows: those of nodes and of values.
+    pub fn layer_names(&self) -> impl Iterator<Item = &str> {
+        self.names.nodes.iter().chain(&self.names.values).map(String::as_str)
     }
 
     /// The graph itself.
@@ -129,7 +141,7 @@ struct Parsed {
     mismatch: Error,
     notes: Vec<String>,
     /// Names of the nodes.
-    names: HashSet<String>,
+    names: Names,
 }
 
 /// The graph with the first candidate that holds the classes as its output.
@@ -257,7 +269,10 @@ fn parse(source: &ModelSource, manifest: &Manifest, layer: Option<&str>) -> Resu
         return Err(Error::Graph(format!("no node computes {names}")));
     }
     let mut model = parsed.model;
-    let names = model.nodes().iter().map(|node| node.name.clone()).collect();
+    let names = Names {
+        nodes: model.nodes().iter().map(|node| node.name.clone()).collect(),
+        values: model.outlet_labels.values().cloned().collect(),
+    };
     let weights = StoredWeights::new(Arc::new(file), weights).map_err(unreadable)?;
     let inputs = model.input_outlets().map_err(unreadable)?.to_vec();
     // The picture first.

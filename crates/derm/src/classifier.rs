@@ -158,7 +158,7 @@ impl Classifier {
         self.served().footprint()
     }
 
-    /// Bytes of the arenas that are kept for a next prediction.
+    /// Bytes of the arenas and plans that are kept for a next prediction or explanation.
     pub fn idle_bytes(&self) -> usize {
         self.served().loaded.peek(Loaded::idle_bytes).unwrap_or(0)
     }
@@ -229,10 +229,16 @@ impl Classifier {
     /// decoded.
     ///
     /// # Errors
-    /// [`Error::Picture`]: it takes more than [`Limits::max_memory`].
+    /// [`Error::Picture`]: it takes more than [`Limits::max_memory`]. [`Error::Parameter`]: the model
+    /// is loaded and does not have the layer.
     pub fn cost(&self, picture: &Picture<'_>, request: &Request) -> Result<Cost, Error> {
         let explain = request.explain.as_ref();
         let served = self.served();
+        let refusal =
+            explain.and_then(|explain| served.loaded.peek(|loaded| loaded.refusal(explain)));
+        if let Some(error) = refusal.flatten() {
+            return Err(error);
+        }
         let arenas = served.footprint().zip(explanation_bytes(&served, explain));
         let arenas = arenas.map(|(model, explanation)| (model.arena + explanation) as u64);
         Ok(Cost { picture: cost::of_picture(picture, served.manifest(), explain)?, arenas })

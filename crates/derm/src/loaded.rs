@@ -106,10 +106,17 @@ impl Loaded {
             found
         });
         match found {
-            Err(error @ (ExplainError::NoSuchLayer(_) | ExplainError::UnsuitableLayer(..))) => {
-                Err(Error::Parameter { name: "layer", reason: error.to_string() })
-            }
+            Err(error) => unsuitable_layer(&error).map_or(Ok(Err(error)), Err),
             found => Ok(found),
+        }
+    }
+
+    /// Why the layer that is to be explained will be refused, where that is known before its plan is
+    /// built.
+    pub(crate) fn refusal(&self, explain: &Explain) -> Option<Error> {
+        match self.request(explain) {
+            Ok(request) => self.explainers.refusal(&request).as_ref().and_then(unsuitable_layer),
+            Err(error) => unsuitable_layer(&error),
         }
     }
 
@@ -125,9 +132,9 @@ impl Loaded {
         self.explainers.cost(&self.request(explain).ok()?)
     }
 
-    /// Bytes of the arenas that are kept for a next prediction.
+    /// Bytes of the arenas and plans that are kept for a next prediction or explanation.
     pub(crate) fn idle_bytes(&self) -> usize {
-        self.base().plan().idle_bytes()
+        self.explainers.idle_bytes()
     }
 
     /// Drops the arenas and plans that are only kept for a next prediction or explanation.
@@ -140,6 +147,13 @@ impl Loaded {
         let layer = by_name(&explain.layer, self.layers())?;
         Ok(ExplainRequest { method: explain.method, layer })
     }
+}
+
+/// The error of a request that names a layer which the model does not have or cannot explain.
+fn unsuitable_layer(error: &ExplainError) -> Option<Error> {
+    let is_layer =
+        matches!(error, ExplainError::NoSuchLayer(_) | ExplainError::UnsuitableLayer(..));
+    is_layer.then(|| Error::Parameter { name: "layer", reason: error.to_string() })
 }
 
 /// Replaces the number of a layer by its name.
