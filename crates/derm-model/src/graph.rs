@@ -2,6 +2,7 @@
 
 use crate::file::ModelFile;
 use crate::guard::{first_line, guarded};
+use crate::rewrite::rewrite;
 use crate::simplify::simplify;
 use crate::skeleton::{Skeleton, skeleton};
 use crate::{Error, Manifest, ModelSource, operators};
@@ -127,7 +128,6 @@ fn typed_model(
     model.select_output_outlets(&outputs).map_err(unreadable)?;
 
     let mut typed = model.into_typed().map_err(unreadable)?;
-    operators::check(&typed).map_err(unreadable)?;
     check_output(&typed, manifest)?;
     simplify(&mut typed).map_err(unreadable)?;
     if computes_in_f16(&typed, &weights).map_err(unreadable)? {
@@ -158,7 +158,8 @@ fn parse(source: &ModelSource) -> Result<(InferenceModel, StoredWeights), Error>
     // Reading each tensor's header has mapped the pages around it.
     file.release(0..file.bytes().len());
     let onnx = operators::onnx();
-    let proto = onnx.proto_model_for_read(&mut &bytes[..]).map_err(unreadable)?;
+    let mut proto = onnx.proto_model_for_read(&mut &bytes[..]).map_err(unreadable)?;
+    rewrite(&mut proto, &bytes)?;
     drop(bytes);
     // Weights may be in files beside the model.
     let folder = folder.and_then(Path::to_str);

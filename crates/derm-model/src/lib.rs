@@ -7,6 +7,7 @@ mod guard;
 mod manifest;
 mod operators;
 mod plan;
+mod rewrite;
 mod simplify;
 mod skeleton;
 mod source;

@@ -5,7 +5,7 @@
 //! left out of the graph, which gets an input of its name instead; the weight is read from the
 //! mapped file when its step is packed.
 
-mod protobuf;
+pub(crate) mod protobuf;
 
 use crate::Error;
 use derm_engine::Stored;
