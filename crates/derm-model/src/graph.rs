@@ -3,6 +3,7 @@
 use crate::adapt::{InputForm, wire_input, wire_scores};
 use crate::file::ModelFile;
 use crate::guard::{first_line, guarded};
+use crate::rewrite::rewrite;
 use crate::signature::{Declared, Signature, double_to_float, prune};
 use crate::simplify::simplify;
 use crate::skeleton::{Skeleton, skeleton};
@@ -209,7 +210,6 @@ fn typed_with(
     model.select_output_outlets(&outputs).map_err(unreadable)?;
 
     let mut typed = model.into_typed().map_err(unreadable)?;
-    operators::check(&typed).map_err(unreadable)?;
     wire_input(&mut typed, &parsed.input, batch).map_err(unreadable)?;
     if !wire_scores(&mut typed, manifest, batch).map_err(unreadable)? {
         return Ok(None);
@@ -249,6 +249,7 @@ fn parse(source: &ModelSource, manifest: &Manifest, layer: Option<&str>) -> Resu
     // Reading each tensor's header has mapped the pages around it.
     file.release(0..file.bytes().len());
     let mut proto = onnx.proto_model_for_read(&mut &bytes[..]).map_err(unreadable)?;
+    rewrite(&mut proto, &bytes)?;
     drop(bytes);
     let graph = proto.graph.as_mut().ok_or_else(|| Error::Graph("it has no graph".to_owned()))?;
     let signature = Signature::read(graph, manifest)?;

@@ -11,6 +11,7 @@ mod manifest;
 mod opened;
 mod operators;
 mod plan;
+mod rewrite;
 mod signature;
 mod simplify;
 mod skeleton;

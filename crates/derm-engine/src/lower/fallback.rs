@@ -2,8 +2,9 @@
 
 use super::builder::Builder;
 use super::value::graph_order;
-use crate::program::{Fallback, FallbackOperand, FallbackOutput};
+use crate::program::{Evaluator, Fallback, FallbackOperand, FallbackOutput};
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::EvalContext;
 
 pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<()> {
     let mut operands = Vec::new();
@@ -34,6 +35,23 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
     }
     let first = outputs.iter().find_map(FallbackOutput::buffer);
     let output = first.unwrap_or_else(|| builder.program.add_buffer(0));
-    builder.push(Fallback { op: node.op.clone(), operands, outputs }, output);
+    let evaluator = evaluator(builder, node)?;
+    builder.push(Fallback { op: node.op.clone(), evaluator, operands, outputs }, output);
     Ok(())
+}
+
+/// How a node is evaluated: by itself, or, if it keeps a state while it runs, as a graph of one node.
+fn evaluator(builder: &Builder<'_>, node: &TypedNode) -> TractResult<Evaluator> {
+    if node.op.state(&EvalContext::out_of_plan())?.is_none() {
+        return Ok(Evaluator::Operator);
+    }
+    let mut model = TypedModel::default();
+    let mut sources = Vec::new();
+    for (number, &input) in node.inputs.iter().enumerate() {
+        let fact = builder.model.outlet_fact(input)?.without_value();
+        sources.push(model.add_source(format!("operand{number}"), fact)?);
+    }
+    let results = model.wire_node("result", node.op.clone(), &sources)?;
+    model.select_output_outlets(&results)?;
+    Ok(Evaluator::Graph(model.into_optimized()?.into_runnable()?))
 }

@@ -14,8 +14,18 @@ use tract_onnx::tract_core::ops::TypedOp;
 #[derive(Debug)]
 pub(crate) struct Fallback {
     pub(crate) op: Box<dyn TypedOp>,
+    pub(crate) evaluator: Evaluator,
     pub(crate) operands: Vec<FallbackOperand>,
     pub(crate) outputs: Vec<FallbackOutput>,
+}
+
+/// How a fallback operator is evaluated.
+#[derive(Debug)]
+pub(crate) enum Evaluator {
+    /// By itself.
+    Operator,
+    /// As a graph of one node: it keeps a state while it runs (the recurrent operators).
+    Graph(Arc<TypedRunnableModel>),
 }
 
 /// What a fallback operator reads.
@@ -90,8 +100,13 @@ impl Fallback {
     fn evaluate(&self, context: &mut RunContext<'_>) -> TractResult<()> {
         let operands = self.operands.iter().map(|operand| operand.value(context));
         let operands = operands.collect::<TractResult<TVec<TValue>>>()?;
-        let results = self.op.eval_out_of_plan(operands)?;
-        let results = results.context("it cannot be evaluated by itself")?;
+        let results = match &self.evaluator {
+            Evaluator::Operator => {
+                let results = self.op.eval_out_of_plan(operands)?;
+                results.context("it cannot be evaluated by itself")?
+            }
+            Evaluator::Graph(graph) => graph.run(operands)?,
+        };
         for (result, output) in results.into_iter().zip(&self.outputs) {
             match output {
                 FallbackOutput::Opaque(id) => context.opaque.set(*id, result),

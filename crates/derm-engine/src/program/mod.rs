@@ -27,7 +27,7 @@ pub(crate) use conv_chain::{ConvChain, Stage};
 pub(crate) use copy::{Copy, Fill, Strided};
 pub(crate) use def_use::DefUse;
 pub(crate) use derivative::Derivative;
-pub(crate) use fallback::{Fallback, FallbackOperand, FallbackOutput};
+pub(crate) use fallback::{Evaluator, Fallback, FallbackOperand, FallbackOutput};
 pub(crate) use matmul::MatMul;
 pub(crate) use norm::RmsNorm;
 pub(crate) use opaque::OpaqueId;

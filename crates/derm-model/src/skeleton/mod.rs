@@ -6,7 +6,7 @@
 //! mapped file when its step is packed.
 
 mod external;
-mod protobuf;
+pub(crate) mod protobuf;
 
 pub(crate) use external::{ExternalData, external_data};
 

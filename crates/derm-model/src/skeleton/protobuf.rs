@@ -8,15 +8,15 @@ use prost::encoding::{
 use std::ops::Range;
 
 /// A field of a message: where it lies in the file with its key, and its content alone.
-pub(super) struct Field {
-    pub(super) number: u32,
+pub(crate) struct Field {
+    pub(crate) number: u32,
     wire: WireType,
     pub(super) whole: Range<usize>,
-    pub(super) content: Range<usize>,
+    pub(crate) content: Range<usize>,
 }
 
 /// The fields of the message in `range`; `None` if it is malformed.
-pub(super) fn fields(file: &[u8], range: Range<usize>) -> Option<Vec<Field>> {
+pub(crate) fn fields(file: &[u8], range: Range<usize>) -> Option<Vec<Field>> {
     let mut rest = &file[range.clone()];
     let at = |rest: &[u8]| range.end - rest.len();
     let mut found = Vec::new();

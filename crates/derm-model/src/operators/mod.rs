@@ -1,0 +1,84 @@
+//! ONNX operators that tract lacks or computes otherwise than the standard says: read as other
+//! operators, or refused by name.
+
+mod attention;
+mod bilinear;
+mod body;
+mod control;
+mod deform_conv;
+mod einsum;
+mod expansion;
+mod normalization;
+mod pad;
+mod pool;
+mod roi_align;
+mod single;
+mod spatial;
+
+use derm_engine::Unary;
+use derm_engine::graph_ops::Function;
+use tract_onnx::model::{Onnx, OnnxOpRegister, ParsingContext};
+use tract_onnx::pb::NodeProto;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::internal::InferenceOp;
+use tract_onnx::tract_hir::ops::element_wise::ElementWiseIntoHir;
+
+/// What a reader of a node returns: the operator, and the names of missing inputs.
+type Read = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
+
+/// The names under which bodies call tract's own operators that are replaced here.
+const TRACT_PAD: &str = "derm.Pad";
+const TRACT_EINSUM: &str = "derm.Einsum";
+const TRACT_BATCH_NORMALIZATION: &str = "derm.BatchNormalization";
+
+/// tract's reader of ONNX, with these operators in place of its own.
+pub(crate) fn onnx() -> Onnx {
+    let mut onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
+    let own = &mut onnx.op_register;
+    for (name, kept) in [
+        ("Pad", TRACT_PAD),
+        ("Einsum", TRACT_EINSUM),
+        ("BatchNormalization", TRACT_BATCH_NORMALIZATION),
+    ] {
+        if let Some(&reader) = own.0.get(name) {
+            own.insert(kept, reader);
+        }
+    }
+    own.insert("Celu", celu);
+    own.insert("Swish", swish);
+    own.insert("BatchNormalization", normalization::batch_normalization);
+    own.insert("DeformConv", deform_conv::read);
+    own.insert("RoiAlign", roi_align::read);
+    own.insert("If", control::read_if);
+    own.insert("Loop", control::read_loop);
+    insert_bodies(own);
+    onnx
+}
+
+fn insert_bodies(to: &mut OnnxOpRegister) {
+    to.insert("AffineGrid", |c, node| body::read(c, node, spatial::affine_grid));
+    to.insert("Attention", |c, node| body::read(c, node, attention::attention));
+    to.insert("CenterCropPad", |c, node| body::read(c, node, pad::center_crop_pad));
+    to.insert("Col2Im", |c, node| body::read(c, node, spatial::col2im));
+    to.insert("Compress", |c, node| body::read(c, node, normalization::compress));
+    to.insert("Einsum", |c, node| body::read(c, node, einsum::einsum));
+    to.insert("GlobalLpPool", |c, node| body::read(c, node, pool::global_lp_pool));
+    to.insert("LpPool", |c, node| body::read(c, node, pool::lp_pool));
+    to.insert("MaxUnpool", |c, node| body::read(c, node, pool::max_unpool));
+    to.insert("Pad", |c, node| body::read(c, node, pad::pad));
+    to.insert("Upsample", |c, node| body::read(c, node, spatial::upsample));
+}
+
+/// `Celu-12`: tract leaves out the factor `alpha`.
+fn celu(_: &ParsingContext<'_>, node: &NodeProto) -> Read {
+    read(Unary::Celu(node.get_attr_opt("alpha")?.unwrap_or(1.0)))
+}
+
+/// `Swish-24`: tract takes `alpha` for 1.
+fn swish(_: &ParsingContext<'_>, node: &NodeProto) -> Read {
+    read(Unary::Swish(node.get_attr_opt("alpha")?.unwrap_or(1.0)))
+}
+
+fn read(function: Unary) -> Read {
+    Ok((Function::elementwise(function).into_hir(), Vec::new()))
+}

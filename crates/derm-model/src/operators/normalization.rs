@@ -1,0 +1,73 @@
+//! `BatchNormalization` in training mode, and `Compress` by a constant.
+
+use super::TRACT_BATCH_NORMALIZATION;
+use super::body::{self, Call, With};
+use tract_onnx::model::ParsingContext;
+use tract_onnx::pb::NodeProto;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::*;
+
+/// `BatchNormalization`: exporters write training mode where a network standardises its weights.
+pub(super) fn batch_normalization(context: &ParsingContext<'_>, node: &NodeProto) -> super::Read {
+    let is_training = node.get_attr_opt::<i64>("training_mode")?.unwrap_or(0) != 0;
+    if is_training {
+        return body::read(context, node, in_training_mode);
+    }
+    let own = context.framework.op_register.0.get(TRACT_BATCH_NORMALIZATION);
+    own.context("BatchNormalization")?(context, node)
+}
+
+/// By mean and variance of the operand itself, `[batch, channels, ...]`; then the new running mean
+/// and variance.
+fn in_training_mode(call: &mut Call<'_>) -> TractResult<Vec<String>> {
+    let shape = call.shape(0)?;
+    ensure!(shape.len() >= 2, "an operand without channels");
+    let axes: Vec<i64> = (0..shape.len() as i64).filter(|&axis| axis != 1).collect();
+    let mut along = vec![1; shape.len()];
+    along[1] = shape[1];
+    let epsilon = call.float("epsilon")?.unwrap_or(1e-5);
+    let momentum = call.float("momentum")?.unwrap_or(0.9);
+
+    let value = call.operand(0);
+    let over = [With::Ints("axes", &axes)];
+    let mean = call.put("ReduceMean", &[&value], &over);
+    let centred = call.put("Sub", &[&value, &mean], &[]);
+    let squares = call.put("Mul", &[&centred, &centred], &[]);
+    let variance = call.put("ReduceMean", &[&squares], &over);
+    let epsilon = call.put_floats(&[], vec![epsilon]);
+    let deviation = call.put("Add", &[&variance, &epsilon], &[]);
+    let deviation = call.put("Sqrt", &[&deviation], &[]);
+    let normalised = call.put("Div", &[&centred, &deviation], &[]);
+    let [scale, bias] = [1, 2].map(|position| {
+        let operand = call.operand(position);
+        call.reshape(&operand, &along)
+    });
+    let scaled = call.put("Mul", &[&normalised, &scale], &[]);
+    let mut results = vec![call.put("Add", &[&scaled, &bias], &[])];
+    for (position, new) in [(3, mean), (4, variance)] {
+        let old = call.operand(position);
+        let new = call.reshape(&new, &[shape[1]]);
+        let [keep, take] = [momentum, 1.0 - momentum].map(|part| call.put_floats(&[], vec![part]));
+        let old = call.put("Mul", &[&old, &keep], &[]);
+        let new = call.put("Mul", &[&new, &take], &[]);
+        results.push(call.put("Add", &[&old, &new], &[]));
+    }
+    Ok(results)
+}
+
+/// `Compress` by a condition that does not depend on the picture.
+pub(super) fn compress(call: &mut Call<'_>) -> TractResult<Vec<String>> {
+    let condition = call.constant::<bool>(1)?.context("no condition")?;
+    let kept = condition.iter().enumerate().filter(|(_, keep)| **keep);
+    let kept: Vec<i64> = kept.map(|(place, _)| place as i64).collect();
+    let mut value = call.operand(0);
+    let axis = match call.int("axis")? {
+        Some(axis) => axis,
+        None => {
+            value = call.reshape(&value, &[-1]);
+            0
+        }
+    };
+    let kept = call.put_ints(&kept);
+    Ok(vec![call.put("Gather", &[&value, &kept], &[With::Int("axis", axis)])])
+}

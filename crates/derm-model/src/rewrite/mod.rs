@@ -1,0 +1,40 @@
+//! Rewriting of an ONNX file's message, before tract reads it: what needs no types and shapes.
+
+mod bfloat16;
+mod functions;
+mod outputs;
+
+use crate::Error;
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
+
+/// Inlines the model's own functions, widens bfloat16 weights, and leaves out results that nothing
+/// reads. `bytes` is what `model` was read from.
+///
+/// # Errors
+/// [`Error::Graph`]: something is used in a way that is not supported.
+pub(crate) fn rewrite(model: &mut ModelProto, bytes: &[u8]) -> Result<(), Error> {
+    functions::inline(model, bytes)?;
+    if let Some(graph) = &mut model.graph {
+        bfloat16::widen(graph)?;
+        outputs::leave_out_unread(graph);
+    }
+    Ok(())
+}
+
+/// The graphs inside a node.
+fn inside(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
+    node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
+}
+
+/// The graphs inside a node, to be changed.
+fn inside_mut(node: &mut NodeProto) -> impl Iterator<Item = &mut GraphProto> {
+    node.attribute
+        .iter_mut()
+        .flat_map(|attribute| attribute.g.iter_mut().chain(&mut attribute.graphs))
+}
+
+/// How messages call a node: by its name, or its first result's.
+fn called(node: &NodeProto) -> String {
+    let name = if node.name.is_empty() { node.output.first() } else { Some(&node.name) };
+    format!("{} ({})", name.map_or("", String::as_str), node.op_type)
+}
