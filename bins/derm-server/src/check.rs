@@ -40,6 +40,21 @@ pub(crate) fn print(config: &Config, classifier: &derm::Classifier) -> anyhow::R
         mib(limit.bytes),
         limit.source,
     )?;
+    let derm::Operators { native, fallback } = &checked.operators;
+    let native: Vec<&str> = native.iter().copied().collect();
+    let fallback: Vec<String> =
+        fallback.iter().map(|(operator, node)| format!("{operator} ({node})")).collect();
+    let listed = |names: &[String]| match names {
+        [] => "none".to_owned(),
+        names => names.join(", "),
+    };
+    writeln!(
+        std::io::stdout(),
+        "operators: native {}; evaluated by tract: {}; not compared with onnxruntime: {}",
+        native.join(", "),
+        listed(&fallback),
+        listed(&checked.unverified),
+    )?;
     for note in &checked.notes {
         writeln!(std::io::stdout(), "note: {note}")?;
     }

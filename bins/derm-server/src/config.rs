@@ -36,6 +36,9 @@ pub(crate) struct Config {
     /// Seconds that a client may take to send its picture.
     #[serde(default = "default_upload_seconds")]
     upload_seconds: u64,
+    /// Whether a model may have operators that were not compared with onnxruntime.
+    #[serde(default, deserialize_with = "flag")]
+    pub(crate) allow_unverified_operators: bool,
     /// Precision of the weights in memory; `None`: that of the file.
     #[serde(default, deserialize_with = "precision")]
     pub(crate) weights: Option<Precision>,

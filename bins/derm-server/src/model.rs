@@ -16,6 +16,7 @@ pub(crate) fn classifier(config: &Config) -> anyhow::Result<Classifier> {
     };
     let mut options =
         Options::default().with_limits(limits).with_intra_op_threads(config.intra_op_threads);
+    options.allow_unverified_operators = config.allow_unverified_operators;
     options.weights = config.weights;
     options.reload = NonZeroUsize::new(config.max_requests)
         .map(|uses| Reload { uses, jitter: config.max_requests_jitter });

@@ -32,7 +32,10 @@ impl ModelOption {
     /// # Errors
     /// [`derm::Error::Model`].
     pub fn classifier(&self, options: Options) -> Result<Classifier, derm::Error> {
-        Classifier::new(self.source(), options)
+        // As the server reads it: the refusal names this variable.
+        let allowed = std::env::var("ALLOW_UNVERIFIED_OPERATORS");
+        let allowed = allowed.is_ok_and(|text| matches!(text.trim(), "true" | "1"));
+        Classifier::new(self.source(), options.with_unverified_operators(allowed))
     }
 
     /// What must be said where a person reads the result of the bundled model.

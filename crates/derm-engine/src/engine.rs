@@ -3,6 +3,7 @@
 use crate::lower::Value;
 use crate::program::{Arena, Layout, Program, Step, Work};
 use crate::{Options, RunError};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 use tract_onnx::prelude::tract_ndarray::ArrayViewD;
@@ -20,6 +21,15 @@ pub struct Engine {
     packed_bytes: usize,
     weight_bytes: usize,
     run_bytes: usize,
+}
+
+/// What a program is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Operators {
+    /// The engine's own operations.
+    pub native: BTreeSet<&'static str>,
+    /// Fallback operators, which tract evaluates, each with the node that is the first to use it.
+    pub fallback: BTreeMap<String, String>,
 }
 
 /// A step, and how long it took.
@@ -54,6 +64,22 @@ impl Output {
 }
 
 impl Engine {
+    /// What its operations are, and which operators tract evaluates.
+    pub fn operators(&self) -> Operators {
+        let mut found = Operators::default();
+        for step in &self.program.steps {
+            match step.op.fallback() {
+                Some(operator) => {
+                    found.fallback.entry(operator).or_insert_with(|| step.name.clone());
+                }
+                None => {
+                    found.native.insert(step.op.name());
+                }
+            }
+        }
+        found
+    }
+
     pub(crate) fn new(
         options: Options,
         program: Program,

@@ -13,7 +13,7 @@ mod threads;
 mod weights;
 
 pub use derm_kernels::{Isa, Precision, Unary};
-pub use engine::{Engine, StepTime};
+pub use engine::{Engine, Operators, StepTime};
 pub use error::RunError;
 pub use options::{Options, Passes};
 pub use program::Arena;

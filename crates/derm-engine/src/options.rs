@@ -14,16 +14,21 @@ pub struct Options {
     pub threads: ThreadPool,
     /// Which passes rewrite the program. All of them but in a test of the passes.
     pub passes: Passes,
+    /// Whether a graph may have operators that nobody compared with another runtime. Whoever reads
+    /// the graph knows; the engine lowers whatever it is given.
+    pub allow_unverified: bool,
 }
 
 impl Default for Options {
-    /// Weights as in the file, this machine's best instruction set, one thread, every pass.
+    /// Weights as in the file, this machine's best instruction set, one thread, every pass,
+    /// compared operators only.
     fn default() -> Self {
         Options {
             precision: None,
             isa: Isa::best(),
             threads: ThreadPool::SINGLE,
             passes: Passes::default(),
+            allow_unverified: false,
         }
     }
 }

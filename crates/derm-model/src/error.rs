@@ -61,6 +61,13 @@ pub enum Error {
     /// stands first.
     #[error("the model cannot be read: {0}")]
     Graph(String),
+    /// The graph has operators that were not compared with onnxruntime as they are used, and the
+    /// options do not allow them.
+    #[error(
+        "the model has operators that were not compared with onnxruntime: {0}; \
+         ALLOW_UNVERIFIED_OPERATORS=true runs them all the same"
+    )]
+    Unverified(String),
     /// The graph's input or output disagrees with the manifest.
     #[error("the model disagrees with its manifest: {0}")]
     Mismatch(String),

@@ -28,6 +28,7 @@ pub struct Graph {
     manifest: Arc<Manifest>,
     names: Names,
     notes: Vec<String>,
+    unverified: Vec<String>,
 }
 
 /// A typed graph, before it is a [`Graph`].
@@ -36,6 +37,7 @@ struct Typed {
     weights: StoredWeights,
     names: Names,
     notes: Vec<String>,
+    unverified: Vec<String>,
 }
 
 /// Names in the file by which a layer can be named.
@@ -66,14 +68,21 @@ impl Graph {
             source => Arc::new(source.manifest()?),
         };
         let typed = guarded("reading", || typed_model(source, &manifest, layer))?;
-        let Typed { model: typed, weights, names, notes } = typed;
-        Ok(Graph { typed, weights, manifest, names, notes })
+        let Typed { model: typed, weights, names, notes, unverified } = typed;
+        Ok(Graph { typed, weights, manifest, names, notes, unverified })
     }
 
     /// What a user should know of how the file was read: adaptations, and doubts about the
     /// manifest. One line each.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// The nodes of the file whose operators were not compared with onnxruntime as they are used,
+    /// each with the reason. [`Plan::new`](crate::Plan::new) refuses them unless its options allow
+    /// them.
+    pub fn unverified(&self) -> &[String] {
+        &self.unverified
     }
 
     /// The manifest it was checked against.
@@ -143,6 +152,8 @@ struct Parsed {
     notes: Vec<String>,
     /// Names of the nodes.
     names: Names,
+    /// What was not compared with onnxruntime.
+    unverified: Vec<String>,
 }
 
 /// The graph with the first candidate that holds the classes as its output.
@@ -183,7 +194,8 @@ fn finished(typed: TypedModel, parsed: Parsed, batch: usize) -> Typed {
             "the batch is fixed to {fixed}: each picture is computed {fixed} times; export it with a free batch"
         ));
     }
-    Typed { model: typed, weights: parsed.weights, names: parsed.names, notes }
+    let Parsed { weights, names, unverified, .. } = parsed;
+    Typed { model: typed, weights, names, notes, unverified }
 }
 
 /// The graph with this value as its output; `None` if that does not hold the classes.
@@ -264,6 +276,7 @@ fn parse(source: &ModelSource, manifest: &Manifest, layer: Option<&str>) -> Resu
     if picture.element == Some(DataType::Double) {
         double_to_float(graph).map_err(Error::Graph)?;
     }
+    let unverified = operators::unverified(&proto)?;
     let parsed = onnx.parse(&proto, folder.as_deref()).map_err(unreadable)?;
     if !parsed.unresolved_inputs.is_empty() {
         let names = parsed.unresolved_inputs.join(", ");
@@ -283,7 +296,7 @@ fn parse(source: &ModelSource, manifest: &Manifest, layer: Option<&str>) -> Resu
     model.set_input_outlets(&inputs).map_err(unreadable)?;
     let mismatch = signature.mismatch(manifest);
     let Signature { candidates, notes, .. } = signature;
-    Ok(Parsed { model, weights, input, candidates, mismatch, notes, names })
+    Ok(Parsed { model, weights, input, candidates, mismatch, notes, names, unverified })
 }
 
 /// The one input of the graph that no stored tensor gives a value to.

@@ -18,7 +18,7 @@ mod skeleton;
 mod source;
 
 pub use derm_engine::{
-    Constants, Isa, Options as EngineOptions, PackedWeightCache, Precision, StepTime,
+    Constants, Isa, Operators, Options as EngineOptions, PackedWeightCache, Precision, StepTime,
     StoredWeights, ThreadPool,
 };
 pub use digest::Digest;

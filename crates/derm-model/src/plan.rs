@@ -2,7 +2,9 @@
 
 use crate::guard::guarded;
 use crate::{Error, Graph};
-use derm_engine::{Arena, Engine, Options as EngineOptions, PackedWeightCache, RunError, StepTime};
+use derm_engine::{
+    Arena, Engine, Operators, Options as EngineOptions, PackedWeightCache, RunError, StepTime,
+};
 use derm_preprocess::Layout;
 use ndarray::{Array4, ArrayViewD};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub struct Plan {
     engine: Engine,
     layout: Layout,
+    unverified: Vec<String>,
     idle: Mutex<Vec<Arena>>,
 }
 
@@ -20,12 +23,18 @@ impl Plan {
     /// Packs the graph's weights that `cache` does not have yet, and plans its memory.
     ///
     /// # Errors
-    /// [`Error::Graph`], [`Error::Panicked`].
+    /// [`Error::Unverified`], [`Error::Graph`], [`Error::Panicked`].
     pub fn new(
         graph: &Graph,
         options: &EngineOptions,
         cache: &mut PackedWeightCache,
     ) -> Result<Plan, Error> {
+        let unverified = graph.unverified();
+        if !unverified.is_empty() && !options.allow_unverified {
+            let shown = unverified[..unverified.len().min(3)].join(", ");
+            let more = if unverified.len() > 3 { ", and more" } else { "" };
+            return Err(Error::Unverified(format!("{shown}{more}")));
+        }
         let layout = graph.manifest().input.layout;
         // Rows, columns, channels: the order of a picture's bytes and of the convolutions.
         let order = match layout {
@@ -36,7 +45,8 @@ impl Plan {
             Engine::compile(graph.typed(), graph.weights(), &order, options.clone(), cache)
                 .map_err(|error| Error::Graph(format!("{error:#}")))
         })?;
-        Ok(Plan { engine, layout, idle: Mutex::default() })
+        let unverified = unverified.to_vec();
+        Ok(Plan { engine, layout, unverified, idle: Mutex::default() })
     }
 
     /// Runs it on a picture, which `fill` writes as `[rows, columns, channels]`, whatever the
@@ -76,6 +86,16 @@ impl Plan {
             })?;
         }
         Ok(steps)
+    }
+
+    /// The engine's operations, and the operators that it has no kernel for and tract evaluates.
+    pub fn operators(&self) -> Operators {
+        self.engine.operators()
+    }
+
+    /// The nodes that were not compared with onnxruntime as they are used, and were allowed.
+    pub fn unverified(&self) -> &[String] {
+        &self.unverified
     }
 
     /// Bytes of the packed weights.

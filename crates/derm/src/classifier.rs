@@ -11,7 +11,7 @@ use crate::{
     Manifest, ModelError, ModelSource, Options, Picture, Reload, Report, Request, Size, Timings,
     augmentation, cost,
 };
-use derm_model::{EngineOptions, ThreadPool};
+use derm_model::{EngineOptions, Operators, ThreadPool};
 use derm_preprocess::Prepared;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -62,6 +62,10 @@ pub struct Checked {
     pub notes: Vec<String>,
     /// The model's digest.
     pub digest: Digest,
+    /// The engine's operations, and the operators that tract evaluates.
+    pub operators: Operators,
+    /// The nodes that were not compared with onnxruntime as they are used, with the reason.
+    pub unverified: Vec<String>,
 }
 
 impl Classifier {
@@ -77,6 +81,7 @@ impl Classifier {
         let engine = EngineOptions {
             precision: options.weights,
             threads: ThreadPool::new(options.intra_op_threads.get()),
+            allow_unverified: options.allow_unverified_operators,
             ..EngineOptions::default()
         };
         let served = Served::open(&source, &engine, options.reload)?;

@@ -20,7 +20,8 @@ pub use cost::Cost;
 pub use derm_gradcam::{Colormap, Error as ExplainError, Heatmap, Layer, LayerInfo, Method};
 pub use derm_memstat as memory;
 pub use derm_model::{
-    Class, Digest, Error as ModelError, Manifest, ModelSource, Output, Precision, Uncertain,
+    Class, Digest, Error as ModelError, Manifest, ModelSource, Operators, Output, Precision,
+    Uncertain,
 };
 pub use derm_preprocess::{Error as PictureError, Limits, Picture, Region, Warning};
 pub use error::{Error, Task};

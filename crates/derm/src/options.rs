@@ -17,6 +17,9 @@ pub struct Options {
     pub weights: Option<Precision>,
     /// When the model is dropped and loaded again; `None`: never.
     pub reload: Option<Reload>,
+    /// Whether a model may have operators that were not compared with onnxruntime
+    /// (docs/operators.md).
+    pub allow_unverified_operators: bool,
 }
 
 impl Default for Options {
@@ -26,6 +29,7 @@ impl Default for Options {
             intra_op_threads: NonZeroUsize::MIN,
             weights: None,
             reload: None,
+            allow_unverified_operators: false,
         }
     }
 }
@@ -44,6 +48,11 @@ impl Options {
     /// Sets the precision of the weights in memory.
     pub fn with_weights(self, precision: Precision) -> Options {
         Options { weights: Some(precision), ..self }
+    }
+
+    /// Sets whether a model may have operators that were not compared with onnxruntime.
+    pub fn with_unverified_operators(self, allow: bool) -> Options {
+        Options { allow_unverified_operators: allow, ..self }
     }
 
     /// Has the model loaded again after a number of uses.

@@ -75,6 +75,7 @@ impl Served {
         let (footprint, unexplained) = (loaded.footprint(), base.why_not().cloned());
         let digest: Digest = loaded.digest();
         let notes = loaded.notes().to_vec();
-        Ok(Checked { load, infer, footprint, unexplained, notes, digest })
+        let (operators, unverified) = (base.plan().operators(), base.plan().unverified().to_vec());
+        Ok(Checked { load, infer, footprint, unexplained, notes, digest, operators, unverified })
     }
 }

@@ -88,6 +88,10 @@ impl Operation for Fallback {
         Work { kind: format!("tract's {}", self.op.name()), flops: 0 }
     }
 
+    fn fallback(&self) -> Option<String> {
+        Some(self.op.name().to_string())
+    }
+
     fn run(&self, context: &mut RunContext<'_>) -> Result<(), RunError> {
         self.evaluate(context).map_err(|error| RunError {
             node: context.step.name.clone(),

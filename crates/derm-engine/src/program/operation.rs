@@ -39,6 +39,11 @@ pub(crate) trait Operation: Debug {
     /// What it does, for a profile.
     fn work(&self) -> Work;
 
+    /// The operator, if tract evaluates it.
+    fn fallback(&self) -> Option<String> {
+        None
+    }
+
     /// Computes the step's output.
     ///
     /// # Errors
@@ -82,6 +87,15 @@ macro_rules! operations {
                 Op::$name(operation)
             }
         })+
+
+        impl Op {
+            /// The operation's name.
+            pub(crate) fn name(&self) -> &'static str {
+                match self {
+                    $(Op::$name(_) => stringify!($name)),+
+                }
+            }
+        }
 
         impl std::ops::Deref for Op {
             type Target = dyn Operation;

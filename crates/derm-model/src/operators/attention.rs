@@ -27,6 +27,13 @@ pub(super) fn attention(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     let key = transpose(call, &key, &[0, 1, 3, 2]);
     let query = call.put("Mul", &[&query, &scale], &[]);
     let mut scores = call.put("MatMul", &[&query, &key], &[]);
+    let cap = call.float("softcap")?.unwrap_or(0.0);
+    if cap > 0.0 {
+        let cap = call.put_floats(&[], vec![cap]);
+        let part = call.put("Div", &[&scores, &cap], &[]);
+        let part = call.put("Tanh", &[&part], &[]);
+        scores = call.put("Mul", &[&part, &cap], &[]);
+    }
     if call.has(3) {
         scores = masked(call, &scores)?;
     }
@@ -36,13 +43,6 @@ pub(super) fn attention(call: &mut Call<'_>) -> TractResult<Vec<String>> {
         let values = values.map(|place| if is_later(place) { f32::NEG_INFINITY } else { 0.0 });
         let mask = call.put_floats(&[rows, columns], values.collect());
         scores = call.put("Add", &[&scores, &mask], &[]);
-    }
-    let cap = call.float("softcap")?.unwrap_or(0.0);
-    if cap > 0.0 {
-        let cap = call.put_floats(&[], vec![cap]);
-        let part = call.put("Div", &[&scores, &cap], &[]);
-        let part = call.put("Tanh", &[&part], &[]);
-        scores = call.put("Mul", &[&part, &cap], &[]);
     }
     let weights = call.put("Softmax", &[&scores], &[With::Int("axis", -1)]);
     let result = call.put("MatMul", &[&weights, &value], &[]);

@@ -15,7 +15,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
 /// The version of the standard that bodies are written in.
-const OPSET: i64 = 17;
+const OPSET: i64 = 18;
 
 /// Writes the body of a node; returns the names of its results.
 pub(super) type WriteBody = fn(&mut Call<'_>) -> TractResult<Vec<String>>;
@@ -154,6 +154,16 @@ impl Call<'_> {
         Ok(Some(cast.to_plain_array_view::<T>()?.iter().copied().collect()))
     }
 
+    /// The node's operator.
+    pub(super) fn operator(&self) -> String {
+        self.node.op_type.clone()
+    }
+
+    /// Whether the result at this position is asked for.
+    pub(super) fn wants(&self, position: usize) -> bool {
+        self.node.output.get(position).is_some_and(|name| !name.is_empty())
+    }
+
     pub(super) fn outputs(&self) -> usize {
         self.node.output.len()
     }
@@ -190,6 +200,39 @@ impl Call<'_> {
             ..NodeProto::default()
         });
         name
+    }
+
+    /// Appends the node itself with another operator and operands, without some attributes;
+    /// returns the names of its results, of which those not asked for are empty.
+    pub(super) fn forward(
+        &mut self,
+        operator: &str,
+        operands: &[String],
+        without: &[&str],
+    ) -> Vec<String> {
+        let name = format!("{operator}{}", self.graph.node.len());
+        let results: Vec<String> = (0..self.node.output.len())
+            .map(
+                |number| {
+                    if self.wants(number) { format!("{name}.{number}") } else { String::new() }
+                },
+            )
+            .collect();
+        let mut input = operands.to_vec();
+        while input.last().is_some_and(String::is_empty) {
+            input.pop();
+        }
+        let attributes = self.node.attribute.iter();
+        let attributes = attributes.filter(|attribute| !without.contains(&&*attribute.name));
+        self.graph.node.push(NodeProto {
+            op_type: operator.to_owned(),
+            name,
+            input,
+            output: results.clone(),
+            attribute: attributes.cloned().collect(),
+            ..NodeProto::default()
+        });
+        results
     }
 
     /// Adds a list of integers.

@@ -1,6 +1,5 @@
 //! `Einsum` with an equation of any form: ellipses, diagonals, spaces, no result.
 
-use super::TRACT_EINSUM;
 use super::body::{Call, With};
 use std::collections::BTreeMap;
 use tract_onnx::prelude::*;
@@ -53,7 +52,7 @@ pub(super) fn einsum(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     let terms: Vec<String> = labels.iter().map(|labels| labels.iter().collect()).collect();
     let equation = format!("{}->{}", terms.join(","), result.iter().collect::<String>());
     let operands: Vec<&str> = operands.iter().map(String::as_str).collect();
-    Ok(vec![call.put(TRACT_EINSUM, &operands, &[With::Text("equation", &equation)])])
+    Ok(vec![call.put("derm.Einsum", &operands, &[With::Text("equation", &equation)])])
 }
 
 /// Letters that an equation does not use.

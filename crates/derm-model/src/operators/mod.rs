@@ -1,6 +1,7 @@
 //! ONNX operators that tract lacks or computes otherwise than the standard says: read as other
 //! operators, or refused by name.
 
+mod arithmetic;
 mod attention;
 mod bilinear;
 mod body;
@@ -11,9 +12,13 @@ mod expansion;
 mod normalization;
 mod pad;
 mod pool;
+mod recurrent;
 mod roi_align;
 mod single;
 mod spatial;
+mod verified;
+
+pub(crate) use verified::unverified;
 
 use derm_engine::Unary;
 use derm_engine::graph_ops::Function;
@@ -26,22 +31,33 @@ use tract_onnx::tract_hir::ops::element_wise::ElementWiseIntoHir;
 /// What a reader of a node returns: the operator, and the names of missing inputs.
 type Read = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
-/// The names under which bodies call tract's own operators that are replaced here.
-const TRACT_PAD: &str = "derm.Pad";
-const TRACT_EINSUM: &str = "derm.Einsum";
-const TRACT_BATCH_NORMALIZATION: &str = "derm.BatchNormalization";
+/// The operators of tract's that are replaced here. They stay under `derm.NAME`, for the graphs that
+/// replace them.
+const REPLACED: [&str; 15] = [
+    "BatchNormalization",
+    "ConvTranspose",
+    "DequantizeLinear",
+    "Einsum",
+    "GRU",
+    "GridSample",
+    "IsInf",
+    "LSTM",
+    "Mod",
+    "Pad",
+    "QuantizeLinear",
+    "RNN",
+    "Range",
+    "Resize",
+    "Squeeze",
+];
 
 /// tract's reader of ONNX, with these operators in place of its own.
 pub(crate) fn onnx() -> Onnx {
     let mut onnx = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
     let own = &mut onnx.op_register;
-    for (name, kept) in [
-        ("Pad", TRACT_PAD),
-        ("Einsum", TRACT_EINSUM),
-        ("BatchNormalization", TRACT_BATCH_NORMALIZATION),
-    ] {
+    for name in REPLACED {
         if let Some(&reader) = own.0.get(name) {
-            own.insert(kept, reader);
+            own.0.insert(format!("derm.{name}"), reader);
         }
     }
     own.insert("Celu", celu);
@@ -49,6 +65,12 @@ pub(crate) fn onnx() -> Onnx {
     own.insert("BatchNormalization", normalization::batch_normalization);
     own.insert("DeformConv", deform_conv::read);
     own.insert("RoiAlign", roi_align::read);
+    own.insert("ConvTranspose", spatial::read_conv_transpose);
+    own.insert("GridSample", spatial::grid_sample);
+    own.insert("Resize", spatial::read_resize);
+    own.insert("GRU", recurrent::read);
+    own.insert("LSTM", recurrent::read);
+    own.insert("RNN", recurrent::read);
     own.insert("If", control::read_if);
     own.insert("Loop", control::read_loop);
     insert_bodies(own);
@@ -61,11 +83,17 @@ fn insert_bodies(to: &mut OnnxOpRegister) {
     to.insert("CenterCropPad", |c, node| body::read(c, node, pad::center_crop_pad));
     to.insert("Col2Im", |c, node| body::read(c, node, spatial::col2im));
     to.insert("Compress", |c, node| body::read(c, node, normalization::compress));
+    to.insert("DequantizeLinear", |c, node| body::read(c, node, arithmetic::dequantize));
     to.insert("Einsum", |c, node| body::read(c, node, einsum::einsum));
     to.insert("GlobalLpPool", |c, node| body::read(c, node, pool::global_lp_pool));
+    to.insert("IsInf", |c, node| body::read(c, node, arithmetic::is_inf));
     to.insert("LpPool", |c, node| body::read(c, node, pool::lp_pool));
     to.insert("MaxUnpool", |c, node| body::read(c, node, pool::max_unpool));
+    to.insert("Mod", |c, node| body::read(c, node, arithmetic::modulo));
     to.insert("Pad", |c, node| body::read(c, node, pad::pad));
+    to.insert("QuantizeLinear", |c, node| body::read(c, node, arithmetic::quantize));
+    to.insert("Range", |c, node| body::read(c, node, arithmetic::range));
+    to.insert("Squeeze", |c, node| body::read(c, node, arithmetic::squeeze));
     to.insert("Upsample", |c, node| body::read(c, node, spatial::upsample));
 }
 

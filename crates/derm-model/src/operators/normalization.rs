@@ -1,6 +1,5 @@
 //! `BatchNormalization` in training mode, and `Compress` by a constant.
 
-use super::TRACT_BATCH_NORMALIZATION;
 use super::body::{self, Call, With};
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
@@ -13,7 +12,7 @@ pub(super) fn batch_normalization(context: &ParsingContext<'_>, node: &NodeProto
     if is_training {
         return body::read(context, node, in_training_mode);
     }
-    let own = context.framework.op_register.0.get(TRACT_BATCH_NORMALIZATION);
+    let own = context.framework.op_register.0.get("derm.BatchNormalization");
     own.context("BatchNormalization")?(context, node)
 }
 
@@ -29,11 +28,11 @@ fn in_training_mode(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     let momentum = call.float("momentum")?.unwrap_or(0.9);
 
     let value = call.operand(0);
-    let over = [With::Ints("axes", &axes)];
-    let mean = call.put("ReduceMean", &[&value], &over);
+    let axes = call.put_ints(&axes);
+    let mean = call.put("ReduceMean", &[&value, &axes], &[]);
     let centred = call.put("Sub", &[&value, &mean], &[]);
     let squares = call.put("Mul", &[&centred, &centred], &[]);
-    let variance = call.put("ReduceMean", &[&squares], &over);
+    let variance = call.put("ReduceMean", &[&squares, &axes], &[]);
     let epsilon = call.put_floats(&[], vec![epsilon]);
     let deviation = call.put("Add", &[&variance, &epsilon], &[]);
     let deviation = call.put("Sqrt", &[&deviation], &[]);

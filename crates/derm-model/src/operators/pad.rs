@@ -1,6 +1,5 @@
 //! Operators that lengthen and cut axes: `Pad`, `CenterCropPad`.
 
-use super::TRACT_PAD;
 use super::body::{Call, With};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
@@ -85,7 +84,9 @@ fn lengthen(
     let flat: Vec<i64> =
         grown.iter().map(|pad| pad.0).chain(grown.iter().map(|pad| pad.1)).collect();
     let flat = call.put_ints(&flat);
-    Ok(call.put(TRACT_PAD, &[&result, &flat, value], &[With::Text("mode", mode)]))
+    // tract pads with a value that is given, whatever the mode.
+    let value = if mode == "constant" { value } else { "" };
+    Ok(call.put("derm.Pad", &[&result, &flat, value], &[With::Text("mode", mode)]))
 }
 
 /// Repeats an axis of this length periodically.

@@ -98,12 +98,11 @@ impl EvalOp for RoiAlign {
     }
 }
 
-/// Where the samples of a cell lie.
+/// A cell of a region: its place, height and width, and how many samples it has along each.
 struct Cell {
     top: f32,
     left: f32,
-    /// From one sample to the next.
-    steps: [f32; 2],
+    size: [f32; 2],
     samples: [usize; 2],
 }
 
@@ -123,11 +122,10 @@ impl RoiAlign {
             given => given,
         });
         ensure!(samples.iter().all(|&count| count <= 4096), "a region of {height}x{width}");
-        let steps = [0, 1].map(|side| size[side] / samples[side] as f32);
         let cell = |row: usize, column: usize| Cell {
-            top: top + row as f32 * size[0] + 0.5 * steps[0],
-            left: left + column as f32 * size[1] + 0.5 * steps[1],
-            steps,
+            top: top + row as f32 * size[0],
+            left: left + column as f32 * size[1],
+            size,
             samples,
         };
         let rows = 0..self.rows;
@@ -139,8 +137,8 @@ impl RoiAlign {
         let mut pooled: Option<f32> = None;
         for row in 0..rows {
             for column in 0..columns {
-                let y = cell.top + row as f32 * cell.steps[0];
-                let x = cell.left + column as f32 * cell.steps[1];
+                let y = cell.top + (row as f32 + 0.5) * cell.size[0] / rows as f32;
+                let x = cell.left + (column as f32 + 0.5) * cell.size[1] / columns as f32;
                 let sample = self.sample(y, x, channel);
                 pooled = Some(match pooled {
                     None => sample,

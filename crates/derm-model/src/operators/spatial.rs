@@ -1,6 +1,9 @@
-//! Operators on rows and columns: `AffineGrid`, `Col2Im`, `Upsample`.
+//! Operators on rows and columns: `AffineGrid`, `Col2Im`, `ConvTranspose`, `GridSample`, `Resize`, `Upsample`.
 
-use super::body::{Call, With};
+use super::body::{self, Call, With};
+use super::pad::position;
+use tract_onnx::model::ParsingContext;
+use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 
@@ -108,4 +111,116 @@ pub(super) fn upsample(call: &mut Call<'_>) -> TractResult<Vec<String>> {
         With::Text("coordinate_transformation_mode", "asymmetric"),
     ];
     Ok(vec![call.put("Resize", &[&value, "", &scales], &with)])
+}
+
+/// `GridSample`: tract takes other pixels than the standard at a border that is repeated, where it
+/// interpolates with cubics.
+pub(super) fn grid_sample(context: &ParsingContext<'_>, node: &NodeProto) -> super::Read {
+    let mode = node.get_attr_opt::<String>("mode")?.unwrap_or_default();
+    let padding = node.get_attr_opt::<String>("padding_mode")?.unwrap_or_default();
+    let is_cubic = mode == "cubic" || mode == "bicubic";
+    ensure!(
+        !(is_cubic && padding == "border"),
+        "mode {mode} with padding_mode border is not supported"
+    );
+    let own = context.framework.op_register.0.get("derm.GridSample");
+    own.context("GridSample")?(context, node)
+}
+
+/// `Resize`: what tract computes otherwise than onnxruntime is written in another way, or refused.
+pub(super) fn read_resize(context: &ParsingContext<'_>, node: &NodeProto) -> super::Read {
+    let mode = node.get_attr_opt::<String>("mode")?.unwrap_or_default();
+    let coordinates = node.get_attr_opt::<String>("coordinate_transformation_mode")?;
+    let coordinates = coordinates.unwrap_or_default();
+    let is_nearest = mode.is_empty() || mode == "nearest";
+    let unsupported = coordinates == "half_pixel_symmetric" && is_nearest;
+    ensure!(!unsupported, "mode nearest with {coordinates} is not supported");
+    let is_last = coordinates == "align_corners" && context.onnx_operator_set_version >= 11;
+    let is_cubic = coordinates == "pytorch_half_pixel" && mode == "cubic";
+    if is_last || is_cubic {
+        return body::read(context, node, resize);
+    }
+    let own = context.framework.op_register.0.get("derm.Resize");
+    own.context("Resize")?(context, node)
+}
+
+/// By sizes instead of scales where corners are aligned: those of a result of whole pixels.
+fn resize(call: &mut Call<'_>) -> TractResult<Vec<String>> {
+    let shape = call.shape(0)?;
+    let axes = call.ints("axes")?.unwrap_or_else(|| (0..shape.len() as i64).collect());
+    let mut operands: Vec<String> = (0..4).map(|position| call.operand(position)).collect();
+    let coordinates = call.text("coordinate_transformation_mode")?.unwrap_or_default();
+    let is_aligned = coordinates == "align_corners";
+    let scales = call.constant::<f32>(2)?.filter(|scales| !scales.is_empty());
+    let sizes = match (call.constant::<i64>(3)?, scales) {
+        (Some(sizes), _) => sizes,
+        (None, Some(scales)) => {
+            ensure!(scales.len() == axes.len(), "{} scales for {} axes", scales.len(), axes.len());
+            let mut sizes = Vec::new();
+            for (axis, scale) in axes.iter().zip(scales) {
+                sizes.push((shape[position(*axis, shape.len())?] as f32 * scale).floor() as i64);
+            }
+            if is_aligned {
+                operands[2] = String::new();
+                operands[3] = call.put_ints(&sizes);
+            }
+            sizes
+        }
+        (None, None) => bail!("neither scales nor sizes"),
+    };
+    if call.text("mode")?.as_deref() == Some("cubic") {
+        let is_one = |(axis, &size): (&i64, &i64)| {
+            Ok(size == 1 && shape[position(*axis, shape.len())?] != 1)
+        };
+        let shrinks = axes.iter().zip(&sizes).map(is_one).collect::<TractResult<Vec<bool>>>()?;
+        let unsupported = coordinates == "pytorch_half_pixel" && shrinks.contains(&true);
+        ensure!(
+            !unsupported,
+            "cubic interpolation to one value with pytorch_half_pixel is not supported"
+        );
+    }
+    Ok(call.forward("derm.Resize", &operands, &[]))
+}
+
+/// `ConvTranspose` with a given shape of the result: by the padding that leads to it.
+pub(super) fn read_conv_transpose(context: &ParsingContext<'_>, node: &NodeProto) -> super::Read {
+    if node.get_attr_opt_vec::<i64>("output_shape")?.is_some() {
+        return body::read(context, node, conv_transpose);
+    }
+    let own = context.framework.op_register.0.get("derm.ConvTranspose");
+    own.context("ConvTranspose")?(context, node)
+}
+
+fn conv_transpose(call: &mut Call<'_>) -> TractResult<Vec<String>> {
+    let (shape, kernels) = (call.shape(0)?, call.shape(1)?);
+    let wanted = call.ints("output_shape")?.context("no output_shape")?;
+    let axes = shape.len().saturating_sub(2);
+    ensure!(kernels.len() == shape.len() && wanted.len() >= axes, "ranks");
+    let wanted = &wanted[wanted.len() - axes..];
+    let ones = vec![1; axes];
+    let strides = call.ints("strides")?.unwrap_or_else(|| ones.clone());
+    let dilations = call.ints("dilations")?.unwrap_or(ones);
+    let mut more = call.ints("output_padding")?.unwrap_or_else(|| vec![0; axes]);
+    ensure!([&strides, &dilations, &more].iter().all(|list| list.len() == axes), "attributes");
+    let is_upper = call.text("auto_pad")?.as_deref() == Some("SAME_UPPER");
+    let mut pads = vec![0; 2 * axes];
+    for axis in 0..axes {
+        let extent = (kernels[axis + 2] - 1).saturating_mul(dilations[axis]) + 1;
+        let whole = (shape[axis + 2] - 1).saturating_mul(strides[axis]);
+        let surplus = whole.saturating_add(more[axis] + extent).saturating_sub(wanted[axis]);
+        more[axis] += (-surplus).max(0);
+        let (small, large) = (surplus.max(0) / 2, surplus.max(0) - surplus.max(0) / 2);
+        (pads[axis], pads[axes + axis]) = if is_upper { (small, large) } else { (large, small) };
+    }
+    let operands: Vec<String> = (0..3).map(|position| call.operand(position)).collect();
+    let operands: Vec<&str> =
+        operands.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
+    let with = [
+        With::Int("group", call.int("group")?.unwrap_or(1)),
+        With::Ints("strides", &strides),
+        With::Ints("dilations", &dilations),
+        With::Ints("pads", &pads),
+        With::Ints("output_padding", &more),
+    ];
+    Ok(vec![call.put("derm.ConvTranspose", &operands, &with)])
 }
