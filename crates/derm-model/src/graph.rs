@@ -276,6 +276,7 @@ fn parse(source: &ModelSource, manifest: &Manifest, layer: Option<&str>) -> Resu
     if picture.element == Some(DataType::Double) {
         double_to_float(graph).map_err(Error::Graph)?;
     }
+    operators::check_supported(graph, &onnx)?;
     let unverified = operators::unverified(&proto)?;
     let parsed = onnx.parse(&proto, folder.as_deref()).map_err(unreadable)?;
     if !parsed.unresolved_inputs.is_empty() {

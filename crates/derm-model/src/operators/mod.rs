@@ -18,7 +18,7 @@ mod single;
 mod spatial;
 mod verified;
 
-pub(crate) use verified::unverified;
+pub(crate) use verified::{check_supported, unverified};
 
 use derm_engine::Unary;
 use derm_engine::graph_ops::Function;

@@ -4,6 +4,7 @@
 use crate::Error;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
+use tract_onnx::Onnx;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto};
 
@@ -56,6 +57,27 @@ pub(crate) fn unverified(model: &ModelProto) -> Result<Vec<String>, Error> {
         look(graph, opset, &known, &mut found);
     }
     Ok(found)
+}
+
+/// Checks that there is a reader for every operator.
+///
+/// # Errors
+/// [`Error::Graph`] with the names of the first operator that has none, and of its node.
+pub(crate) fn check_supported(graph: &GraphProto, onnx: &Onnx) -> Result<(), Error> {
+    for node in &graph.node {
+        if !onnx.op_register.0.contains_key(&node.op_type) {
+            let of = if is_standard(&node.domain) { "" } else { " of " };
+            let domain = if is_standard(&node.domain) { "" } else { &*node.domain };
+            let (name, operator) = (node_name(node), &node.op_type);
+            let what = format!("{name} ({operator}): the operator {operator}{of}{domain} is not supported");
+            return Err(Error::Graph(what));
+        }
+        for attribute in &node.attribute {
+            let mut graphs = attribute.g.iter().chain(&attribute.graphs);
+            graphs.try_for_each(|graph| check_supported(graph, onnx))?;
+        }
+    }
+    Ok(())
 }
 
 fn look(graph: &GraphProto, opset: i64, known: &HashMap<&str, &Verified>, found: &mut Vec<String>) {

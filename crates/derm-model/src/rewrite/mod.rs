@@ -2,13 +2,14 @@
 
 mod bfloat16;
 mod functions;
+mod names;
 mod outputs;
 
 use crate::Error;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 
-/// Inlines the model's own functions, widens bfloat16 weights, and leaves out results that nothing
-/// reads. `bytes` is what `model` was read from.
+/// Inlines the model's own functions, widens bfloat16 weights, leaves out results that nothing
+/// reads, and gives every node a name of its own. `bytes` is what `model` was read from.
 ///
 /// # Errors
 /// [`Error::Graph`]: something is used in a way that is not supported.
@@ -17,6 +18,7 @@ pub(crate) fn rewrite(model: &mut ModelProto, bytes: &[u8]) -> Result<(), Error>
     if let Some(graph) = &mut model.graph {
         bfloat16::widen(graph)?;
         outputs::leave_out_unread(graph);
+        names::make_unique(graph);
     }
     Ok(())
 }

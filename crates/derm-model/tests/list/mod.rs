@@ -9,6 +9,9 @@ const ENOUGH: usize = 3;
 /// Numbers that name something: each value counts by itself.
 const NAMES: [&str; 5] = ["to", "dtype", "output_dtype", "stash_type", "output_datatype"];
 
+/// Text that may be anything: the operator reads it as a formula.
+const FORMULAS: [&str; 1] = ["equation"];
+
 /// A node of a case: its operator, the first and last opset of its definition, its attributes (text
 /// and whole numbers by value), and which of those are there with another value than the default.
 type Used = (String, i64, i64, BTreeMap<String, serde_json::Value>, BTreeSet<String>);
@@ -79,7 +82,10 @@ impl List {
                 "\n[[operator]]\nname = \"{name}\"\nopsets = [{}]\n",
                 opsets.join(", ")
             );
-            let required: Vec<&String> = verified.required.iter().flatten().collect();
+            // Of other attributes, a default is one value of many.
+            let is_exact = |name: &&String| !verified.attributes[*name].is_any(name);
+            let required: Vec<&String> =
+                verified.required.iter().flatten().filter(is_exact).collect();
             if !required.is_empty() {
                 let _ = writeln!(text, "required = {required:?}");
             }
@@ -117,7 +123,9 @@ impl List {
 
 impl Values {
     fn is_any(&self, attribute: &str) -> bool {
-        self.other || self.numbers.len() >= ENOUGH && !NAMES.contains(&attribute)
+        self.other
+            || FORMULAS.contains(&attribute)
+            || self.numbers.len() >= ENOUGH && !NAMES.contains(&attribute)
     }
 
     fn toml(&self, attribute: &str) -> String {

@@ -96,15 +96,15 @@ for schema in onnx.defs.get_all_schemas_with_history():
 
 
 def opsets(operator, lo, hi, seen):
-    """The opsets to write a case in: one for each definition of the operator between `lo` and `hi` for its first
-    case, the oldest and the newest for the others."""
+    """The opsets to write a case in: the oldest and the newest definition of the operator between `lo` and `hi`, and
+    each that no case before was written in."""
     known = VERSIONS.get(operator)
     if not known:
         return [max(lo, 13)]
     wanted = sorted({max(version, lo) for version in known if version <= hi})
-    if operator in seen:
-        wanted = sorted({wanted[0], wanted[-1]})
-    seen.add(operator)
+    before = seen.setdefault(operator, set())
+    wanted = [opset for opset in wanted if opset in (wanted[0], wanted[-1]) or opset not in before]
+    before.update(wanted)
     return wanted
 
 
@@ -168,7 +168,7 @@ def answer(model):
 
 def write(path):
     """Writes every case that onnxruntime runs, one JSON object a line; reports the others."""
-    count, seen = 0, set()
+    count, seen = 0, {}
     with open(path, "w") as file:
         for name, operator, build, lo, hi, domain in CASES:
             for opset in opsets(operator, lo, hi, seen) if not domain else [max(lo, 13)]:

@@ -72,6 +72,8 @@ case("Gather negative", "Gather", lambda g: g("Gather", "x", g.i(-1, 0), axis=2)
 case("Gather two axes", "Gather", lambda g: g("Gather", "x", g.w(np.array([[0, 1], [2, 2]])), axis=1))
 case("Gather table", "Gather", lambda g: g("Gather", g.r(5, 3), g.cast(g("Mul", g("Abs", "x"), g.f(4)), T.INT64)))
 case("Gather int32 indices", "Gather", lambda g: g("Gather", "x", g.w(np.array([1, 1], np.int32)), axis=3))
+for axis in (0, 1, 2, -1):
+    case(f"Scatter {axis}", "Scatter", lambda g, a=axis: g("Scatter", "x", g.w(np.zeros((1, 3, 6, 6), np.int64) if a == 0 else np.broadcast_to(np.array([2, 0, 1]).reshape([3 if k == a % 4 else 1 for k in range(4)]), (1, 3, 3, 3)).astype(np.int64)), g.r(1, 3, 6, 6) if a == 0 else g.r(1, 3, 3, 3), axis=a), lo=9, hi=10)
 case("GatherND", "GatherND", lambda g: g("GatherND", "x", g.w(np.array([[0, 2], [0, 0]]))), lo=11)
 for batch in (1, 2):
     case(f"GatherND batch {batch}", "GatherND", lambda g, b=batch: g("GatherND", "x", g.w(np.array([[[1, 2]]]) if b == 1 else np.array([[[1], [0], [5]]])), batch_dims=b), lo=12)

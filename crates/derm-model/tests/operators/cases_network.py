@@ -140,6 +140,7 @@ for axis in (1, 2, 3, -1):
 case("MeanVarianceNormalization", "MeanVarianceNormalization", lambda g: g("MeanVarianceNormalization", "x"), lo=9)
 case("MeanVarianceNormalization axes", "MeanVarianceNormalization", lambda g: g("MeanVarianceNormalization", "x", axes=[1, 3]), lo=9)
 case("Dropout", "Dropout", lambda g: g("Dropout", "x", ratio=0.3), hi=11)
+case("Dropout seed", "Dropout", lambda g: g("Dropout", "x", g.s(0.4), seed=3), lo=12)
 case("Dropout inputs", "Dropout", lambda g: g("Dropout", "x", g.s(0.4)), lo=12)
 case("Dropout mode", "Dropout", lambda g: g("Dropout", "x", g.s(0.4), g.s(False, bool), outs=2)[0], lo=12)
 case("Dropout none", "Dropout", lambda g: g("Dropout", "x"))

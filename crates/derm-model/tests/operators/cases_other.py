@@ -32,6 +32,9 @@ case("DequantizeLinear int32", "DequantizeLinear", lambda g: g("DequantizeLinear
 case("QuantizeLinear saturates", "QuantizeLinear", lambda g: g.cast(u8(g, "x", 0.002), T.FLOAT), lo=10)
 case("DynamicQuantizeLinear", "DynamicQuantizeLinear", lambda g: (lambda r: g("Mul", g.cast(r[0], T.FLOAT), r[1]))(g("DynamicQuantizeLinear", "x", outs=3)), lo=11)
 weights = lambda g, *s: g.w(g.random.integers(-128, 128, s).astype(np.int8))
+for pad in ("SAME_UPPER", "SAME_LOWER", "VALID"):
+    case(f"QLinearConv {pad}", "QLinearConv", lambda g, p=pad: qconv(g, auto_pad=p, strides=[2, 2]), lo=10)
+    case(f"ConvInteger {pad}", "ConvInteger", lambda g, p=pad: g.cast(g("ConvInteger", u8(g, "x"), weights(g, 4, 3, 3, 3), g.s(120, np.uint8), auto_pad=p, strides=[2, 2]), T.FLOAT), lo=10)
 case("ConvInteger", "ConvInteger", lambda g: g.cast(g("ConvInteger", u8(g, "x"), weights(g, 4, 3, 3, 3), g.s(120, np.uint8)), T.FLOAT), lo=10)
 case("ConvInteger pads", "ConvInteger", lambda g: g.cast(g("ConvInteger", u8(g, "x"), weights(g, 4, 3, 3, 3), g.s(120, np.uint8), pads=[1, 1, 1, 1], strides=[2, 2]), T.FLOAT), lo=10)
 case("MatMulInteger", "MatMulInteger", lambda g: g.cast(g("MatMulInteger", u8(g, "x"), weights(g, 6, 4), g.s(120, np.uint8)), T.FLOAT), lo=10)
@@ -98,6 +101,29 @@ def functions(g):
 
 
 case("functions", "Elu", functions, lo=17)
+
+
+
+def bfloat16(g):
+    """A weight of bfloat16 that is widened: as raw bytes, and as a list of numbers."""
+    import ml_dtypes
+
+    values = np.linspace(-1, 2, 6).astype(ml_dtypes.bfloat16)
+    raw = helper.make_tensor("raw16", T.BFLOAT16, [6], values.tobytes(), raw=True)
+    listed = helper.make_tensor("listed16", T.BFLOAT16, [6], values.astype(np.float32))
+    g.constants += [raw, listed]
+    return g("Mul", g("Add", "x", g.cast("raw16", T.FLOAT)), g.cast("listed16", T.FLOAT))
+
+
+def same_names(g):
+    """A node with the name of a weight."""
+    result = g("Neg", g("Add", "x", g.f(0.3)))
+    g.nodes[-1].name = "w0"
+    return result
+
+
+case("bfloat16 weights", "Cast", bfloat16, lo=13)
+case("Node with the name of a weight", "Neg", same_names, lo=13)
 case("Sum of weights", "Concat", lambda g: g("Concat", g.r(1, 3, 2, 6), "x", axis=2), lo=13)
 case("Gelu of contributors", "Gelu", lambda g: g("Gelu", "x", domain="com.microsoft"), domain="com.microsoft")
 case("FastGelu of contributors", "FastGelu", lambda g: g("FastGelu", "x", domain="com.microsoft"), domain="com.microsoft")
