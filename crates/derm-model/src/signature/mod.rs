@@ -1,11 +1,11 @@
 //! Signature: the inputs and outputs that an ONNX graph declares, and which outputs may hold the
 //! scores.
 
-mod double;
+mod float32;
 mod prune;
 mod value;
 
-pub(crate) use double::double_to_float;
+pub(crate) use float32::{computes_in, to_float32};
 pub(crate) use prune::prune;
 pub(crate) use value::{Declared, element_name};
 
