@@ -243,7 +243,10 @@ fn parse(source: &ModelSource, manifest: &Manifest, layer: Option<&str>) -> Resu
 }
 
 /// The one input of the graph that no stored tensor gives a value to.
-fn picture_input(graph: &GraphProto, weights: &HashMap<String, Stored>) -> Result<Declared, Error> {
+pub(crate) fn picture_input(
+    graph: &GraphProto,
+    weights: &HashMap<String, Stored>,
+) -> Result<Declared, Error> {
     let stored: HashSet<&str> =
         graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
     let is_open = |input: &&ValueInfoProto| {
@@ -299,7 +302,7 @@ fn find(model: &InferenceModel, name: &str) -> Option<OutletId> {
 }
 
 /// The innermost cause first: that is where a reader learns which operator or tensor is meant.
-fn unreadable(error: TractError) -> Error {
+pub(crate) fn unreadable(error: TractError) -> Error {
     let mut causes: Vec<String> =
         error.chain().map(|cause| first_line(&cause.to_string())).collect();
     causes.reverse();

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod adapt;
+mod draft;
 mod error;
 mod external_data;
 mod file;
@@ -18,6 +19,7 @@ pub use derm_engine::{
     Constants, Isa, Options as EngineOptions, PackedWeightCache, Precision, StepTime,
     StoredWeights, ThreadPool,
 };
+pub use draft::draft_manifest;
 pub use error::Error;
 pub use file::FileFault;
 pub use graph::Graph;

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod agreement;
 mod augmentation;
 mod classifier;
 mod cost;
@@ -14,12 +15,15 @@ mod predict;
 mod report;
 mod request;
 
+pub use agreement::{
+    Agreement, BetterFit, Comparison, Reference, ReferenceError, ReferencePicture, TOLERANCE,
+};
 pub use classifier::{Checked, Classifier};
 pub use cost::Cost;
 pub use derm_gradcam::{Colormap, Error as ExplainError, Heatmap, Layer, LayerInfo, Method};
 pub use derm_memstat as memory;
 pub use derm_model::{
-    Class, Error as ModelError, Manifest, ModelSource, Output, Precision, Uncertain,
+    Class, Error as ModelError, Manifest, ModelSource, Output, Precision, Uncertain, draft_manifest,
 };
 pub use derm_preprocess::{Error as PictureError, Limits, Picture, Region, Warning};
 pub use error::{Error, Task};

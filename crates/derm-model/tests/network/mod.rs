@@ -1,12 +1,14 @@
 //! A small classifier as an ONNX file, put together node by node.
 
+#![allow(dead_code)] // each test file uses its part
+
 use prost::Message;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension::Value as Length};
 use tract_onnx::pb::type_proto::{Tensor, Value as TypeValue};
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    TensorShapeProto, TypeProto, ValueInfoProto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
+    TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
 };
 use tract_onnx::prelude::f16;
 
@@ -25,6 +27,7 @@ pub(crate) fn dims(dims: &'static [i64]) -> &'static [i64] {
 #[derive(Clone, Default)]
 pub(crate) struct Network {
     graph: GraphProto,
+    metadata: Vec<StringStringEntryProto>,
 }
 
 impl Network {
@@ -63,6 +66,7 @@ impl Network {
             ir_version: 8,
             opset_import: vec![domain("", 13), domain("ai.onnx.ml", 3)],
             graph: Some(self.graph.clone()),
+            metadata_props: self.metadata.clone(),
             ..Default::default()
         };
         model.encode_to_vec()
@@ -99,6 +103,11 @@ impl Network {
         });
     }
 
+    pub(crate) fn metadata(&mut self, key: &str, value: &str) {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        self.metadata.push(StringStringEntryProto { key, value });
+    }
+
     /// Appends a node; `Cast:1` has an attribute, `domain/ZipMap` a domain.
     pub(crate) fn node(&mut self, operator: &str, inputs: &[&str], output: &str) {
         let (domain, operator) = operator.rsplit_once('/').unwrap_or(("", operator));
@@ -113,6 +122,11 @@ impl Network {
             "Cast" => vec![integer("to", number.parse().unwrap())],
             "Softmax" => vec![integer("axis", number.parse().unwrap())],
             "Gemm" => vec![integer("transB", 1)],
+            "Transpose" => {
+                let ints = number.split(',').map(|axis| axis.parse().unwrap()).collect();
+                let r#type = AttributeType::Ints as i32;
+                vec![AttributeProto { name: "perm".to_owned(), r#type, ints, ..Default::default() }]
+            }
             "ArgMax" => vec![integer("axis", 1), integer("keepdims", 0)],
             _ => Vec::new(),
         };
