@@ -28,6 +28,7 @@ use clap::Parser;
 use config::Config;
 use state::State;
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Serves a classifier of skin lesions over HTTP, with Grad-CAM heatmaps, in little memory.
@@ -41,6 +42,13 @@ struct Arguments {
     /// Validate the configuration and the model, print what was found, and exit
     #[arg(long)]
     check: bool,
+    /// With --check: compare with the probabilities in this CSV file (a picture's path, then one
+    /// probability for each class), and say which preprocessing would fit better
+    #[arg(long, requires = "check", value_name = "FILE.csv")]
+    against: Option<PathBuf>,
+    /// Print a draft of the manifest of this ONNX file, and exit
+    #[arg(long, conflicts_with_all = ["check", "health"], value_name = "MODEL.onnx")]
+    new_manifest: Option<PathBuf>,
     /// Ask the server that runs on HOST and PORT whether it is healthy; for container health checks
     #[arg(long, conflicts_with = "check")]
     health: bool,
@@ -64,6 +72,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         writeln!(std::io::stdout(), "{}", model::version())?;
         return Ok(());
     }
+    if let Some(model) = &arguments.new_manifest {
+        write!(std::io::stdout(), "{}", derm::draft_manifest(model)?)?;
+        return Ok(());
+    }
     let config = Config::from_environment()?;
     if arguments.health {
         return health::ask(&config);
@@ -71,7 +83,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     logging::start(&config.rust_log)?;
     let classifier = model::classifier(&config)?;
     if arguments.check {
-        return check::print(&config, &classifier);
+        check::print(&config, &classifier)?;
+        return match &arguments.against {
+            Some(file) => check::compare(&config, file),
+            None => Ok(()),
+        };
     }
     actix_web::rt::System::new().block_on(serve(config, classifier))
 }

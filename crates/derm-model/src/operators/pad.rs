@@ -85,6 +85,8 @@ fn lengthen(
     let flat: Vec<i64> =
         grown.iter().map(|pad| pad.0).chain(grown.iter().map(|pad| pad.1)).collect();
     let flat = call.put_ints(&flat);
+    // tract fills with a value that is given in every mode.
+    let value = if mode == "constant" { value } else { "" };
     Ok(call.put(TRACT_PAD, &[&result, &flat, value], &[With::Text("mode", mode)]))
 }
 
