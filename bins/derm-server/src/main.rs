@@ -68,7 +68,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.health {
         return health::ask(&config);
     }
-    logging::start(&config.rust_log)?;
+    let _last_lines = logging::start(&config.rust_log)?;
     let classifier = model::classifier(&config)?;
     if arguments.check {
         return check::print(&config, &classifier);
@@ -79,6 +79,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 async fn serve(config: Config, classifier: derm::Classifier) -> anyhow::Result<()> {
     let (host, port, workers) = (config.host.clone(), config.port, config.http_workers);
     let shutdown = config.timeout().as_secs();
+    ignore_file_size_limit()?;
     let state = Data::new(State::new(config, classifier)?);
     housekeeping::start(&state);
     let app_state = state.clone();
@@ -105,5 +106,13 @@ async fn serve(config: Config, classifier: derm::Classifier) -> anyhow::Result<(
     derm::memory::release_file_pages();
     server.run().await?;
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Writing beyond RLIMIT_FSIZE is an error like any other: the log drops the line. By default the
+/// signal ends the process.
+fn ignore_file_size_limit() -> std::io::Result<()> {
+    #[cfg(unix)]
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(libc::SIGXFSZ))?;
     Ok(())
 }
