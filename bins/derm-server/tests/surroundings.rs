@@ -6,10 +6,9 @@
 
 mod common;
 
-use common::{FORM, LONG, Server, command, form, free_port, picture};
-use std::io::{BufRead, BufReader, Read};
+use common::{FORM, LONG, Server, form, free_port, picture};
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// Logs a line for each request.
 const VERBOSE: [(&str, &str); 2] = [("RUST_LOG", "info"), ("MAX_REQUESTS", "0")];

@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let report = classifier.classify(&picture, &request, deadline)?;
 
     for prediction in &report.predictions {
-        let label = classifier.manifest().classes[prediction.index].label_in("en");
+        let label = report.manifest.classes[prediction.index].label_in("en");
         println!("{:5.1} %  {label}", prediction.probability * 100.0);
     }
     if report.uncertain.is_some_and(|uncertainty| uncertainty.is_uncertain()) {
