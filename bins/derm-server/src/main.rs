@@ -6,6 +6,7 @@ mod check;
 mod config;
 mod data_url;
 mod error;
+mod half_closed;
 mod health;
 mod housekeeping;
 mod html;
@@ -17,25 +18,22 @@ mod model;
 mod parameters;
 mod permits;
 mod routes;
+mod serve;
+mod shutdown;
 mod state;
 mod upload;
 
-use actix_web::middleware::{NormalizePath, from_fn};
-use actix_web::web::Data;
-use actix_web::{App, HttpServer};
-use anyhow::Context;
 use clap::Parser;
 use config::Config;
-use state::State;
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// Serves a classifier of skin lesions over HTTP, with Grad-CAM heatmaps, in little memory.
 ///
 /// Configured by environment variables: HOST, PORT, MODEL_PATH, ENABLE_GRADCAM, THREADS,
 /// OMP_NUM_THREADS, WORKERS, TIMEOUT, UPLOAD_SECONDS, MAX_REQUESTS, MAX_REQUESTS_JITTER,
-/// MODEL_IDLE_SECONDS, MAX_UPLOAD_BYTES, MAX_IMAGE_PIXELS, MEMORY_BUDGET_MB, WEIGHTS, RUST_LOG.
+/// MODEL_IDLE_SECONDS, MAX_UPLOAD_BYTES, MAX_IMAGE_PIXELS, MEMORY_BUDGET_MB, WEIGHTS,
+/// KEEP_ALIVE_SECONDS, SHUTDOWN_SECONDS, RUST_LOG.
 #[derive(Parser)]
 #[command(disable_version_flag = true)]
 struct Arguments {
@@ -80,7 +78,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.health {
         return health::ask(&config);
     }
-    logging::start(&config.rust_log)?;
+    let _last_lines = logging::start(&config.rust_log)?;
     let classifier = model::classifier(&config)?;
     if arguments.check {
         check::print(&config, &classifier)?;
@@ -89,37 +87,5 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             None => Ok(()),
         };
     }
-    actix_web::rt::System::new().block_on(serve(config, classifier))
-}
-
-async fn serve(config: Config, classifier: derm::Classifier) -> anyhow::Result<()> {
-    let (host, port, workers) = (config.host.clone(), config.port, config.http_workers);
-    let shutdown = config.timeout().as_secs();
-    let state = Data::new(State::new(config, classifier)?);
-    housekeeping::start(&state);
-    let app_state = state.clone();
-    let server = HttpServer::new(move || {
-        App::new()
-            .app_data(app_state.clone())
-            // Paths work with and without the closing slash.
-            .wrap(NormalizePath::trim())
-            .wrap(from_fn(middleware::observe))
-            .configure(routes::configure)
-    })
-    .workers(workers.get())
-    .max_connections(1024)
-    .client_request_timeout(Duration::from_secs(10))
-    // A client that closes its side is gone: its request is dropped, and its permit with it.
-    .h1_allow_half_closed(false)
-    .shutdown_timeout(shutdown)
-    .bind((host.as_str(), port))
-    .with_context(|| format!("cannot listen on {host}:{port} (HOST, PORT)"))?;
-    for address in server.addrs() {
-        tracing::info!(%address, model = state.classifier.manifest().name, "listening");
-    }
-    // Pages that only starting needed.
-    derm::memory::release_file_pages();
-    server.run().await?;
-    tracing::info!("stopped");
-    Ok(())
+    actix_web::rt::System::new().block_on(serve::serve(config, classifier))
 }
