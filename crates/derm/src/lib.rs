@@ -16,7 +16,9 @@ mod request;
 
 pub use classifier::{Checked, Classifier};
 pub use cost::Cost;
-pub use derm_gradcam::{Colormap, Error as ExplainError, Heatmap, Layer, LayerInfo, Method};
+pub use derm_gradcam::{
+    Colormap, Error as ExplainError, Heatmap, Layer, LayerInfo, MapRange, Method, Scale,
+};
 pub use derm_memstat as memory;
 pub use derm_model::{
     Class, Error as ModelError, Manifest, ModelSource, Output, Precision, Uncertain,
