@@ -68,8 +68,8 @@ impl ExplainJob<'_> {
             };
             let found = evaluation.explain(self.explain.method, self.classes, &fill, &mut watch)?;
             for (heatmaps, heatmap) in by_class.iter_mut().zip(found) {
-                let values = augmentation::undone(heatmap.values(), number);
-                heatmaps.push(Heatmap::from_map(values));
+                let heatmap = heatmap.with_scale(self.explain.scale);
+                heatmaps.push(heatmap.moved(|values| augmentation::undone(values, number)));
             }
         }
         Ok(by_class.iter().filter_map(|heatmaps| Heatmap::mean(heatmaps)).collect())

@@ -21,7 +21,9 @@ pub use agreement::{
 };
 pub use classifier::{Checked, Classifier, Description};
 pub use cost::Cost;
-pub use derm_gradcam::{Colormap, Error as ExplainError, Heatmap, Layer, LayerInfo, Method};
+pub use derm_gradcam::{
+    Colormap, Error as ExplainError, Heatmap, Layer, LayerInfo, MapRange, Method, Scale,
+};
 pub use derm_memstat as memory;
 pub use derm_model::{
     Class, Digest, Error as ModelError, Manifest, ModelSource, Output, Precision, Uncertain,
