@@ -69,6 +69,45 @@ def split(x):
     return torch.cat([c * 2, b, a * b[:, :1]], dim=1)
 
 
+class Through(nn.Module):
+    """An operator on another shape of the same elements."""
+
+    def __init__(self, shape, operator):
+        super().__init__()
+        self.shape, self.operator = shape, operator
+
+    def forward(self, x):
+        return self.operator(x.reshape(1, *self.shape))
+
+
+def indices(*shape):
+    """Indices below 6, some of them equal."""
+    return (torch.arange(int(torch.tensor(shape).prod())) * 5 % 7 % 6).reshape(shape)
+
+
+def distinct(*shape):
+    """Indices below 6 that differ along the last axis."""
+    return (torch.arange(int(torch.tensor(shape).prod())) * 5 % 6).reshape(shape)
+
+
+def scattered(x):
+    y = x.clone()
+    y[:, [0, 2], [1, 4]] = torch.sigmoid(x[:, [1, 3], [0, 0]])
+    return y
+
+
+def sample(mode, padding):
+    """A turned grid that reaches over the edges; its coordinates depend on the values too."""
+
+    def function(x):
+        row, column = torch.meshgrid(torch.linspace(-1.1, 1.1, 5), torch.linspace(-1.2, 0.9, 4), indexing="ij")
+        grid = torch.stack([column * 0.8 - row * 0.3, row * 0.7 + column * 0.4], -1)[None].to(x)
+        grid = grid + 0.05 * torch.tanh(x[:, :2, :5, :4].permute(0, 2, 3, 1))
+        return F.grid_sample(x, grid, mode=mode, padding_mode=padding, align_corners=False)
+
+    return function
+
+
 OPERATORS = {
     "conv": lambda: nn.Conv2d(4, 6, 3, padding=1),
     "conv_stride": lambda: nn.Conv2d(4, 6, 3, stride=2, padding=1),
@@ -121,6 +160,25 @@ OPERATORS = {
     "resize_bicubic": lambda: Function(lambda x: F.interpolate(x, size=(8, 8), mode="bicubic", align_corners=False)),
     "channel_shuffle": lambda: Function(lambda x: x.reshape(1, 2, 2, 6, 6).transpose(1, 2).reshape(1, 4, 6, 6)),
     "attention": Attention,
+    "conv_1d": lambda: Through((4, 36), nn.Conv1d(4, 6, 3, stride=2, padding=1)),
+    "conv_3d": lambda: Through((2, 2, 6, 6), nn.Conv3d(2, 4, (2, 3, 3), stride=(1, 2, 1), padding=(1, 0, 1))),
+    "max_pool_3d": lambda: Through((2, 2, 6, 6), nn.MaxPool3d((2, 3, 2), stride=(1, 2, 2))),
+    "average_pool_1d": lambda: Through((4, 36), nn.AvgPool1d(3, stride=2, padding=1)),
+    "conv_transpose": lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1),
+    "conv_transpose_groups": lambda: nn.ConvTranspose2d(4, 6, 3, groups=2, dilation=2),
+    "grid_sample": lambda: Function(sample("bilinear", "zeros")),
+    "grid_sample_border": lambda: Function(sample("bilinear", "border")),
+    "grid_sample_bicubic": lambda: Function(sample("bicubic", "reflection")),
+    "tile": lambda: Function(lambda x: x.repeat(1, 2, 1, 3)),
+    "cumsum": lambda: Function(lambda x: torch.cumsum(x, dim=2)),
+    "gather_elements": lambda: Function(lambda x: torch.gather(x, 3, indices(4, 6, 3)[None])),
+    "scatter_elements": lambda: Function(lambda x: x.scatter(3, distinct(4, 6, 3)[None], torch.sigmoid(x[..., :3]))),
+    "scatter_elements_add": lambda: Function(lambda x: x.scatter_add(3, indices(4, 6, 3)[None], torch.sigmoid(x[..., :3]))),
+    "top_k": lambda: Function(lambda x: torch.topk(x, 3, dim=1).values),
+    "trilu": lambda: Function(lambda x: torch.tril(x, 1) * 2 + torch.triu(x)),
+    "pixel_shuffle": lambda: nn.PixelShuffle(2),
+    "pixel_unshuffle": lambda: nn.PixelUnshuffle(3),
+    "scatter_nd": lambda: Function(scattered),
 }
 
 # PyTorch exports these operators decomposed: a Sigmoid is exported instead and replaced afterwards.

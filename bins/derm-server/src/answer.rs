@@ -3,7 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use derm::{
-    Digest, ExplainError, Explanation, Prediction, Region, Rendering, Report, Timings, Uncertainty,
+    Digest, ExplainError, Explanation, MapRange, Prediction, Region, Rendering, Report, Timings,
+    Uncertainty,
 };
 use serde::Serialize;
 use std::sync::Arc;
@@ -28,6 +29,9 @@ pub(crate) struct Answer {
     ood: Option<Uncertainty>,
     /// Base64 PNG, or NumPy file, of the first class that is explained.
     pub(crate) heatmap: Option<String>,
+    /// The range of the map behind it, before it was scaled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heatmap_range: Option<MapRange>,
     /// Each class that is explained, if there are several or values were asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     heatmaps: Vec<Heatmap>,
@@ -37,7 +41,7 @@ pub(crate) struct Answer {
     /// The class that the heatmap explains.
     explained_class: Option<String>,
     picture: Size,
-    /// What is wrong with the picture, though it was decoded: one sentence each.
+    /// What is wrong with the picture, though it was decoded, or with a heatmap: one sentence each.
     pub(crate) warnings: Vec<String>,
     /// The part of the upright picture that the network sees, as fractions of its width and height.
     region: Region,
@@ -60,6 +64,8 @@ struct Heatmap {
     class: String,
     /// As [`Answer::heatmap`]; null for `output=json`.
     heatmap: Option<String>,
+    /// The range of the map before it was scaled.
+    range: MapRange,
     /// For `output=json`: rows of the layer's positions, 0..=1.
     #[serde(skip_serializing_if = "Option::is_none")]
     values: Option<Vec<Vec<f32>>>,
@@ -67,18 +73,34 @@ struct Heatmap {
 
 impl Heatmap {
     fn of(explanation: Explanation) -> Heatmap {
-        let class = explanation.class;
+        let (class, range) = (explanation.class, explanation.heatmap.range());
         match explanation.rendering {
             Rendering::Png(file) | Rendering::Npy(file) => {
-                Heatmap { class, heatmap: Some(STANDARD.encode(&file)), values: None }
+                Heatmap { class, heatmap: Some(STANDARD.encode(&file)), range, values: None }
             }
             Rendering::None => {
                 let values = explanation.heatmap.values();
                 let rows = values.outer_iter().map(|row| row.to_vec()).collect();
-                Heatmap { class, heatmap: None, values: Some(rows) }
+                Heatmap { class, heatmap: None, range, values: Some(rows) }
             }
         }
     }
+}
+
+/// What a client should know of a map that is nearly constant, which its scale may hide.
+fn low_contrast(heatmap: &Heatmap) -> Option<String> {
+    let contrast = heatmap.range.contrast();
+    let class = &heatmap.class;
+    (contrast < MapRange::LOW_CONTRAST).then(|| {
+        if contrast == 0.0 {
+            return format!("the heatmap of {class} is the same everywhere: it shows nothing");
+        }
+        let percent = contrast * 100.0;
+        format!(
+            "the heatmap of {class} varies by {percent:.1} % of its largest value only: a hot spot in \
+             it means little"
+        )
+    })
 }
 
 #[derive(Debug, Serialize)]
@@ -124,6 +146,8 @@ impl Answer {
             None => (Vec::new(), None),
         };
         let heatmaps: Vec<Heatmap> = explanations.into_iter().map(Heatmap::of).collect();
+        let picture = report.warnings.iter().map(ToString::to_string);
+        let warnings = picture.chain(heatmaps.iter().filter_map(low_contrast)).collect();
         let first = heatmaps.first();
         Answer {
             results: classes(&report.predictions),
@@ -132,6 +156,7 @@ impl Answer {
             uncertain: report.uncertain.map(|known| known.is_uncertain()),
             ood: report.uncertain,
             heatmap: first.and_then(|first| first.heatmap.clone()),
+            heatmap_range: first.map(|first| first.range),
             heatmap_error,
             explained_class: first.map(|first| first.class.clone()),
             // One heatmap is not sent twice.
@@ -142,7 +167,7 @@ impl Answer {
             },
             picture: Size { width: report.size.0, height: report.size.1 },
             region: report.region,
-            warnings: report.warnings.iter().map(ToString::to_string).collect(),
+            warnings,
             model: Model {
                 name: manifest.name.clone(),
                 version: manifest.version.clone(),
@@ -199,5 +224,21 @@ mod tests {
         assert_eq!(failed, "the explanation failed; it has been logged");
         let none = ExplainError::NoSpatialLayer;
         assert_eq!(unexplained(&none), none.to_string());
+    }
+
+    #[test]
+    fn a_map_that_is_nearly_constant_is_reported() {
+        let of = |min: f32, max: f32| {
+            let (class, range) = ("mel".to_owned(), MapRange { min, max });
+            low_contrast(&Heatmap { class, heatmap: None, range, values: None })
+        };
+        let warning = of(0.97, 1.0).unwrap();
+        assert!(warning.contains("mel") && warning.contains("3.0 %"), "{warning}");
+        assert!(of(-1.0, -0.95).is_some());
+        let none = of(0.0, 0.0).unwrap();
+        assert!(none.contains("same everywhere"), "{none}");
+        for (min, max) in [(0.0, 1e-9), (0.9, 1.01), (-1.0, 1.0)] {
+            assert_eq!(of(min, max), None, "{min}..{max}");
+        }
     }
 }

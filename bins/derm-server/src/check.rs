@@ -1,7 +1,10 @@
 //! `--check`: loads the model, runs it once, and prints what was found.
 
 use crate::config::Config;
+use crate::model;
+use derm::{Agreement, Comparison, Reference};
 use std::io::Write;
+use std::path::Path;
 
 /// Prints the report on standard output.
 pub(crate) fn print(config: &Config, classifier: &derm::Classifier) -> anyhow::Result<()> {
@@ -59,4 +62,40 @@ pub(crate) fn print(config: &Config, classifier: &derm::Classifier) -> anyhow::R
         writeln!(std::io::stdout(), "note: {note}")?;
     }
     Ok(())
+}
+
+/// Compares with the probabilities in a CSV file. Fails if they do not agree, after a search for
+/// preprocessing that fits better.
+pub(crate) fn compare(config: &Config, file: &Path) -> anyhow::Result<()> {
+    let source = model::source(config)?;
+    let reference = Reference::read(file, &source.manifest()?)?;
+    let comparison = Comparison::new(&source, &model::options(config), reference)?;
+    let found = comparison.agreement()?;
+    let mut to = std::io::stdout();
+    writeln!(to, "against {}: {}", file.display(), shown(&found))?;
+    if found.is_within_tolerance() {
+        return Ok(());
+    }
+    if let Some(better) = comparison.better_fit()? {
+        writeln!(to, "better: {}, with this in [input]:", shown(&better.agreement))?;
+        for line in &better.changes {
+            writeln!(to, "    {line}")?;
+        }
+    } else {
+        writeln!(
+            to,
+            "no usual preprocessing fits better: are classes, output and weights the same?"
+        )?;
+    }
+    anyhow::bail!("the probabilities differ by up to {:.4}", found.largest_difference)
+}
+
+fn shown(agreement: &Agreement) -> String {
+    format!(
+        "{} pictures, {} with the same most probable class, probabilities differ by {:.4} in the mean, {:.4} at most",
+        agreement.pictures,
+        agreement.same_class,
+        agreement.mean_difference,
+        agreement.largest_difference,
+    )
 }

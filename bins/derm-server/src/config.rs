@@ -39,6 +39,12 @@ pub(crate) struct Config {
     /// Whether a model may have operators that were not compared with onnxruntime.
     #[serde(default, deserialize_with = "flag")]
     pub(crate) allow_unverified_operators: bool,
+    /// Seconds that a connection may be idle; 0: it is closed after each answer.
+    #[serde(default = "default_keep_alive")]
+    keep_alive_seconds: u64,
+    /// Seconds from SIGTERM to the end of the process, at most.
+    #[serde(default = "default_shutdown")]
+    shutdown_seconds: u64,
     /// Precision of the weights in memory; `None`: that of the file.
     #[serde(default, deserialize_with = "precision")]
     pub(crate) weights: Option<Precision>,
@@ -84,6 +90,11 @@ impl Config {
             (1..=3600).contains(&config.upload_seconds),
             "UPLOAD_SECONDS must be 1..=3600 seconds"
         );
+        ensure!(config.keep_alive_seconds <= 86_400, "KEEP_ALIVE_SECONDS must be 0..=86400");
+        ensure!(
+            (1..=3600).contains(&config.shutdown_seconds),
+            "SHUTDOWN_SECONDS must be 1..=3600 seconds"
+        );
         ensure!(
             (1024..=1 << 30).contains(&config.max_upload_bytes),
             "MAX_UPLOAD_BYTES must be 1024..=1073741824"
@@ -109,6 +120,14 @@ impl Config {
 
     pub(crate) fn upload_time(&self) -> Duration {
         Duration::from_secs(self.upload_seconds)
+    }
+
+    pub(crate) fn keep_alive(&self) -> Duration {
+        Duration::from_secs(self.keep_alive_seconds)
+    }
+
+    pub(crate) fn shutdown_time(&self) -> Duration {
+        Duration::from_secs(self.shutdown_seconds)
     }
 
     /// Bytes that the process may use: MEMORY_BUDGET_MB, or its limit less a tenth (the system's
@@ -167,6 +186,12 @@ fn default_timeout() -> u64 {
 }
 fn default_upload_seconds() -> u64 {
     30
+}
+fn default_keep_alive() -> u64 {
+    75
+}
+fn default_shutdown() -> u64 {
+    25
 }
 fn default_max_requests() -> usize {
     100

@@ -36,6 +36,8 @@ pub(crate) enum ApiError {
     OverBudget { needed: usize, budget: usize },
     #[error("{0}; try again in a few seconds")]
     Busy(&'static str),
+    #[error("the server is shutting down; try again in a few seconds")]
+    ShuttingDown,
     #[error("{task} did not finish within the time limit of {seconds} s; {}", remedy(*task))]
     TimeLimit { task: Task, seconds: u64 },
     #[error("the model cannot be used: {0}")]
@@ -59,7 +61,9 @@ impl ResponseError for ApiError {
             ApiError::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ApiError::Parameter { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             ApiError::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            ApiError::Busy(_) | ApiError::TimeLimit { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            ApiError::Busy(_) | ApiError::ShuttingDown | ApiError::TimeLimit { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             ApiError::Model(_) | ApiError::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             ApiError::Picture(error) => match error {
                 PictureError::UnknownFormat | PictureError::Unsupported { .. } => {
@@ -86,7 +90,7 @@ impl ApiError {
         let mut response = HttpResponse::build(self.status_code());
         match self {
             // Not on TimeLimit: the same request would cost as much again, and fail again.
-            ApiError::Busy(_) => {
+            ApiError::Busy(_) | ApiError::ShuttingDown => {
                 response.insert_header((RETRY_AFTER, RETRY_SECONDS));
             }
             ApiError::MethodNotAllowed { allowed, .. } => {
@@ -97,7 +101,10 @@ impl ApiError {
         // The rest of the body is not read.
         if matches!(
             self,
-            ApiError::UploadTooSlow | ApiError::UploadTooLarge(_) | ApiError::HeadersTooLarge(_)
+            ApiError::UploadTooSlow
+                | ApiError::UploadTooLarge(_)
+                | ApiError::HeadersTooLarge(_)
+                | ApiError::ShuttingDown
         ) {
             response.force_close();
         }
@@ -129,6 +136,7 @@ impl ApiError {
                 ApiError::Parameter { name: name.to_owned(), reason }
             }
             derm::Error::TimedOut => ApiError::Busy("the model was not ready in time"),
+            derm::Error::Cancelled => ApiError::ShuttingDown,
             derm::Error::TimeLimit(task) => {
                 let limit = if task == Task::Decoding { limit.min(DECODING) } else { limit };
                 ApiError::TimeLimit { task, seconds: limit.as_secs() }

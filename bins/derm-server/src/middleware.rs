@@ -1,14 +1,17 @@
 //! Middleware of every request: a limit on headers, a request id, a log line, and security headers.
 
 use crate::error::ApiError;
+use crate::half_closed::Peer;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::ConnectionType;
 use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError};
+use std::rc::Rc;
 use std::time::Instant;
 
 /// Bytes of names and values of all headers of a request.
@@ -35,7 +38,22 @@ pub(crate) async fn observe(
     } else {
         next.call(request).await?.map_into_boxed_body()
     };
-    let headers = response.headers_mut();
+    set_security_headers(response.headers_mut());
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    let peer = response.request().conn_data::<Rc<Peer>>();
+    if peer.is_some_and(|peer| peer.is_half_closed()) {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+    let status = response.status().as_u16();
+    tracing::info!(id, %method, path, status, milliseconds, "request");
+    Ok(response)
+}
+
+/// Sets the headers that every answer has.
+pub(crate) fn set_security_headers(headers: &mut HeaderMap) {
     for (name, value) in [
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
@@ -45,13 +63,6 @@ pub(crate) async fn observe(
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        headers.insert(REQUEST_ID, value);
-    }
-    let milliseconds = start.elapsed().as_secs_f64() * 1e3;
-    let status = response.status().as_u16();
-    tracing::info!(id, %method, path, status, milliseconds, "request");
-    Ok(response)
 }
 
 /// The client's own id where it is valid, else a new one.

@@ -7,6 +7,19 @@ use std::num::NonZeroUsize;
 
 /// The classifier that the configuration asks for; its model is not loaded yet.
 pub(crate) fn classifier(config: &Config) -> anyhow::Result<Classifier> {
+    Classifier::new(source(config)?, options(config)).context("MODEL_PATH")
+}
+
+/// Where the model is.
+pub(crate) fn source(config: &Config) -> anyhow::Result<ModelSource> {
+    match &config.model_path {
+        Some(path) => Ok(ModelSource::at(path)),
+        None => bundled(),
+    }
+}
+
+/// How it runs.
+pub(crate) fn options(config: &Config) -> Options {
     let limits = Limits {
         max_bytes: config.max_upload_bytes,
         max_pixels: config.max_image_pixels,
@@ -20,11 +33,7 @@ pub(crate) fn classifier(config: &Config) -> anyhow::Result<Classifier> {
     options.weights = config.weights;
     options.reload = NonZeroUsize::new(config.max_requests)
         .map(|uses| Reload { uses, jitter: config.max_requests_jitter });
-    let source = match &config.model_path {
-        Some(path) => ModelSource::at(path),
-        None => bundled()?,
-    };
-    Classifier::new(source, options).context("MODEL_PATH")
+    options
 }
 
 #[cfg(feature = "bundled-model")]

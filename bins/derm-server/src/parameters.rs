@@ -2,16 +2,16 @@
 
 use crate::config::parse_flag;
 use crate::error::ApiError;
-use derm::{Colormap, Drawing, Explain, Layer, Method, Request, Size};
+use derm::{Colormap, Drawing, Explain, Layer, Method, Request, Scale, Size};
 use serde::de::DeserializeOwned;
 
 /// Longest value that is read.
 pub(crate) const MAX_VALUE: usize = 1024;
 
 /// Every name that is not ignored.
-const NAMES: [&str; 13] = [
-    "top_k", "tta", "smooth", "gradcam", "method", "class", "layer", "output", "size", "colormap",
-    "alpha", "contour", "lang",
+const NAMES: [&str; 14] = [
+    "top_k", "tta", "smooth", "gradcam", "method", "class", "layer", "scale", "output", "size",
+    "colormap", "alpha", "contour", "lang",
 ];
 
 /// Most classes that one request may have explained.
@@ -26,6 +26,7 @@ pub(crate) struct Parameters {
     method: Method,
     layer: Option<String>,
     smooth: Option<usize>,
+    scale: Scale,
     drawing: Drawing,
     size: Size,
     colormap: Colormap,
@@ -75,6 +76,7 @@ impl Parameters {
                 }
             }
             "layer" => self.layer = (value != "auto").then(|| value.to_owned()),
+            "scale" => self.scale = one_of(value).ok_or_else(|| bad("give minmax or max"))?,
             "output" => {
                 let drawing = one_of(value);
                 self.drawing =
@@ -107,6 +109,7 @@ impl Parameters {
     fn explain(&self) -> Explain {
         let mut explain = Explain::new(self.method)
             .with_classes(&self.classes)
+            .with_scale(self.scale)
             .with_drawing(self.drawing)
             .with_size(self.size)
             .with_colormap(self.colormap);
@@ -158,13 +161,13 @@ mod tests {
     #[test]
     fn everything_can_be_chosen() {
         let query = "top_k=3&class=mel,%20nv&layer=a/b&output=heatmap&colormap=turbo&alpha=0.7&\
-                     method=gradcam%2B%2B&tta=8&smooth=4&contour=0.5";
+                     method=gradcam%2B%2B&tta=8&smooth=4&contour=0.5&scale=max";
         let request = Parameters::from_query(query).unwrap().request(true);
         let explain = request.explain.unwrap();
         assert_eq!((request.top_k, request.tta), (Some(3), 8));
         assert_eq!(explain.classes, ["mel", "nv"]);
         assert_eq!((explain.method, explain.smooth), (Method::GradCamPlusPlus, 4));
-        assert_eq!(explain.contour, Some(0.5));
+        assert_eq!((explain.contour, explain.scale), (Some(0.5), Scale::Max));
         assert_eq!(explain.layer, Layer::Named("a/b".to_owned()));
         assert_eq!((explain.drawing, explain.colormap), (Drawing::Heatmap, Colormap::Turbo));
         assert_eq!(explain.alpha, 0.7);
@@ -196,6 +199,7 @@ mod tests {
             "top_k=x",
             "tta=0",
             "tta=9",
+            "scale=min",
             "alpha=NaN",
             "alpha=2",
             "alpha=-0.1",

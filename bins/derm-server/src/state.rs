@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::jobs::JobQueue;
 use crate::permits::Permits;
+use crate::shutdown::Shutdown;
 use crate::upload::largest_body;
 use derm::Classifier;
 use std::sync::atomic::AtomicU64;
@@ -16,6 +17,7 @@ pub(crate) struct State {
     pub(crate) inferences: JobQueue,
     /// Runs what may take a while and is not an inference, one after the other.
     pub(crate) background: JobQueue,
+    pub(crate) shutdown: Shutdown,
     pub(crate) config: Config,
     pub(crate) started: Instant,
     /// Predictions answered since the start.
@@ -32,6 +34,7 @@ impl State {
         Ok(State {
             classifier,
             inferences,
+            shutdown: Shutdown::default(),
             background,
             permits: Permits::new(
                 concurrent,

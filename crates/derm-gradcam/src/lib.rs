@@ -14,4 +14,6 @@ pub use explainer::{Evaluation, Explainer};
 pub use explainers::{ExplainRequest, ExplainerRef, Explainers};
 pub use layers::{Layer, LayerInfo, layers};
 pub use methods::{Method, Watch};
-pub use render::{Colormap, Heatmap, blend, contour, encode_npy, encode_png, mask, transparent};
+pub use render::{
+    Colormap, Heatmap, MapRange, Scale, blend, contour, encode_npy, encode_png, mask, transparent,
+};

@@ -4,19 +4,16 @@ use crate::adapt::{InputForm, wire_input, wire_scores};
 use crate::file::ModelFile;
 use crate::guard::{first_line, guarded};
 use crate::rewrite::rewrite;
-use crate::signature::{Declared, Signature, double_to_float, prune};
+use crate::signature::{Declared, Signature, computes_in, prune, to_float32};
 use crate::simplify::simplify;
 use crate::skeleton::{Skeleton, skeleton};
 use crate::{Error, Manifest, ModelSource, OpenModel, external_data, operators};
-use derm_engine::{Bytes, Constants, Stored, StoredWeights};
+use derm_engine::{Bytes, Stored, StoredWeights};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use tract_onnx::data_resolver::ModelDataResolver;
-use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, ValueInfoProto};
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::floats::FloatPrecisionTranslator;
-use tract_onnx::tract_core::transform::ModelTransform;
 use tract_onnx::tract_hir::internal::format_err;
 
 /// A classifier's graph: one input of [`derm_preprocess::Spec::shape`] (one channel where the file
@@ -228,22 +225,7 @@ fn typed_with(
     }
     check_uncertain(&typed, manifest)?;
     simplify(&mut typed).map_err(unreadable)?;
-    if computes_in_f16(&typed, &parsed.weights).map_err(unreadable)? {
-        let to_f32 = FloatPrecisionTranslator::new(DatumType::F16, DatumType::F32);
-        to_f32.transform(&mut typed).map_err(unreadable)?;
-        simplify(&mut typed).map_err(unreadable)?;
-    }
     Ok(Some(typed))
-}
-
-/// Whether a value that depends on the picture is float16. The engine computes in float32.
-fn computes_in_f16(typed: &TypedModel, weights: &StoredWeights) -> TractResult<bool> {
-    let constants = Constants::of(typed, weights)?;
-    Ok(typed.nodes().iter().any(|node| {
-        let outlet = OutletId::new(node.id, 0);
-        let half = node.outputs.iter().any(|output| output.fact.datum_type == DatumType::F16);
-        half && !constants.contains(outlet)
-    }))
 }
 
 /// Reads the file, up to what is known without types.
@@ -273,8 +255,8 @@ fn parse(source: &ModelSource, manifest: &Manifest, layer: Option<&str>) -> Resu
 
     // Weights may be in files beside the model.
     let folder = external_data::resolve(graph, folder)?;
-    if picture.element == Some(DataType::Double) {
-        double_to_float(graph).map_err(Error::Graph)?;
+    if let Some(other) = computes_in(graph, picture.element) {
+        to_float32(graph, other, &weights).map_err(Error::Graph)?;
     }
     operators::check_supported(graph, &onnx)?;
     let unverified = operators::unverified(&proto)?;
@@ -301,7 +283,10 @@ fn parse(source: &ModelSource, manifest: &Manifest, layer: Option<&str>) -> Resu
 }
 
 /// The one input of the graph that no stored tensor gives a value to.
-fn picture_input(graph: &GraphProto, weights: &HashMap<String, Stored>) -> Result<Declared, Error> {
+pub(crate) fn picture_input(
+    graph: &GraphProto,
+    weights: &HashMap<String, Stored>,
+) -> Result<Declared, Error> {
     let stored: HashSet<&str> =
         graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
     let is_open = |input: &&ValueInfoProto| {
@@ -380,7 +365,7 @@ fn find(model: &InferenceModel, name: &str) -> Option<OutletId> {
 }
 
 /// The innermost cause first: that is where a reader learns which operator or tensor is meant.
-fn unreadable(error: TractError) -> Error {
+pub(crate) fn unreadable(error: TractError) -> Error {
     let mut causes: Vec<String> =
         error.chain().map(|cause| first_line(&cause.to_string())).collect();
     causes.reverse();

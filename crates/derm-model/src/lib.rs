@@ -2,6 +2,7 @@
 
 mod adapt;
 mod digest;
+mod draft;
 mod error;
 mod external_data;
 mod file;
@@ -22,6 +23,7 @@ pub use derm_engine::{
     StoredWeights, ThreadPool,
 };
 pub use digest::Digest;
+pub use draft::draft_manifest;
 pub use error::Error;
 pub use file::FileFault;
 pub use graph::Graph;

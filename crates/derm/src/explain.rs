@@ -21,7 +21,7 @@ pub(crate) struct ExplainJob<'a> {
     /// The whole picture, upright, if heatmaps are drawn on it, and the part that the network sees.
     pub(crate) upload: Option<RgbImage>,
     pub(crate) region: Region,
-    pub(crate) deadline: Deadline,
+    pub(crate) deadline: Deadline<'a>,
 }
 
 impl ExplainJob<'_> {
@@ -34,7 +34,9 @@ impl ExplainJob<'_> {
     ) -> Result<Result<Vec<Explanation>, ExplainError>, Error> {
         let heatmaps = match timed(&mut timings.gradcam, || self.heatmaps(evaluation)) {
             Ok(heatmaps) => heatmaps,
-            Err(ExplainError::Stopped) => return Err(Error::TimeLimit(Task::Explanation)),
+            Err(ExplainError::Stopped) => {
+                return Err(self.deadline.passed_during(Task::Explanation));
+            }
             Err(error) => return Ok(Err(error)),
         };
         let canvas = match self.upload.take() {
@@ -66,8 +68,8 @@ impl ExplainJob<'_> {
             };
             let found = evaluation.explain(self.explain.method, self.classes, &fill, &mut watch)?;
             for (heatmaps, heatmap) in by_class.iter_mut().zip(found) {
-                let values = augmentation::undone(heatmap.values(), number);
-                heatmaps.push(Heatmap::from_map(values));
+                let heatmap = heatmap.with_scale(self.explain.scale);
+                heatmaps.push(heatmap.moved(|values| augmentation::undone(values, number)));
             }
         }
         Ok(by_class.iter().filter_map(|heatmaps| Heatmap::mean(heatmaps)).collect())

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod agreement;
 mod augmentation;
 mod classifier;
 mod cost;
@@ -15,13 +16,18 @@ mod report;
 mod request;
 mod served;
 
+pub use agreement::{
+    Agreement, BetterFit, Comparison, Reference, ReferenceError, ReferencePicture, TOLERANCE,
+};
 pub use classifier::{Checked, Classifier, Description};
 pub use cost::Cost;
-pub use derm_gradcam::{Colormap, Error as ExplainError, Heatmap, Layer, LayerInfo, Method};
+pub use derm_gradcam::{
+    Colormap, Error as ExplainError, Heatmap, Layer, LayerInfo, MapRange, Method, Scale,
+};
 pub use derm_memstat as memory;
 pub use derm_model::{
     Class, Digest, Error as ModelError, Manifest, ModelSource, Operators, Output, Precision,
-    Uncertain,
+    Uncertain, draft_manifest,
 };
 pub use derm_preprocess::{Error as PictureError, Limits, Picture, Region, Warning};
 pub use error::{Error, Task};

@@ -1,7 +1,7 @@
 //! Request: what is asked of a picture.
 
 use crate::{Error, Manifest};
-use derm_gradcam::{Colormap, Layer, Method};
+use derm_gradcam::{Colormap, Layer, Method, Scale};
 use serde::{Deserialize, Serialize};
 
 /// What is asked of a picture. [`Request::default`]: all classes, no explanation.
@@ -49,7 +49,8 @@ impl Request {
 }
 
 /// Which explanation is wanted, and how it is rendered. [`Explain::default`]: Grad-CAM of the most
-/// probable class at the last feature map, blended over the picture in jet with alpha 0.4.
+/// probable class at the last feature map, from its minimum to its maximum, blended over the picture in
+/// jet with alpha 0.4.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Explain {
@@ -63,6 +64,8 @@ pub struct Explain {
     /// Smoothing: the heatmaps of so many flips and rotations of the picture are averaged; bounds as
     /// those of [`Request::tta`].
     pub smooth: usize,
+    /// How the map's values become those of the heatmap.
+    pub scale: Scale,
     /// What is rendered.
     pub drawing: Drawing,
     /// The size of the rendered image.
@@ -83,6 +86,7 @@ impl Default for Explain {
             method: Method::GradCam,
             layer: Layer::Last,
             smooth: 1,
+            scale: Scale::MinMax,
             drawing: Drawing::Overlay,
             size: Size::Input,
             colormap: Colormap::Jet,
@@ -111,6 +115,11 @@ impl Explain {
     /// Sets the number of augmentations whose heatmaps are averaged.
     pub fn with_smooth(self, smooth: usize) -> Explain {
         Explain { smooth, ..self }
+    }
+
+    /// Sets the scale of the heatmap's values.
+    pub fn with_scale(self, scale: Scale) -> Explain {
+        Explain { scale, ..self }
     }
 
     /// Sets what is rendered.

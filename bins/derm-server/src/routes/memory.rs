@@ -18,6 +18,8 @@ pub(crate) struct Answer {
     predictions: u64,
     running: usize,
     waiting: usize,
+    /// Log lines that could not be written.
+    log_lines_lost: u64,
     uptime_seconds: u64,
 }
 
@@ -65,6 +67,7 @@ pub(crate) async fn memory(state: Data<State>) -> Json<Answer> {
         predictions: state.predictions.load(Relaxed),
         running: state.inferences.running(),
         waiting: state.permits.waiting(),
+        log_lines_lost: crate::logging::lost_lines(),
         uptime_seconds: state.started.elapsed().as_secs(),
     })
 }

@@ -7,8 +7,8 @@ mod page;
 mod predict;
 
 use crate::error::ApiError;
-use actix_web::HttpRequest;
 use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, Route, guard};
 
 /// Registers every path. The three of predictions are the original application's.
 pub(crate) fn configure(config: &mut ServiceConfig) {
@@ -19,20 +19,22 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
                 .default_service(web::to(|request| not_allowed(request, "POST"))),
         );
     }
-    let mut get = |path: &str, route: fn() -> actix_web::Route| {
+    let mut get = |path: &str, route: fn(Route) -> Route| {
+        // The protocol layer leaves the body of an answer to HEAD out.
+        let is_read = guard::Any(guard::Get()).or(guard::Head());
         config.service(
             web::resource(path)
-                .route(route())
-                .default_service(web::to(|request| not_allowed(request, "GET"))),
+                .route(route(web::route().guard(is_read)))
+                .default_service(web::to(|request| not_allowed(request, "GET, HEAD"))),
         );
     };
-    get("/health", || web::get().to(health::health));
-    get("/memory", || web::get().to(memory::memory));
-    get("/model", || web::get().to(model::model));
-    get("/", || web::get().to(page::index));
-    get("/style.css", || web::get().to(page::style));
-    get("/app.js", || web::get().to(page::script));
-    get("/example.jpg", || web::get().to(page::example));
+    get("/health", |get| get.to(health::health));
+    get("/memory", |get| get.to(memory::memory));
+    get("/model", |get| get.to(model::model));
+    get("/", |get| get.to(page::index));
+    get("/style.css", |get| get.to(page::style));
+    get("/app.js", |get| get.to(page::script));
+    get("/example.jpg", |get| get.to(page::example));
     config.default_service(web::to(not_found));
 }
 

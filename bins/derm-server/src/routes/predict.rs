@@ -3,6 +3,7 @@
 use crate::answer::Answer;
 use crate::config::DECODING;
 use crate::error::ApiError;
+use crate::half_closed::Peer;
 use crate::html;
 use crate::permits::{Demand, LATE, deadline};
 use crate::state::State;
@@ -11,6 +12,7 @@ use actix_web::http::header::{ACCEPT, ContentType};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use derm::Footprint;
+use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use tokio::time::Instant;
 
@@ -22,7 +24,8 @@ pub(crate) async fn predict(
 ) -> HttpResponse {
     let page = wants_page(&request);
     let mut language = html::Language::of(&request, None);
-    match answer(&request, payload, &state, &mut language).await {
+    let answer = answer(&request, payload, &state, &mut language);
+    match state.shutdown.or_cancelled(answer).await {
         Ok(answer) if page => HttpResponse::Ok()
             .insert_header(("Server-Timing", answer.latency_ms.server_timing()))
             .content_type(ContentType::html())
@@ -47,6 +50,8 @@ async fn answer(
     let deadline = deadline(state.config.timeout());
     let failed = |error| ApiError::of(error, state.config.timeout());
     let body = upload::receive(request, payload, state, deadline).await?;
+    let peer = request.conn_data::<Rc<Peer>>();
+    let _in_work = peer.map(Peer::in_work);
     let shared = state.clone();
     // Base64 and the header of a hostile picture take a while: the event loop does not wait for them.
     // The permit goes with the bytes.

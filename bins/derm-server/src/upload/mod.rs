@@ -69,10 +69,7 @@ pub(crate) async fn receive(
     let mut parameters = Parameters::from_query(request.query_string())?;
     let max_upload = state.config.max_upload_bytes;
     let largest = largest_body(max_upload);
-    let length = content_length(request.headers())?;
-    if length.is_some_and(|length| length > largest) {
-        return Err(ApiError::UploadTooLarge(max_upload));
-    }
+    let length = check_announced(request.headers(), max_upload)?;
     let limit = state.config.upload_time();
     let mut intake = Intake::new(&state.permits, (largest, max_upload), limit, deadline);
     let (bytes, encoding) =
@@ -87,6 +84,21 @@ const NO_PICTURE: &str = "there is no picture; send it as the multipart field `i
 /// Bytes of the largest body: base64 needs a third more than the picture.
 pub(crate) fn largest_body(max_upload: usize) -> usize {
     max_upload.div_ceil(3) * 4 + MARGIN
+}
+
+/// The length that is announced for a body.
+///
+/// # Errors
+/// [`ApiError::UploadTooLarge`]: no picture of at most `max_upload` bytes makes so large a body.
+pub(crate) fn check_announced(
+    headers: &HeaderMap,
+    max_upload: usize,
+) -> Result<Option<usize>, ApiError> {
+    let length = content_length(headers)?;
+    if length.is_some_and(|length| length > largest_body(max_upload)) {
+        return Err(ApiError::UploadTooLarge(max_upload));
+    }
+    Ok(length)
 }
 
 fn content_length(headers: &HeaderMap) -> Result<Option<usize>, ApiError> {

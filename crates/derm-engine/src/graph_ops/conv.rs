@@ -1,11 +1,11 @@
 use super::window::Windows;
-use tract_onnx::prelude::tract_ndarray::{Array4, ArrayD, ArrayViewD, Axis, Ix4, s};
+use tract_onnx::prelude::tract_ndarray::{self, Array3, ArrayViewD, Axis, Dimension, s};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
-/// The input's gradient of a convolution over rows and columns: `(gradient, kernel)`.
+/// The input's gradient of a convolution over any number of spatial axes: `(gradient, kernel)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConvInputGradient {
     /// The operator.
@@ -35,61 +35,64 @@ impl EvalOp for ConvInputGradient {
         let windows = Windows::new(&conv.pool_spec, input_shape);
         let format = conv.pool_spec.data_format;
         let kernel = inputs[1].cast_to::<f32>()?;
-        let kernel = as_row_column_output_input(kernel.to_plain_array_view()?, conv.kernel_fmt)?;
+        let kernel = as_tap_output_input(kernel.to_plain_array_view()?, conv.kernel_fmt)?;
         let outputs_per_group = conv.output_channels() / conv.group;
         let inputs_per_group = conv.input_channels() / conv.group;
 
-        // Both with the channels last, so that the inner loops run over neighbours.
-        let gradient = as_nhwc(inputs[0].to_plain_array_view()?, format)?;
-        let mut result = Array4::<f32>::zeros(nhwc_shape(input_shape, format)?);
-        let (batch, rows, columns, _) = gradient.dim();
-        for n in 0..batch {
-            for row in 0..rows {
-                for column in 0..columns {
-                    for ((kr, kc), (r, c)) in windows.under(row, column) {
-                        for group in 0..conv.group {
-                            let (o, i) = (group * outputs_per_group, group * inputs_per_group);
-                            let mut into = result.slice_mut(s![n, r, c, i..i + inputs_per_group]);
-                            for output in o..o + outputs_per_group {
-                                let weight = gradient[[n, row, column, output]];
-                                into.scaled_add(weight, &kernel.slice(s![kr, kc, output, ..]));
-                            }
+        // Both as `[batch, positions, channels]`, so that the inner loops run over neighbours.
+        let gradient = inputs[0].to_plain_array_view()?;
+        let output = format.shape(gradient.shape())?.hw_dims().to_vec();
+        let input = format.shape(&input_shape[..])?.hw_dims().to_vec();
+        let gradient = as_channels_last(gradient, format)?;
+        let (batch, _, _) = gradient.dim();
+        let positions = input.iter().product::<usize>();
+        let mut result = Array3::<f32>::zeros((batch, positions, conv.input_channels()));
+        for (at, index) in tract_ndarray::indices(&*output).into_iter().enumerate() {
+            for tap in windows.under(index.slice()) {
+                let into = tap.position.iter().zip(&input).fold(0, |at, (&i, &n)| at * n + i);
+                for n in 0..batch {
+                    for group in 0..conv.group {
+                        let (o, i) = (group * outputs_per_group, group * inputs_per_group);
+                        let mut into = result.slice_mut(s![n, into, i..i + inputs_per_group]);
+                        for output in o..o + outputs_per_group {
+                            let weight = gradient[[n, at, output]];
+                            into.scaled_add(weight, &kernel.slice(s![tap.index, output, ..]));
                         }
                     }
                 }
             }
         }
-        let result = if format.c_is_last() { result } else { result.permuted_axes([0, 3, 1, 2]) };
+        let channels_last = format.c_is_last();
+        let result = if channels_last { result } else { result.permuted_axes([0, 2, 1]) };
         let result = result.as_standard_layout().into_owned();
         Ok(tvec!(result.into_shape_with_order(&**input_shape)?.into_tvalue()))
     }
 }
 
-/// `[batch, rows, columns, channels]` of a shape in `format`; a batch of one where it has none.
-fn nhwc_shape(shape: &[usize], format: DataFormat) -> TractResult<[usize; 4]> {
-    let shape = format.shape(shape)?;
-    let (rows, columns) = (shape.hw_dims()[0], shape.hw_dims()[1]);
-    Ok([shape.n().copied().unwrap_or(1), rows, columns, *shape.c()])
-}
-
-fn as_nhwc(array: ArrayViewD<f32>, format: DataFormat) -> TractResult<Array4<f32>> {
+/// `[batch, positions, channels]`; a batch of one where it has none.
+fn as_channels_last(array: ArrayViewD<f32>, format: DataFormat) -> TractResult<Array3<f32>> {
     let array = if format.has_n() { array } else { array.insert_axis(Axis(0)) };
-    let array = array.into_dimensionality::<Ix4>()?;
-    let array = if format.c_is_last() { array } else { array.permuted_axes([0, 2, 3, 1]) };
-    Ok(array.as_standard_layout().into_owned())
+    let (batch, last) = (array.shape()[0], array.ndim() - 1);
+    let channels = array.shape()[if format.c_is_last() { last } else { 1 }];
+    let positions = if batch * channels == 0 { 0 } else { array.len() / (batch * channels) };
+    let array = array.as_standard_layout().into_owned();
+    Ok(if format.c_is_last() {
+        array.into_shape_with_order((batch, positions, channels))?
+    } else {
+        let array = array.into_shape_with_order((batch, channels, positions))?;
+        array.permuted_axes([0, 2, 1]).as_standard_layout().into_owned()
+    })
 }
 
-/// `[kernel row, kernel column, output channel, input channel of the group]`.
-fn as_row_column_output_input(
-    kernel: ArrayViewD<f32>,
-    format: KernelFormat,
-) -> TractResult<Array4<f32>> {
-    let kernel: ArrayD<f32> = kernel.to_owned();
-    let kernel = kernel.into_dimensionality::<Ix4>()?;
-    let order = match format {
-        KernelFormat::OIHW => [2, 3, 0, 1],
-        KernelFormat::HWIO => [0, 1, 3, 2],
-        KernelFormat::OHWI => [1, 2, 0, 3],
-    };
-    Ok(kernel.permuted_axes(order).as_standard_layout().into_owned())
+/// `[kernel position, output channel, input channel of the group]`.
+fn as_tap_output_input(kernel: ArrayViewD<f32>, format: KernelFormat) -> TractResult<Array3<f32>> {
+    let (outputs, inputs) = (format.o_axis(kernel.shape()), format.i_axis(kernel.shape()));
+    let spatial = (0..kernel.ndim()).filter(|&axis| axis != outputs && axis != inputs);
+    let order: Vec<usize> = spatial.chain([outputs, inputs]).collect();
+    let kernel = kernel.permuted_axes(order);
+    let (taps, last) = (kernel.len(), kernel.ndim() - 1);
+    let channels = (kernel.shape()[last - 1], kernel.shape()[last]);
+    let taps = taps / (channels.0 * channels.1).max(1);
+    let kernel = kernel.as_standard_layout().into_owned();
+    Ok(kernel.into_shape_with_order((taps, channels.0, channels.1))?)
 }

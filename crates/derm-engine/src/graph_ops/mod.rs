@@ -2,20 +2,24 @@
 //! beside the operation that the engine lowers it to.
 //!
 //! All but [`Function`] are what gradients are made of: linear in their first operand, the gradient of
-//! some value with respect to an operator's output; the result is the gradient with respect to that
-//! operator's input.
+//! some value with respect to an operator's output; the result is the gradient with respect to one of
+//! that operator's operands.
 
 mod conv;
 mod derivative;
 mod function;
 mod gather;
+mod grid_sample;
 mod pool;
 mod relation;
+mod selection;
 mod window;
 
 pub use conv::ConvInputGradient;
 pub use derivative::Derivative;
 pub use function::Function;
 pub use gather::GatherInputGradient;
+pub use grid_sample::GridSampleGradient;
 pub use pool::{Pool, PoolInputGradient};
 pub use relation::{Relation, Where};
+pub use selection::SelectionInputGradient;

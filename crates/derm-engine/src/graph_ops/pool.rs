@@ -1,10 +1,10 @@
-use super::window::Windows;
+use super::window::{Tap, Windows};
 use tract_onnx::prelude::tract_ndarray::{ArrayD, ArrayViewD, Dimension};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cnn::{MaxPool, SumPool};
 
-/// A pooling over rows and columns.
+/// A pooling over any number of spatial axes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pool {
     /// The largest value under a window.
@@ -57,20 +57,20 @@ impl PoolInputGradient {
         input: ArrayViewD<f32>,
     ) -> ArrayD<f32> {
         let windows = Windows::new(&pool.pool_spec, input.shape());
+        let spatial = windows.first_axis..windows.first_axis + windows.rank();
         let mut result = ArrayD::zeros(input.shape());
         for (index, &gradient) in gradient.indexed_iter() {
             let mut at = index.slice().to_vec();
-            let (row, column) = (at[windows.row_axis], at[windows.row_axis + 1]);
-            let mut best: Option<(f32, usize, usize)> = None;
-            for (_, (r, c)) in windows.under(row, column) {
-                (at[windows.row_axis], at[windows.row_axis + 1]) = (r, c);
+            let mut best: Option<(f32, Tap)> = None;
+            for tap in windows.under(&index.slice()[spatial.clone()]) {
+                at[spatial.clone()].copy_from_slice(&tap.position);
                 let value = input[&at[..]];
-                if best.is_none_or(|(largest, ..)| value > largest) {
-                    best = Some((value, r, c));
+                if best.as_ref().is_none_or(|(largest, _)| value > *largest) {
+                    best = Some((value, tap));
                 }
             }
-            if let Some((_, r, c)) = best {
-                (at[windows.row_axis], at[windows.row_axis + 1]) = (r, c);
+            if let Some((_, tap)) = best {
+                at[spatial.clone()].copy_from_slice(&tap.position);
                 result[&at[..]] += gradient;
             }
         }
@@ -79,17 +79,18 @@ impl PoolInputGradient {
 
     fn sum(&self, pool: &SumPool, gradient: ArrayViewD<f32>) -> ArrayD<f32> {
         let windows = Windows::new(&pool.pool_spec, &self.input_shape);
+        let spatial = windows.first_axis..windows.first_axis + windows.rank();
         let mut result = ArrayD::zeros(&*self.input_shape);
         for (index, &gradient) in gradient.indexed_iter() {
             let mut at = index.slice().to_vec();
-            let (row, column) = (at[windows.row_axis], at[windows.row_axis + 1]);
+            let output = &index.slice()[spatial.clone()];
             let count = match (pool.normalize, pool.count_include_pad) {
                 (false, _) => 1,
                 (true, true) => windows.kernel_size(),
-                (true, false) => windows.under(row, column).count().max(1),
+                (true, false) => windows.under(output).count().max(1),
             };
-            for (_, (r, c)) in windows.under(row, column) {
-                (at[windows.row_axis], at[windows.row_axis + 1]) = (r, c);
+            for tap in windows.under(output) {
+                at[spatial.clone()].copy_from_slice(&tap.position);
                 result[&at[..]] += gradient / count as f32;
             }
         }

@@ -1,52 +1,65 @@
-use std::ops::Range;
+use tract_onnx::prelude::TVec;
 use tract_onnx::tract_core::ops::cnn::PoolSpec;
 
-/// The geometry of a window that slides over rows and columns.
+/// The geometry of a window that slides over any number of spatial axes.
 pub(super) struct Windows {
-    /// Position of the row axis; the column axis follows it.
-    pub(super) row_axis: usize,
-    input: [usize; 2],
-    kernel: [usize; 2],
-    stride: [usize; 2],
-    dilation: [usize; 2],
-    pad: [usize; 2],
+    /// Position of the first spatial axis; the others follow it.
+    pub(super) first_axis: usize,
+    axes: Vec<Axis>,
+}
+
+/// A window's geometry along one axis.
+struct Axis {
+    input: usize,
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+    pad: usize,
+}
+
+/// One tap of a window that lies inside the input.
+pub(super) struct Tap {
+    /// Its index in the window, row by row.
+    pub(super) index: usize,
+    /// The input's spatial position.
+    pub(super) position: TVec<usize>,
 }
 
 impl Windows {
     pub(super) fn new(spec: &PoolSpec, input_shape: &[usize]) -> Windows {
-        let row_axis = spec.data_format.h_axis();
-        let input = [input_shape[row_axis], input_shape[row_axis + 1]];
-        let padding = spec.computed_padding(&input);
-        let both = |of: &dyn Fn(usize) -> usize| [of(0), of(1)];
-        Windows {
-            row_axis,
-            input,
-            kernel: both(&|axis| spec.kernel_shape[axis]),
-            stride: both(&|axis| spec.stride(axis)),
-            dilation: both(&|axis| spec.dilation(axis)),
-            pad: both(&|axis| padding[axis].pad_before),
-        }
+        let first_axis = spec.data_format.h_axis();
+        let input = &input_shape[first_axis..first_axis + spec.rank()];
+        let padding = spec.computed_padding(input);
+        let axis = |axis: usize| Axis {
+            input: input[axis],
+            kernel: spec.kernel_shape[axis],
+            stride: spec.stride(axis),
+            dilation: spec.dilation(axis),
+            pad: padding[axis].pad_before,
+        };
+        Windows { first_axis, axes: (0..spec.rank()).map(axis).collect() }
     }
 
-    /// `((kernel row, kernel column), (input row, input column))` of each tap of the window at this output
-    /// position that lies inside the input.
-    pub(super) fn under(
-        &self,
-        row: usize,
-        column: usize,
-    ) -> impl Iterator<Item = ((usize, usize), (usize, usize))> + '_ {
-        let inside = move |axis: usize, out: usize, k: usize| {
-            let index = out * self.stride[axis] + k * self.dilation[axis];
-            index.checked_sub(self.pad[axis]).filter(|&index| index < self.input[axis])
-        };
-        let columns: Range<usize> = 0..self.kernel[1];
-        (0..self.kernel[0]).flat_map(move |kr| {
-            let rows = inside(0, row, kr);
-            columns.clone().filter_map(move |kc| Some(((kr, kc), (rows?, inside(1, column, kc)?))))
+    /// The number of spatial axes.
+    pub(super) fn rank(&self) -> usize {
+        self.axes.len()
+    }
+
+    /// The taps inside the input of the window at this spatial position of the output.
+    pub(super) fn under<'w>(&'w self, output: &'w [usize]) -> impl Iterator<Item = Tap> + 'w {
+        (0..self.kernel_size()).filter_map(move |index| {
+            let mut position: TVec<usize> = output.into();
+            let mut rest = index;
+            for (at, axis) in position.iter_mut().zip(&self.axes).rev() {
+                let padded = *at * axis.stride + rest % axis.kernel * axis.dilation;
+                *at = padded.checked_sub(axis.pad).filter(|&inside| inside < axis.input)?;
+                rest /= axis.kernel;
+            }
+            Some(Tap { index, position })
         })
     }
 
     pub(super) fn kernel_size(&self) -> usize {
-        self.kernel[0] * self.kernel[1]
+        self.axes.iter().map(|axis| axis.kernel).product()
     }
 }

@@ -1,6 +1,7 @@
 //! Graph builder: a copy of the forward graph, to which the backward pass is appended.
 
 use super::checkpoint::{Checkpoints, is_cheap};
+use super::rules::quantize::Quantization;
 use derm_model::Constants;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -8,6 +9,8 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::TractErrorContext;
 use tract_onnx::tract_core::ops::TypedOp;
 use tract_onnx::tract_core::ops::array::MultiBroadcastTo;
+use tract_onnx::tract_core::ops::cast::Cast;
+use tract_onnx::tract_core::ops::change_axes::AxisOp;
 use tract_onnx::tract_core::ops::source::TypedSource;
 
 /// The graph that is built from `model`, the graph that is differentiated.
@@ -77,11 +80,31 @@ impl<'a> GraphBuilder<'a> {
         &self.read_by_rules
     }
 
-    /// Whether it is a float value that depends on the input.
+    /// Whether it depends on the input and is float32, or stands for such a value: what it was
+    /// quantised to, or the picture's pixels as integers.
     pub(super) fn is_differentiable(&self, outlet: OutletId) -> bool {
-        let fact = self.model.outlet_fact(outlet);
-        let is_float = fact.is_ok_and(|fact| fact.datum_type == DatumType::F32);
-        is_float && !self.constants.contains(outlet)
+        !self.constants.contains(outlet) && self.stands_for_float(outlet)
+    }
+
+    fn stands_for_float(&self, outlet: OutletId) -> bool {
+        let node = self.model.node(outlet.node);
+        let fact = &node.outputs[outlet.slot].fact;
+        if fact.datum_type == DatumType::F32 || Quantization::of(node.op.as_ref()).is_some() {
+            return true;
+        }
+        match node.op_as::<Cast>() {
+            Some(cast) if !cast.to.is_float() => self.is_moved_input(node.inputs[0]),
+            Some(_) => self.stands_for_float(node.inputs[0]),
+            None if node.op_is::<AxisOp>() => self.stands_for_float(node.inputs[0]),
+            None => node.op_is::<TypedSource>(),
+        }
+    }
+
+    /// Whether it is the input itself, its axes in another order or its elements of another type.
+    fn is_moved_input(&self, outlet: OutletId) -> bool {
+        let node = self.model.node(outlet.node);
+        let moves = node.op_is::<AxisOp>() || node.op_is::<Cast>();
+        node.op_is::<TypedSource>() || moves && self.is_moved_input(node.inputs[0])
     }
 
     /// Zeros of a value's shape.
@@ -160,6 +183,10 @@ impl<'a> GraphBuilder<'a> {
     /// The node that computes a value of `model`.
     pub(crate) fn node(&self, outlet: OutletId) -> &'a TypedNode {
         self.model.node(outlet.node)
+    }
+
+    pub(crate) fn is_constant(&self, outlet: OutletId) -> bool {
+        self.constants.contains(outlet)
     }
 
     /// The value of a constant of `model`.

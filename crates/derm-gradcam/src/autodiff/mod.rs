@@ -13,6 +13,7 @@ mod rules;
 mod test_weights;
 
 use crate::Error;
+use crate::layers::name_of;
 use crate::reachability::nodes_between;
 use builder::GraphBuilder;
 use checkpoint::Checkpoints;
@@ -106,15 +107,13 @@ fn append_backward<'a>(
 ) -> Result<OutletId, Error> {
     let path = nodes_between(model, target, logits)?;
     if target != logits && !path.contains(&logits.node) {
-        let name = model.node(target.node).name.clone();
+        let name = name_of(model.node(target.node));
         return Err(Error::UnsuitableLayer(name, "the classes do not depend on it"));
     }
     let on_path: HashSet<usize> = path.iter().copied().collect();
     let mut gradients: HashMap<OutletId, OutletId> = HashMap::from([(logits, seed)]);
     for &id in path.iter().rev() {
         let node = model.node(id);
-        let no_rule =
-            || Error::NoRule { operator: node.op.name().into_owned(), node: node.name.clone() };
         let known: Vec<Option<OutletId>> = (0..node.outputs.len())
             .map(|slot| gradients.get(&OutletId::new(id, slot)).copied())
             .collect();
@@ -122,8 +121,13 @@ fn append_backward<'a>(
             // No gradient reaches it: only a comparison reads it, say.
             continue;
         }
-        let rule = rule_for(node.op.as_ref()).ok_or_else(no_rule)?;
-        let [Some(gradient)] = known[..] else { return Err(no_rule()) };
+        let no_rule = |operand| Err(no_rule(node, operand));
+        let Some(rule) = rule_for(node.op.as_ref()) else { return no_rule(None) };
+        // Rules are of the first output; the others, such as the indices of maxima, have no gradient.
+        let [Some(gradient), ref others @ ..] = known[..] else { return no_rule(None) };
+        if others.iter().any(Option::is_some) {
+            return no_rule(None);
+        }
         let needs_gradient = |&input: &OutletId| {
             let leads_to_target = input == target || on_path.contains(&input.node);
             leads_to_target && builder.is_differentiable(input)
@@ -131,6 +135,10 @@ fn append_backward<'a>(
         let needs_gradient: Vec<bool> = node.inputs.iter().map(needs_gradient).collect();
         let mut context = RuleContext { builder, node, gradient, needs_gradient: &needs_gradient };
         let operands = rule.apply(&mut context)?;
+        let is_missing = |slot: &usize| needs_gradient[*slot] && operands[*slot].is_none();
+        if let Some(operand) = (0..operands.len()).find(is_missing) {
+            return no_rule(Some(operand));
+        }
         for (&input, gradient) in node.inputs.iter().zip(operands) {
             let Some(gradient) = gradient else { continue };
             let sum = match gradients.get(&input) {
@@ -144,6 +152,15 @@ fn append_backward<'a>(
         Some(&gradient) => Ok(gradient),
         None => Ok(builder.zeros(target)?),
     }
+}
+
+/// Says which operator has no rule, or none for this operand.
+fn no_rule(node: &TypedNode, operand: Option<usize>) -> Error {
+    let mut operator = node.op.name().into_owned();
+    if let Some(operand) = operand {
+        operator += &format!(" with respect to operand {}", operand + 1);
+    }
+    Error::NoRule { operator, node: name_of(node) }
 }
 
 /// The graph's first output, or what it is computed from where it is probabilities.

@@ -5,6 +5,7 @@ use super::layout::SpatialLayout;
 use crate::reachability::{ancestors, descendants};
 use std::collections::HashMap;
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::InOut;
 use tract_onnx::tract_core::ops::array::Slice;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cast::Cast;
@@ -22,14 +23,42 @@ pub(super) fn default_layer(
     let needed = ancestors(model, output);
     let order: Vec<usize> =
         model.eval_order()?.into_iter().filter(|id| needed.contains(id)).collect();
-    if let Some(tokens) = attention_input(model, &order, output, layouts) {
-        return Ok(Some(tokens));
-    }
     let source = model.input_outlets()?[0];
     let is_map =
         |outlet: &OutletId| matches!(layouts.get(outlet), Some(SpatialLayout::FeatureMap(_)));
-    let outlets = order.into_iter().rev().map(|id| OutletId::new(id, 0));
-    Ok(outlets.filter(|outlet| *outlet != source).find(is_map))
+    let outlets = order.iter().rev().map(|&id| OutletId::new(id, 0));
+    let map = outlets.filter(|outlet| *outlet != source).find(is_map);
+    let is_behind = |softmax: usize| {
+        map.is_some_and(|map| descendants(model, softmax.into()).contains(&map.node))
+    };
+    let Some((softmax, product)) = last_attention(model, &order, output, layouts) else {
+        return Ok(map);
+    };
+    if is_behind(softmax) {
+        return Ok(map);
+    }
+    Ok(attention_input(model, &order, softmax, product, layouts).or(map))
+}
+
+fn is_tokens(outlet: &OutletId, layouts: &HashMap<OutletId, SpatialLayout>) -> bool {
+    matches!(layouts.get(outlet), Some(SpatialLayout::Tokens { .. }))
+}
+
+/// The last softmax over tokens and the product of its weights with the values. An attention inside
+/// windows, of which the tokens are the number, is none: each window is for itself.
+fn last_attention(
+    model: &TypedModel,
+    order: &[usize],
+    output: OutletId,
+    layouts: &HashMap<OutletId, SpatialLayout>,
+) -> Option<(usize, usize)> {
+    let softmax = *order.iter().rev().find(|&&id| {
+        model.node(id).op_is::<Softmax>()
+            && id != output.node
+            && is_tokens(&model.node(id).inputs[0].node.into(), layouts)
+            && !is_within_tokens(model, id, layouts)
+    })?;
+    Some((softmax, product_after(model, softmax)?))
 }
 
 /// The tokens from which the last attention computes its queries, keys and values. After that
@@ -38,27 +67,46 @@ pub(super) fn default_layer(
 fn attention_input(
     model: &TypedModel,
     order: &[usize],
-    output: OutletId,
+    softmax: usize,
+    product: usize,
     layouts: &HashMap<OutletId, SpatialLayout>,
 ) -> Option<OutletId> {
-    let is_tokens = |id: &usize| {
-        matches!(layouts.get(&OutletId::new(*id, 0)), Some(SpatialLayout::Tokens { .. }))
-    };
-    let softmax = *order.iter().rev().find(|&&id| {
-        model.node(id).op_is::<Softmax>()
-            && id != output.node
-            && is_tokens(&model.node(id).inputs[0].node)
-    })?;
-    let product = model.node(product_after(model, softmax)?);
     let computed_from_softmax = descendants(model, softmax.into());
-    let values = product
+    let values = model
+        .node(product)
         .inputs
         .iter()
         .find(|input| input.node != softmax && !computed_from_softmax.contains(&input.node))?;
     let (of_softmax, of_values) = (ancestors(model, softmax.into()), ancestors(model, *values));
-    let common = |id: &&usize| of_softmax.contains(*id) && of_values.contains(*id) && is_tokens(id);
+    let common = |id: &&usize| {
+        of_softmax.contains(*id)
+            && of_values.contains(*id)
+            && is_tokens(&OutletId::new(**id, 0), layouts)
+    };
     let common = *order.iter().rev().find(common)?;
     Some(before_projection(model, common))
+}
+
+/// Whether the tokens are an axis of all operands of the product after a softmax: attention within
+/// each token, not between them.
+fn is_within_tokens(
+    model: &TypedModel,
+    softmax: usize,
+    layouts: &HashMap<OutletId, SpatialLayout>,
+) -> bool {
+    let Some(product) = product_after(model, softmax).map(|id| model.node(id)) else {
+        return false;
+    };
+    let computed_from_softmax = descendants(model, softmax.into());
+    let is_weights =
+        |input: &OutletId| input.node == softmax || computed_from_softmax.contains(&input.node);
+    let Some(slot) = product.inputs.iter().position(is_weights) else { return false };
+    let Some(SpatialLayout::Tokens { axis, .. }) = layouts.get(&product.inputs[slot]) else {
+        return false;
+    };
+    let Some(einsum) = product.op_as::<EinSum>() else { return false };
+    let label = einsum.axes.axis((InOut::In(slot), *axis));
+    label.is_ok_and(|label| label.inputs.iter().all(|axes| !axes.is_empty()))
 }
 
 /// The product of attention weights and values: the first `EinSum` that a softmax leads to.
@@ -103,7 +151,7 @@ fn before_projection(model: &TypedModel, id: usize) -> OutletId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::layout::layouts;
+    use crate::layers::propagate::layouts;
     use tract_onnx::tract_core::internal::AxesMapping;
     use tract_onnx::tract_core::ops::TypedOp;
     use tract_onnx::tract_core::ops::math;
@@ -175,5 +223,39 @@ mod tests {
         let sum = network.wire("sum", math::add().into(), &[mixed, tokens]);
         let output = network.wire("output", pool(tvec!(1)), &[sum]);
         assert_eq!(network.default_layer(output, [1, 2]).as_deref(), Some("normed"));
+    }
+
+    /// Two rows of two windows, with an attention inside each.
+    #[test]
+    fn windows_are_no_tokens() {
+        let mut network = Network(TypedModel::default());
+        let input = network.0.add_source("input", f32::fact([2, 2, 4, 3])).unwrap();
+        let map = network.wire("map", math::exp().into(), &[input]);
+        let windows = AxisOp::Reshape(0, tvec!(2.to_dim(), 2.to_dim()), tvec!(4.to_dim()));
+        let windows = network.wire("windows", windows.into(), &[map]);
+        let scores = network.product("scores", ["bqc", "bkc", "bqk"], &[windows, windows]);
+        let softmax = Softmax { axes: tvec!(2), quant_output_dt: None, kind: SoftmaxKind::Softmax };
+        let attention = network.wire("attention", softmax.into(), &[scores]);
+        let mixed = network.product("mixed", ["bqk", "bkc", "bqc"], &[attention, windows]);
+        let output = network.wire("output", pool(tvec!(0, 1)), &[mixed]);
+        assert_eq!(network.default_layer(output, [0, 1]).as_deref(), Some("map"));
+    }
+
+    /// A map behind the attention has a gradient at every position.
+    #[test]
+    fn a_map_behind_the_attention() {
+        let mut network = Network(TypedModel::default());
+        let input = network.0.add_source("input", f32::fact([1, 2, 4, 3])).unwrap();
+        let flat = AxisOp::Reshape(1, tvec!(2.to_dim(), 4.to_dim()), tvec!(8.to_dim()));
+        let tokens = network.wire("tokens", flat.into(), &[input]);
+        let scores = network.product("scores", ["bqc", "bkc", "bqk"], &[tokens, tokens]);
+        let softmax = Softmax { axes: tvec!(2), quant_output_dt: None, kind: SoftmaxKind::Softmax };
+        let attention = network.wire("attention", softmax.into(), &[scores]);
+        let mixed = network.product("mixed", ["bqk", "bkc", "bqc"], &[attention, tokens]);
+        let back = AxisOp::Reshape(1, tvec!(8.to_dim()), tvec!(2.to_dim(), 4.to_dim()));
+        let back = network.wire("back", back.into(), &[mixed]);
+        let sum = network.wire("sum", math::add().into(), &[input, back]);
+        let output = network.wire("output", pool(tvec!(1, 2)), &[sum]);
+        assert_eq!(network.default_layer(output, [1, 2]).as_deref(), Some("sum"));
     }
 }

@@ -2,6 +2,8 @@
 
 mod default_layer;
 mod layout;
+mod propagate;
+mod reshape;
 
 pub(crate) use layout::SpatialLayout;
 
@@ -9,7 +11,7 @@ use crate::Error;
 use crate::reachability::ancestors;
 use default_layer::default_layer;
 use derm_model::Graph;
-use layout::layouts;
+use propagate::layouts;
 use tract_onnx::prelude::*;
 
 /// The layer at which an explanation is made.
@@ -78,13 +80,29 @@ pub(crate) fn resolve(graph: &Graph, layer: &Layer) -> Result<(OutletId, Spatial
     let typed = graph.typed();
     let layouts = layouts(typed, graph.manifest().input.spatial_axes())?;
     let target = match (layer, graph.kept_layer()?) {
-        (Layer::Input, _) => typed.input_outlets()?[0],
+        (Layer::Input, _) => first_float(typed, typed.input_outlets()?[0])?,
         (_, Some(layer)) => layer,
         _ => default_layer(typed, graph.scores()?, &layouts)?.ok_or(Error::NoSpatialLayer)?,
     };
     let layout = *layouts.get(&target).ok_or_else(|| {
-        let name = layer.name().unwrap_or_default().to_owned();
+        let name = layer.name().map_or_else(|| name_of(typed.node(target.node)), str::to_owned);
         Error::UnsuitableLayer(name, "it has no rows and columns")
     })?;
     Ok((target, layout))
+}
+
+/// The input itself, or its values as floats where the graph reads integers.
+fn first_float(model: &TypedModel, input: OutletId) -> TractResult<OutletId> {
+    let mut outlet = input;
+    while model.outlet_fact(outlet)?.datum_type != DatumType::F32 {
+        let [reader] = model.outlet_successors(outlet) else { return Ok(input) };
+        outlet = reader.node.into();
+    }
+    Ok(outlet)
+}
+
+/// The name of a node; its operator's where it has none.
+pub(crate) fn name_of(node: &TypedNode) -> String {
+    let unnamed = || format!("{} number {}", node.op.name(), node.id);
+    if node.name.is_empty() { unnamed() } else { node.name.clone() }
 }

@@ -7,5 +7,5 @@ mod overlay;
 
 pub use colormap::Colormap;
 pub use encode::{encode_npy, encode_png};
-pub use heatmap::Heatmap;
+pub use heatmap::{Heatmap, MapRange, Scale};
 pub use overlay::{blend, contour, mask, transparent};

@@ -186,8 +186,10 @@ fn element(
 ) -> Result<(DatumType, Option<f32>), Error> {
     let declared = input.element.unwrap_or(DataType::Undefined);
     let (datum_type, largest) = match declared {
-        DataType::Undefined | DataType::Float => return Ok((DatumType::F32, None)),
-        DataType::Float16 => return Ok((DatumType::F16, None)),
+        // Read as float32.
+        DataType::Undefined | DataType::Float | DataType::Float16 => {
+            return Ok((DatumType::F32, None));
+        }
         DataType::Double => {
             notes.push("the graph computes in float64: it is read as float32".to_owned());
             return Ok((DatumType::F32, None));
@@ -280,7 +282,7 @@ pub(crate) fn wire_input(
 ) -> TractResult<()> {
     let old = model.input_outlets()?[0];
     let fact = model.outlet_fact(old)?.clone();
-    let is_float = [DatumType::F32, DatumType::F16].contains(&fact.datum_type);
+    let is_float = fact.datum_type == DatumType::F32;
     let is_canonical = fact.shape.as_concrete() == Some(&form.canonical[..]);
     if is_float && is_canonical && form.to_integers.is_none_or(|factor| factor == 1.0) {
         return Ok(());
@@ -295,11 +297,9 @@ pub(crate) fn wire_input(
             model.add_const(format!("{name}.factor"), tensor0(factor).broadcast_into_rank(4)?)?;
         wire = model.wire_node(format!("{name}.pixels"), math::mul(), &[wire, factor])?[0];
     }
-    if fact.datum_type != DatumType::F32 {
-        if !is_float {
-            let round = math::round_half_to_even();
-            wire = model.wire_node(format!("{name}.round"), round, &[wire])?[0];
-        }
+    if !is_float {
+        let round = math::round_half_to_even();
+        wire = model.wire_node(format!("{name}.round"), round, &[wire])?[0];
         wire = model.wire_node(format!("{name}.cast"), cast(fact.datum_type), &[wire])?[0];
     }
     for (number, &axis) in form.missing.iter().enumerate() {

@@ -29,8 +29,7 @@ pub(crate) fn wire_scores(
     if !(is_number && (units == classes || is_one_of_two)) {
         return Ok(false);
     }
-    let is_float = [DatumType::F32, DatumType::F16].contains(&fact.datum_type);
-    if is_float && fact.shape.as_concrete() == Some(&[1, classes]) {
+    if fact.datum_type == DatumType::F32 && fact.shape.as_concrete() == Some(&[1, classes]) {
         return Ok(true);
     }
     let last = last_activation(model, outputs[0], units)?;
@@ -90,7 +89,7 @@ fn last_activation(model: &TypedModel, output: OutletId, units: usize) -> TractR
         let shape = &model.outlet_fact(outlet)?.shape;
         let activation = if let Some(softmax) = node.op_as::<Softmax>() {
             let axis = shape.iter().position(|dim| *dim == units.to_dim());
-            let is_of_all = axis.is_some_and(|axis| softmax.axes.contains(&axis));
+            let is_of_all = units == 1 || axis.is_some_and(|axis| softmax.axes.contains(&axis));
             match softmax.kind {
                 SoftmaxKind::Softmax if is_of_all => Activation::Softmax,
                 _ => Activation::None,

@@ -69,7 +69,9 @@ pub(crate) fn check_supported(graph: &GraphProto, onnx: &Onnx) -> Result<(), Err
             let of = if is_standard(&node.domain) { "" } else { " of " };
             let domain = if is_standard(&node.domain) { "" } else { &*node.domain };
             let (name, operator) = (node_name(node), &node.op_type);
-            let what = format!("{name} ({operator}): the operator {operator}{of}{domain} is not supported");
+            let what = format!(
+                "{name} ({operator}): the operator {operator}{of}{domain} is not supported"
+            );
             return Err(Error::Graph(what));
         }
         for attribute in &node.attribute {

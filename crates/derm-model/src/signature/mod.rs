@@ -1,11 +1,11 @@
 //! Signature: the inputs and outputs that an ONNX graph declares, and which outputs may hold the
 //! scores.
 
-mod double;
+mod float32;
 mod prune;
 mod value;
 
-pub(crate) use double::double_to_float;
+pub(crate) use float32::{computes_in, to_float32};
 pub(crate) use prune::prune;
 pub(crate) use value::{Declared, element_name};
 
@@ -96,7 +96,7 @@ fn listed(outputs: &[Declared]) -> String {
 }
 
 /// The node that computes each value.
-fn producers(graph: &GraphProto) -> HashMap<&str, &NodeProto> {
+pub(crate) fn producers(graph: &GraphProto) -> HashMap<&str, &NodeProto> {
     let outputs = |node| {
         let node: &NodeProto = node;
         node.output.iter().map(move |output| (output.as_str(), node))
@@ -106,13 +106,16 @@ fn producers(graph: &GraphProto) -> HashMap<&str, &NodeProto> {
 
 /// The tensor that a `ZipMap` (ai.onnx.ml) makes this sequence of maps of; the value itself where
 /// no `ZipMap` computes it.
-fn tensor_behind<'a>(name: &'a str, producers: &HashMap<&'a str, &'a NodeProto>) -> &'a str {
+pub(crate) fn tensor_behind<'a>(
+    name: &'a str,
+    producers: &HashMap<&'a str, &'a NodeProto>,
+) -> &'a str {
     let zip_map = producers.get(name).filter(|node| node.op_type == "ZipMap");
     zip_map.and_then(|node| node.input.first()).map_or(name, String::as_str)
 }
 
 /// The operator that computes a value, or what it is a reshaped copy of.
-fn final_operator<'a>(name: &str, producers: &HashMap<&str, &'a NodeProto>) -> &'a str {
+pub(crate) fn final_operator<'a>(name: &str, producers: &HashMap<&str, &'a NodeProto>) -> &'a str {
     let mut value = name;
     // Bounded: a malformed graph may have a cycle.
     for _ in 0..16 {

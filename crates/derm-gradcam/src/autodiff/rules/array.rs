@@ -1,4 +1,4 @@
-//! Concat, Slice, Downsample, Gather and Pad: each element's gradient goes back to where it came from.
+//! Concat, Slice, Downsample, Gather and constant Pad: each element's gradient goes back to where it came from.
 
 use super::{Gradients, Rule, RuleContext};
 use derm_engine::graph_ops::GatherInputGradient;

@@ -1,20 +1,18 @@
-//! 2-D convolution with groups, strides, dilations and padding, in any data layout: the gradient with
-//! respect to the input. Kernel and bias are constants of the graph.
+//! Convolution over any number of axes, with groups, strides, dilations and padding, in any data
+//! layout: the gradient with respect to the input.
 
 use super::{Gradients, Rule, RuleContext};
 use derm_engine::graph_ops::ConvInputGradient;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::ensure;
 use tract_onnx::tract_core::ops::TypedOp;
 use tract_onnx::tract_core::ops::cnn::Conv;
 
 pub(super) fn rule(op: &dyn TypedOp) -> Option<Rule> {
     let conv = op.downcast_ref::<Conv>()?;
-    (conv.q_params.is_none() && conv.pool_spec.rank() == 2).then_some(Rule(gradient))
+    conv.q_params.is_none().then_some(Rule(gradient))
 }
 
 fn gradient(ctx: &mut RuleContext) -> TractResult<Gradients> {
-    ensure!(!ctx.needs_gradient[1..].contains(&true), "the kernel is not a constant");
     let (conv, input_shape) = (ctx.op::<Conv>().clone(), ctx.operand_shape(0)?);
     let kernel = ctx.operand(1)?;
     let op = ConvInputGradient { conv, input_shape };
@@ -27,7 +25,8 @@ mod tests {
     use super::*;
     use crate::autodiff::rules::check::{check, values};
     use crate::autodiff::rules::pool::tests::specs;
-    use tract_onnx::tract_core::ops::cnn::KernelFormat;
+    use tract_onnx::tract_core::ops::cnn::{KernelFormat, PaddingSpec, PoolSpec};
+    use tract_onnx::tract_core::ops::nn::DataFormat;
 
     #[test]
     fn kernels_of_many_shapes_and_groups() {
@@ -45,6 +44,34 @@ mod tests {
                 }
                 let op = Conv::new(pool_spec.clone(), format, group, None);
                 let operands = [values(&shape, 1), values(&kernel_shape, 3), values(&[4], 5)];
+                check(&op, &operands, &[true, false, false]);
+            }
+        }
+    }
+
+    #[test]
+    fn one_and_three_spatial_axes() {
+        for rank in [1, 3] {
+            for (format, group) in
+                [(DataFormat::NCHW, 1), (DataFormat::NCHW, 2), (DataFormat::NHWC, 1)]
+            {
+                let spec = PoolSpec::new(
+                    format,
+                    [3, 2, 2][..rank].into(),
+                    PaddingSpec::Explicit([1, 0, 1][..rank].into(), [1, 1, 0][..rank].into()),
+                    Some([1, 2, 1][..rank].into()),
+                    Some([2, 1, 1][..rank].into()),
+                    2,
+                    4,
+                );
+                let spatial = &[4, 4, 3][..rank];
+                let shape = match format {
+                    DataFormat::NHWC => [&[2], spatial, &[2]].concat(),
+                    _ => [&[2, 2], spatial].concat(),
+                };
+                let kernel = [&[4, 2 / group], &[3, 2, 2][..rank]].concat();
+                let op = Conv::new(spec, KernelFormat::OIHW, group, None);
+                let operands = [values(&shape, 1), values(&kernel, 3), values(&[4], 5)];
                 check(&op, &operands, &[true, false, false]);
             }
         }

@@ -1,4 +1,4 @@
-//! Unary functions: the gradient is multiplied elementwise by the derivative.
+//! Unary functions: the gradient is multiplied elementwise by the derivative. A cast passes it.
 
 use super::{Gradients, Rule, RuleContext};
 use derm_engine::graph_ops::Derivative;
@@ -8,7 +8,7 @@ use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 
 pub(super) fn rule(op: &dyn TypedOp) -> Option<Rule> {
-    if op.downcast_ref::<Cast>().is_some_and(|cast| cast.to == DatumType::F32) {
+    if op.is::<Cast>() {
         return Some(Rule(|ctx| Ok(ctx.first(ctx.gradient))));
     }
     Derivative::of(op.downcast_ref::<ElementWiseOp>()?).map(|_| Rule(gradient))

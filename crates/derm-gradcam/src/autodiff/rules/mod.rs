@@ -8,14 +8,19 @@ mod arithmetic;
 mod array;
 mod axis;
 mod conv;
+mod cumsum;
+mod deconv;
 mod einsum;
 mod elementwise;
+mod grid_sample;
 mod lrn;
 mod norm;
 mod pool;
+pub(crate) mod quantize;
 mod reduce;
 mod resize;
 mod select;
+mod selection;
 mod softmax;
 
 #[cfg(test)]
@@ -39,7 +44,8 @@ pub(crate) struct RuleContext<'t, 'm> {
     pub(crate) needs_gradient: &'t [bool],
 }
 
-/// The gradient with respect to each operand, of its shape; `None` where it is not needed.
+/// The gradient with respect to each operand, of its shape; `None` where it is not needed, or not
+/// known.
 pub(crate) type Gradients = TVec<Option<OutletId>>;
 
 /// A differentiation rule.
@@ -59,14 +65,19 @@ pub(crate) fn rule_for(op: &dyn TypedOp) -> Option<Rule> {
         array::rule,
         axis::rule,
         conv::rule,
+        cumsum::rule,
+        deconv::rule,
         einsum::rule,
         elementwise::rule,
+        grid_sample::rule,
         lrn::rule,
         norm::rule,
         pool::rule,
+        quantize::rule,
         reduce::rule,
         resize::rule,
         select::rule,
+        selection::rule,
         softmax::rule,
     ]
     .iter()
@@ -151,9 +162,14 @@ impl RuleContext<'_, '_> {
         operands.map(|(index, needed)| needed.then(|| gradient(self, index)).transpose()).collect()
     }
 
+    /// No gradient is known.
+    fn none(&self) -> Gradients {
+        self.node.inputs.iter().map(|_| None).collect()
+    }
+
     /// The gradient for the first operand only.
     fn first(&self, gradient: OutletId) -> Gradients {
-        let mut gradients: Gradients = self.node.inputs.iter().map(|_| None).collect();
+        let mut gradients = self.none();
         gradients[0] = Some(gradient);
         gradients
     }

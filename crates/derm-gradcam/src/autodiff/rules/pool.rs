@@ -1,4 +1,4 @@
-//! 2-D max pooling and average pooling.
+//! Max pooling and average pooling over any number of axes.
 
 use super::{Gradients, Rule, RuleContext};
 use derm_engine::graph_ops::{Pool, PoolInputGradient};
@@ -7,16 +7,11 @@ use tract_onnx::tract_core::ops::TypedOp;
 use tract_onnx::tract_core::ops::cnn::{MaxPool, SumPool};
 
 pub(super) fn rule(op: &dyn TypedOp) -> Option<Rule> {
-    if let Some(pool) = op.downcast_ref::<MaxPool>() {
-        return (pool.with_index_outputs.is_none() && pool.pool_spec.rank() == 2)
-            .then_some(Rule(max));
-    }
-    let pool = op.downcast_ref::<SumPool>()?;
-    (pool.pool_spec.rank() == 2).then_some(Rule(sum))
+    if op.is::<MaxPool>() { Some(Rule(max)) } else { op.is::<SumPool>().then_some(Rule(sum)) }
 }
 
 fn max(ctx: &mut RuleContext) -> TractResult<Gradients> {
-    let pool = Pool::Max(ctx.op::<MaxPool>().clone());
+    let pool = Pool::Max(MaxPool { with_index_outputs: None, ..ctx.op::<MaxPool>().clone() });
     let op = PoolInputGradient { pool, input_shape: ctx.operand_shape(0)? };
     let input = ctx.operand(0)?;
     let gradient = ctx.wire(op, &[ctx.gradient, input])?;
@@ -76,6 +71,31 @@ pub(super) mod tests {
             check(&op, std::slice::from_ref(&x), &[true]);
             for (normalize, count_include_pad) in [(true, true), (true, false), (false, false)] {
                 let op = SumPool { pool_spec: pool_spec.clone(), count_include_pad, normalize };
+                check(&op, std::slice::from_ref(&x), &[true]);
+            }
+        }
+    }
+
+    #[test]
+    fn one_and_three_spatial_axes() {
+        for rank in [1, 3] {
+            let pool_spec = PoolSpec::new(
+                DataFormat::NCHW,
+                [3, 2, 2][..rank].into(),
+                PaddingSpec::Explicit([1, 0, 1][..rank].into(), [1, 1, 0][..rank].into()),
+                None,
+                Some([2, 1, 1][..rank].into()),
+                2,
+                2,
+            );
+            let x = values(&[&[1, 2], &[4, 4, 3][..rank]].concat(), 1);
+            let op = MaxPool { pool_spec: pool_spec.clone(), with_index_outputs: None };
+            check(&op, std::slice::from_ref(&x), &[true]);
+            let op = MaxPool { with_index_outputs: Some(DatumType::I64), ..op };
+            check(&op, std::slice::from_ref(&x), &[true]);
+            for count_include_pad in [true, false] {
+                let pool_spec = pool_spec.clone();
+                let op = SumPool { pool_spec, count_include_pad, normalize: true };
                 check(&op, std::slice::from_ref(&x), &[true]);
             }
         }
