@@ -4,7 +4,7 @@ use crate::adapt::{InputForm, wire_input, wire_scores};
 use crate::file::ModelFile;
 use crate::guard::{first_line, guarded};
 use crate::rewrite::rewrite;
-use crate::signature::{Declared, Signature, computes_in, prune, to_float32};
+use crate::signature::{Declared, Signature, computes_in, leavings, prune, to_float32};
 use crate::simplify::simplify;
 use crate::skeleton::{Skeleton, skeleton};
 use crate::{Error, Manifest, ModelSource, OpenModel, external_data, operators};
@@ -159,15 +159,21 @@ fn typed_model(
     manifest: &Manifest,
     layer: Option<&str>,
 ) -> Result<Typed, Error> {
-    let parsed = parse(source, manifest, layer)?;
+    let mut parsed = parse(source, manifest, layer)?;
     // A batch of 1 where the graph permits, else the batch that it is fixed to, of copies.
     let batches = if parsed.input.batch > 1 { vec![1, parsed.input.batch] } else { vec![1] };
+    let candidates = std::mem::take(&mut parsed.candidates);
+    let mut left = candidates.len() * batches.len();
     let mut failed = None;
-    for candidate in &parsed.candidates {
+    for candidate in &candidates {
         let mut error = None;
         for &batch in &batches {
-            let attempt = || typed_with(&parsed, manifest, layer, candidate, batch);
-            match guarded("reading", attempt) {
+            left -= 1;
+            // The last attempt takes the graph: most files need one, and its memory once.
+            let model =
+                if left == 0 { std::mem::take(&mut parsed.model) } else { parsed.model.clone() };
+            let attempt = Attempt { input: &parsed.input, manifest, layer, candidate, batch };
+            match guarded("reading", || attempt.typed(model)) {
                 Ok(Some(typed)) => return Ok(finished(typed, parsed, batch)),
                 Ok(None) => {}
                 Err(cause @ Error::NoSuchLayer(_)) => return Err(cause),
@@ -195,37 +201,49 @@ fn finished(typed: TypedModel, parsed: Parsed, batch: usize) -> Typed {
     Typed { model: typed, weights, names, notes, unverified }
 }
 
-/// The graph with this value as its output; `None` if that does not hold the classes.
-fn typed_with(
-    parsed: &Parsed,
-    manifest: &Manifest,
-    layer: Option<&str>,
-    candidate: &str,
+/// What is tried: this value as the scores, at this batch.
+struct Attempt<'a> {
+    input: &'a InputForm,
+    manifest: &'a Manifest,
+    layer: Option<&'a str>,
+    candidate: &'a str,
     batch: usize,
-) -> Result<Option<TypedModel>, Error> {
-    let mut model = parsed.model.clone();
-    let fact = parsed.input.datum_type.fact(parsed.input.shape(batch));
-    model.set_input_fact(0, fact.into()).map_err(unreadable)?;
-    let missing = |name: &str| Error::Mismatch(format!("it has no value {name:?}"));
-    let mut outputs = vec![find_value(&model, candidate).ok_or_else(|| missing(candidate))?];
-    if let Some(uncertain) = &manifest.uncertain {
-        let name = &uncertain.output;
-        let missing = || Error::Mismatch(format!("it has no value {name:?} ([uncertain])"));
-        outputs.push(find(&model, name).ok_or_else(missing)?);
-    }
-    if let Some(name) = layer {
-        outputs.push(find(&model, name).ok_or_else(|| Error::NoSuchLayer(name.to_owned()))?);
-    }
-    model.select_output_outlets(&outputs).map_err(unreadable)?;
+}
 
-    let mut typed = model.into_typed().map_err(unreadable)?;
-    wire_input(&mut typed, &parsed.input, batch).map_err(unreadable)?;
-    if !wire_scores(&mut typed, manifest, batch).map_err(unreadable)? {
-        return Ok(None);
+impl Attempt<'_> {
+    /// The typed graph; `None` if the value does not hold the classes.
+    fn typed(&self, mut model: InferenceModel) -> Result<Option<TypedModel>, Error> {
+        let fact = self.input.datum_type.fact(self.input.shape(self.batch));
+        model.set_input_fact(0, fact.into()).map_err(unreadable)?;
+        let outputs = self.outputs(&model)?;
+        model.select_output_outlets(&outputs).map_err(unreadable)?;
+
+        let mut typed = model.into_typed().map_err(unreadable)?;
+        wire_input(&mut typed, self.input, self.batch).map_err(unreadable)?;
+        if !wire_scores(&mut typed, self.manifest, self.batch).map_err(unreadable)? {
+            return Ok(None);
+        }
+        check_uncertain(&typed, self.manifest)?;
+        simplify(&mut typed).map_err(unreadable)?;
+        Ok(Some(typed))
     }
-    check_uncertain(&typed, manifest)?;
-    simplify(&mut typed).map_err(unreadable)?;
-    Ok(Some(typed))
+
+    /// The scores, and after them what the manifest and the caller name.
+    fn outputs(&self, model: &InferenceModel) -> Result<Vec<OutletId>, Error> {
+        let name = self.candidate;
+        let missing = || Error::Mismatch(format!("it has no value {name:?}"));
+        let mut outputs = vec![find_value(model, name).ok_or_else(missing)?];
+        if let Some(uncertain) = &self.manifest.uncertain {
+            let name = &uncertain.output;
+            let missing = || Error::Mismatch(format!("it has no value {name:?} ([uncertain])"));
+            outputs.push(find(model, name).ok_or_else(missing)?);
+        }
+        if let Some(name) = self.layer {
+            let missing = || Error::NoSuchLayer(name.to_owned());
+            outputs.push(find(model, name).ok_or_else(missing)?);
+        }
+        Ok(outputs)
+    }
 }
 
 /// Reads the file, up to what is known without types.
@@ -250,6 +268,9 @@ fn parse(source: &ModelSource, manifest: &Manifest, layer: Option<&str>) -> Resu
     let uncertain = manifest.uncertain.as_ref().map(|uncertain| uncertain.output.as_str());
     let roots: Vec<&str> = uncertain.into_iter().chain(layer).collect();
     prune(graph, &signature.candidates, &roots);
+    if let Some(reason) = leavings(graph) {
+        return Err(Error::Graph(reason));
+    }
     let picture = picture_input(graph, &weights)?;
     let input = InputForm::of(graph, &picture, &manifest.input)?;
 
@@ -293,8 +314,13 @@ pub(crate) fn picture_input(
         !stored.contains(input.name.as_str()) && !weights.contains_key(&input.name)
     };
     let inputs: Vec<Declared> = graph.input.iter().filter(is_open).map(Declared::read).collect();
-    let (pictures, others): (Vec<&Declared>, Vec<&Declared>) =
-        inputs.iter().partition(|input| input.shape.as_ref().is_none_or(|shape| shape.len() >= 2));
+    // A picture has rows and columns; other inputs are numbers, or one for each channel.
+    let is_long = |dim: &&Option<usize>| **dim != Some(1);
+    let is_picture = |input: &&Declared| {
+        let shape = input.shape.as_deref();
+        shape.is_none_or(|shape| shape.iter().filter(is_long).count() >= 2)
+    };
+    let (pictures, others): (Vec<&Declared>, Vec<&Declared>) = inputs.iter().partition(is_picture);
     match (&inputs[..], &pictures[..]) {
         ([input], _) => Ok(input.clone()),
         ([], _) => Err(Error::Mismatch("its scores depend on no input".to_owned())),

@@ -94,7 +94,14 @@ impl Manifest {
     /// # Errors
     /// A line that says what is wrong, and where.
     pub fn parse(text: &str) -> Result<Manifest, String> {
-        let manifest: Manifest = toml::from_str(text).map_err(|error| error.to_string())?;
+        let manifest: Manifest = toml::from_str(text).map_err(|error| {
+            let message = error.message().replace('\n', " ");
+            // A table that lacks a key spans the whole of it: its first line says nothing.
+            let line =
+                error.span().filter(|span| span.start > 0).and_then(|span| text.get(..span.start));
+            let line = line.map(|before| 1 + before.matches('\n').count());
+            line.map_or(message.clone(), |line| format!("line {line}: {message}"))
+        })?;
         match manifest.problem() {
             Some(problem) => Err(problem),
             None => Ok(manifest),

@@ -312,12 +312,23 @@ fn what_there_is_is_listed_where_nothing_fits() {
 #[test]
 fn inputs_without_values_are_listed() {
     let (mut network, _) = base();
-    network.input("mean", FLOAT, &[3]);
+    network.input("mean", FLOAT, &[1, 1, 1, 3]);
     network.node("Add", &["logits", "mean"], "sum");
     network.outputs(&[("sum", FLOAT, &[1, 3])]);
     let error = load(&network, &manifest("logits", "", CLASSES)).unwrap_err().to_string();
     assert!(error.contains("extra inputs without values"), "{error}");
-    assert!(error.contains("\"mean\" float32 [3]"), "{error}");
+    assert!(error.contains("\"mean\" float32 [1, 1, 1, 3]"), "{error}");
+}
+
+#[test]
+fn what_tensorflow_left_in_is_named() {
+    for (operator, expected) in [("Erfc", "GELU"), ("StatelessRandomUniformV2", "augmentation")] {
+        let (mut network, _) = base();
+        network.node(operator, &["logits"], "other");
+        network.outputs(&[("other", FLOAT, &[1, 3])]);
+        let error = load(&network, &manifest("logits", "", CLASSES)).unwrap_err().to_string();
+        assert!(error.contains(operator) && error.contains(expected), "{error}");
+    }
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Signature: the inputs and outputs that an ONNX graph declares, and which outputs may hold the
 //! scores.
 
+mod exporter;
 mod float32;
 mod prune;
 mod value;
 
+pub(crate) use exporter::leavings;
 pub(crate) use float32::{computes_in, to_float32};
 pub(crate) use prune::prune;
 pub(crate) use value::{Declared, element_name};
