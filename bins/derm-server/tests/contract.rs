@@ -196,6 +196,44 @@ fn explanations_by_class_method_layer_and_form() {
 }
 
 #[test]
+fn a_heatmap_has_a_scale_and_the_range_of_its_map() {
+    let server = Server::start(&[]);
+    let ask = |query: &str| {
+        let path = format!("/predict/?class=mel&method=gradcam&output=json&{query}");
+        let answer = server.post(&path, "Content-Type: image/jpeg\r\n", &picture());
+        assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+        answer.json()
+    };
+    let values = |answer: &serde_json::Value| -> Vec<f64> {
+        let rows = answer["heatmaps"][0]["values"].as_array().unwrap();
+        let rows = rows.iter().map(|row| row.as_array().unwrap());
+        rows.flatten().map(|value| value.as_f64().unwrap()).collect()
+    };
+    for smooth in ["", "&smooth=2"] {
+        let [default, whole, of_largest] =
+            ["", "scale=minmax", "scale=max"].map(|scale| ask(&format!("{scale}{smooth}")));
+        let range = &default["heatmap_range"];
+        for answer in [&default, &whole, &of_largest] {
+            assert_eq!(answer["heatmaps"][0]["range"], *range);
+            assert_eq!(answer["heatmap_range"], *range);
+            assert_eq!(answer["warnings"], serde_json::json!([]));
+            assert_eq!(values(answer).iter().copied().fold(0.0, f64::max), 1.0);
+        }
+        assert_eq!(values(&whole), values(&default));
+        let (min, max) = (range["min"].as_f64().unwrap(), range["max"].as_f64().unwrap());
+        assert!(0.0 <= min && min < max, "{range}");
+        if smooth.is_empty() {
+            for (of_largest, whole) in values(&of_largest).iter().zip(values(&whole)) {
+                let expected = (min + whole * (max - min)) / max;
+                assert!((of_largest - expected).abs() < 1e-5, "{of_largest} for {expected}");
+            }
+        }
+    }
+    let none = server.post("/predict/?gradcam=false", "Content-Type: image/jpeg\r\n", &picture());
+    assert!(none.json().get("heatmap_range").is_none());
+}
+
+#[test]
 fn what_is_no_dermoscopy_is_called_uncertain() {
     let server = Server::start(&[("ENABLE_GRADCAM", "false")]);
     let mut state = 1u32;

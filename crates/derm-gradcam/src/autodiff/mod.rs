@@ -249,6 +249,37 @@ mod tests {
     }
 
     #[test]
+    fn an_operator_without_a_rule_is_named_also_where_its_node_is_not() {
+        let mut model = TypedModel::default();
+        let x = model.add_source("x", f32::fact([2])).unwrap();
+        let sign = model.wire_node("", math::sign(), &[x]).unwrap()[0];
+        let end = model.wire_node("end", Identity, &[sign]).unwrap()[0];
+        model.select_output_outlets(&[end]).unwrap();
+        let error = backward_graph(&model, &no_weights(), x, &[], usize::MAX).unwrap_err();
+        let text = error.to_string();
+        assert_eq!(text, "no differentiation rule for operator Sign (node \"Sign number 1\")");
+    }
+
+    #[test]
+    fn an_operand_without_a_rule_is_refused_and_not_left_out() {
+        use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec, PoolSpec};
+        let mut model = TypedModel::default();
+        let x = model.add_source("x", f32::fact([1, 1, 4, 4])).unwrap();
+        // The kernel depends on the input, as that of a dynamic convolution.
+        let kernel = model.wire_node("kernel", math::exp(), &[x]).unwrap()[0];
+        let bias = model.add_const("bias", tensor0(0f32)).unwrap();
+        let sides = || tvec!(4, 4);
+        let valid = PaddingSpec::Valid;
+        let spec = PoolSpec::new(nn::DataFormat::NCHW, sides(), valid, None, None, 1, 1);
+        let conv = Conv::new(spec, KernelFormat::OIHW, 1, None);
+        let output = model.wire_node("conv", conv, &[x, kernel, bias]).unwrap()[0];
+        model.select_output_outlets(&[output]).unwrap();
+        let error = backward_graph(&model, &no_weights(), x, &[], usize::MAX).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("Conv with respect to operand 2 (node \"conv\")"), "{text}");
+    }
+
+    #[test]
     fn a_replay_computes_the_rest_from_another_value() {
         let mut model = TypedModel::default();
         let x = model.add_source("x", f32::fact([2])).unwrap();

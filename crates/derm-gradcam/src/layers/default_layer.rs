@@ -87,8 +87,8 @@ fn attention_input(
     Some(before_projection(model, common))
 }
 
-/// Whether the tokens are an axis of all operands of the product after a softmax: attention within
-/// each token, not between them.
+/// Whether the tokens are an axis of all operands of the product after a softmax and of its result:
+/// attention within each token, not between them.
 fn is_within_tokens(
     model: &TypedModel,
     softmax: usize,
@@ -106,7 +106,7 @@ fn is_within_tokens(
     };
     let Some(einsum) = product.op_as::<EinSum>() else { return false };
     let label = einsum.axes.axis((InOut::In(slot), *axis));
-    label.is_ok_and(|label| label.inputs.iter().all(|axes| !axes.is_empty()))
+    label.is_ok_and(|label| label.inputs.iter().chain(&label.outputs).all(|axes| !axes.is_empty()))
 }
 
 /// The product of attention weights and values: the first `EinSum` that a softmax leads to.
@@ -239,6 +239,23 @@ mod tests {
         let mixed = network.product("mixed", ["bqk", "bkc", "bqc"], &[attention, windows]);
         let output = network.wire("output", pool(tvec!(0, 1)), &[mixed]);
         assert_eq!(network.default_layer(output, [0, 1]).as_deref(), Some("map"));
+    }
+
+    /// A class token that attends to all positions, as in CaiT and XCiT: the tokens are what the
+    /// product sums over.
+    #[test]
+    fn the_tokens_that_a_class_token_attends_to() {
+        let mut network = Network(TypedModel::default());
+        let input = network.0.add_source("input", f32::fact([1, 2, 4, 3])).unwrap();
+        let map = network.wire("map", math::exp().into(), &[input]);
+        let flat = AxisOp::Reshape(1, tvec!(2.to_dim(), 4.to_dim()), tvec!(8.to_dim()));
+        let tokens = network.wire("tokens", flat.into(), &[map]);
+        let query = network.wire("query", pool(tvec!(1)), &[tokens]);
+        let scores = network.product("scores", ["bqc", "bkc", "bqk"], &[query, tokens]);
+        let softmax = Softmax { axes: tvec!(2), quant_output_dt: None, kind: SoftmaxKind::Softmax };
+        let attention = network.wire("attention", softmax.into(), &[scores]);
+        let output = network.product("mixed", ["bqk", "bkc", "bqc"], &[attention, tokens]);
+        assert_eq!(network.default_layer(output, [1, 2]).as_deref(), Some("tokens"));
     }
 
     /// A map behind the attention has a gradient at every position.

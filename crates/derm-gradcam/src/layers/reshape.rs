@@ -32,6 +32,11 @@ impl Reshape {
                 (row != column).then_some(SpatialLayout::FeatureMap([row, column]))
             }
             SpatialLayout::Tokens { axis, first, rows, columns } => {
+                if first == 0
+                    && let Some(row) = self.unflattened(axis, [rows, columns])
+                {
+                    return Some(SpatialLayout::FeatureMap([row, row + 1]));
+                }
                 let moved = self.leading(axis)?;
                 let keeps_length =
                     self.is_outside(axis) || self.from[axis - self.at] == self.to[moved - self.at];
@@ -73,6 +78,18 @@ impl Reshape {
         let axis = self.at + to;
         let tokens = SpatialLayout::Tokens { axis, first: 0, rows, columns };
         (self.to[to] == rows * columns).then_some(tokens)
+    }
+
+    /// The row axis where tokens become rows and columns again; the column axis follows it.
+    fn unflattened(&self, axis: usize, sides: [usize; 2]) -> Option<usize> {
+        if self.is_outside(axis) || self.from[axis - self.at] != sides[0] * sides[1] {
+            return None;
+        }
+        let before: usize = self.from[..axis - self.at].iter().product();
+        let starts = |&row: &usize| {
+            self.to[..row].iter().product::<usize>() == before && self.to[row..].starts_with(&sides)
+        };
+        Some(self.at + (0..self.to.len()).find(starts)?)
     }
 
     /// Index into `to` of the axis whose elements are as far apart, counted from the front, as those
@@ -133,6 +150,15 @@ mod tests {
         // Rows and columns that other axes are joined with are no tokens.
         assert_eq!(reshaped(1, &[2, 4, 3], &[24], FeatureMap([1, 2])), None);
         assert_eq!(reshaped(1, &[3, 2, 4], &[24], FeatureMap([2, 3])), None);
+    }
+
+    #[test]
+    fn tokens_become_rows_and_columns_again() {
+        let tokens = |axis, first| Tokens { axis, first, rows: 2, columns: 4 };
+        assert_eq!(reshaped(1, &[8], &[2, 4], tokens(1, 0)), Some(FeatureMap([1, 2])));
+        assert_eq!(reshaped(0, &[8, 3], &[1, 2, 4, 3], tokens(0, 0)), Some(FeatureMap([1, 2])));
+        assert_eq!(reshaped(1, &[8], &[4, 2], tokens(1, 0)), None);
+        assert_eq!(reshaped(1, &[9], &[3, 3], tokens(1, 1)), None);
     }
 
     #[test]
