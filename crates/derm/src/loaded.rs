@@ -1,5 +1,6 @@
 //! A loaded model: the plans that predict and explain.
 
+use crate::request::short;
 use crate::{Error, Explain};
 use derm_gradcam::{
     Error as ExplainError, ExplainRequest, Explainer, ExplainerRef, Explainers, Layer, LayerInfo,
@@ -99,7 +100,11 @@ impl Loaded {
             found
         });
         match found {
-            Err(error @ (ExplainError::NoSuchLayer(_) | ExplainError::UnsuitableLayer(..))) => {
+            Err(ExplainError::NoSuchLayer(name)) => {
+                let reason = ExplainError::NoSuchLayer(short(&name)).to_string();
+                Err(Error::Parameter { name: "layer", reason })
+            }
+            Err(error @ ExplainError::UnsuitableLayer(..)) => {
                 Err(Error::Parameter { name: "layer", reason: error.to_string() })
             }
             found => Ok(found),
