@@ -1,8 +1,9 @@
 //! The mapping from errors to HTTP status, headers and body.
 
 use crate::config::DECODING;
+use crate::upload::content_encoding::READ;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use derm::{ModelError, PictureError, Task};
 use std::time::Duration;
@@ -25,6 +26,10 @@ pub(crate) enum ApiError {
     UploadTooLarge(usize),
     #[error("{0}")]
     UnsupportedMediaType(String),
+    #[error(
+        "the body's Content-Encoding {0} is not read here; send it plain, or encoded as one of: {READ}"
+    )]
+    Encoding(String),
     #[error("{name}: {reason}")]
     Parameter { name: String, reason: String },
     #[error("the request's headers are larger than {0} bytes")]
@@ -58,7 +63,9 @@ impl ResponseError for ApiError {
             ApiError::UploadTooLarge(_) | ApiError::OverBudget { .. } => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
-            ApiError::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            ApiError::UnsupportedMediaType(_) | ApiError::Encoding(_) => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
             ApiError::Parameter { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             ApiError::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             ApiError::Busy(_) | ApiError::ShuttingDown | ApiError::TimeLimit { .. } => {
@@ -92,6 +99,10 @@ impl ApiError {
             // Not on TimeLimit: the same request would cost as much again, and fail again.
             ApiError::Busy(_) | ApiError::ShuttingDown => {
                 response.insert_header((RETRY_AFTER, RETRY_SECONDS));
+            }
+            // RFC 7694.
+            ApiError::Encoding(_) => {
+                response.insert_header((ACCEPT_ENCODING, READ));
             }
             ApiError::MethodNotAllowed { allowed, .. } => {
                 response.insert_header((ALLOW, *allowed));

@@ -1,6 +1,7 @@
 //! Intake: a body as it arrives, held to a minimum rate and to the memory that is granted for it.
 
 use crate::error::ApiError;
+use crate::excerpt::excerpt;
 use crate::permits::{Permits, UploadPermit};
 use actix_web::web::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -82,5 +83,5 @@ impl Intake<'_> {
 
 /// The error of a body that breaks its format.
 pub(crate) fn malformed(error: &dyn std::fmt::Display) -> ApiError {
-    ApiError::BadRequest(format!("the body cannot be read: {error}"))
+    ApiError::BadRequest(format!("the body cannot be read: {}", excerpt(&error.to_string())))
 }

@@ -6,6 +6,7 @@ mod check;
 mod config;
 mod data_url;
 mod error;
+mod excerpt;
 mod half_closed;
 mod health;
 mod housekeeping;

@@ -40,7 +40,7 @@ impl State {
                 concurrent,
                 largest_body(config.max_upload_bytes),
                 usize::try_from(config.budget()).unwrap_or(usize::MAX),
-                derm::memory::usage().rss as usize,
+                derm::memory::usage().map_or(0, |usage| usage.rss as usize),
             ),
             config,
             started: Instant::now(),

@@ -1,5 +1,6 @@
 //! A loaded model: the plans that predict and explain.
 
+use crate::request::short;
 use crate::{Error, Explain};
 use derm_gradcam::{
     Error as ExplainError, ExplainRequest, Explainer, ExplainerRef, Explainers, Layer, LayerInfo,
@@ -151,9 +152,12 @@ impl Loaded {
 
 /// The error of a request that names a layer which the model does not have or cannot explain.
 fn unsuitable_layer(error: &ExplainError) -> Option<Error> {
-    let is_layer =
-        matches!(error, ExplainError::NoSuchLayer(_) | ExplainError::UnsuitableLayer(..));
-    is_layer.then(|| Error::Parameter { name: "layer", reason: error.to_string() })
+    let reason = match error {
+        ExplainError::NoSuchLayer(name) => ExplainError::NoSuchLayer(short(name)).to_string(),
+        ExplainError::UnsuitableLayer(..) => error.to_string(),
+        _ => return None,
+    };
+    Some(Error::Parameter { name: "layer", reason })
 }
 
 /// Replaces the number of a layer by its name.

@@ -7,6 +7,7 @@ mod page;
 mod predict;
 
 use crate::error::ApiError;
+use crate::excerpt::excerpt;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, Route, guard};
 
@@ -39,7 +40,7 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
 }
 
 async fn not_allowed(request: HttpRequest, allowed: &'static str) -> Result<String, ApiError> {
-    let method: String = request.method().as_str().chars().take(20).collect();
+    let method = excerpt(request.method().as_str());
     Err(ApiError::MethodNotAllowed { method, allowed })
 }
 
