@@ -10,8 +10,11 @@ use tract_onnx::tract_core::internal::*;
 /// `IsInf`, of either sign or of one.
 pub(super) fn is_inf(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     let value = call.operand(0);
-    let infinite =
-        call.forward("derm.IsInf", &[value.clone()], &["detect_positive", "detect_negative"]);
+    let infinite = call.forward(
+        "derm.IsInf",
+        std::slice::from_ref(&value),
+        &["detect_positive", "detect_negative"],
+    );
     let infinite = infinite[0].clone();
     let positive = call.int("detect_positive")?.unwrap_or(1) != 0;
     let negative = call.int("detect_negative")?.unwrap_or(1) != 0;
