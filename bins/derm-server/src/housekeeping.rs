@@ -16,7 +16,8 @@ const SHORT_USE: f64 = 92.0;
 
 /// Starts housekeeping on the event loop; the work itself runs in the background.
 pub(crate) fn start(state: &Data<State>) {
-    let mut housekeeping = Housekeeping { state: state.clone(), tidied: 0, was_short: false, told_superseded: false };
+    let mut housekeeping =
+        Housekeeping { state: state.clone(), tidied: 0, was_short: false, told_superseded: false };
     actix_web::rt::spawn(async move {
         let mut tick = tokio::time::interval(TICK);
         loop {
