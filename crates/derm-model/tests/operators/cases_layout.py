@@ -119,6 +119,7 @@ case("Compress flat", "Compress", lambda g: g("Compress", "x", g.w(np.array([Tru
 case("Range", "Range", lambda g: g("Mul", "x", g.cast(g("Range", g.s(0, np.int64), g.s(12, np.int64), g.s(2, np.int64)), T.FLOAT)), lo=11)
 case("Range float", "Range", lambda g: g("Mul", "x", g("Range", g.s(0.5), g.s(3.5), g.s(0.5))), lo=11)
 case("ConstantOfShape", "ConstantOfShape", lambda g: g("Add", "x", g("ConstantOfShape", g.i(6, 1), value=helper.make_tensor("v", T.FLOAT, [1], [0.3]))), lo=9)
+case("ConstantOfShape zeros overwritten", "ConstantOfShape", lambda g: g("ScatterND", g("Unsqueeze", g("ConstantOfShape", g.i(3, 6, 6)), g.i(0)), g.w(np.zeros((1, 1), np.int64)), "x"), lo=13)
 case("ConstantOfShape zeros", "ConstantOfShape", lambda g: g("Add", "x", g("ConstantOfShape", g.i(6, 1))), lo=9)
 case("EyeLike", "EyeLike", lambda g: g("MatMul", "x", g("EyeLike", g.w(np.zeros((6, 6), F)))), lo=9)
 for k in (1, -2):
