@@ -1,7 +1,7 @@
 //! Where a model is read from.
 
-use crate::file::ModelFile;
-use crate::{Error, Manifest, external_data, skeleton};
+use crate::file::{ModelFile, check_file};
+use crate::{Error, FileFault, Manifest, external_data, skeleton};
 use derm_engine::Bytes;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -61,14 +61,17 @@ impl ModelSource {
     pub fn manifest(&self) -> Result<Manifest, Error> {
         match self {
             ModelSource::Files { manifest, model } => {
-                let text = std::fs::read_to_string(manifest).map_err(|source| {
-                    let path = manifest.clone();
-                    match source.kind() {
-                        ErrorKind::NotFound if model.exists() => {
-                            Error::NoManifest { path, model: model.clone() }
-                        }
-                        _ => Error::Read { path, source },
+                let path = manifest.clone();
+                let text = match check_file(manifest) {
+                    Ok(()) => std::fs::read_to_string(manifest),
+                    Err(FileFault::Unreadable(source)) => Err(source),
+                    Err(fault) => return Err(Error::File { path, fault }),
+                };
+                let text = text.map_err(|source| match source.kind() {
+                    ErrorKind::NotFound if model.exists() => {
+                        Error::NoManifest { path, model: model.clone() }
                     }
+                    _ => Error::Read { path, source },
                 })?;
                 Manifest::parse(&text)
                     .map_err(|reason| Error::Manifest { path: manifest.clone(), reason })
