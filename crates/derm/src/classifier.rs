@@ -127,14 +127,17 @@ impl Classifier {
     /// Loads the model and runs it once, on an input of zeros.
     ///
     /// # Errors
-    /// [`Error::Model`].
+    /// [`Error::Model`], also where its scores are not what the manifest says.
     pub fn check(&self) -> Result<Checked, Error> {
         let start = Instant::now();
         let loaded = self.loaded.acquire(start + Duration::from_secs(3600))?;
         let load = start.elapsed();
         let start = Instant::now();
         let base = loaded.base();
-        base.run(|input| input.fill(0.0))?;
+        let scores = base.run(|input| input.fill(0.0))?.scores.clone();
+        if let Some(reason) = self.manifest.contradiction(&scores) {
+            return Err(derm_model::Error::Mismatch(reason).into());
+        }
         let infer = start.elapsed();
         let (footprint, unexplained) = (loaded.footprint(), base.why_not().cloned());
         let notes = loaded.notes().to_vec();
