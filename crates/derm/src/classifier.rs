@@ -191,7 +191,7 @@ impl Classifier {
     /// Loads the model and runs it once, on an input of zeros.
     ///
     /// # Errors
-    /// [`Error::Model`].
+    /// [`Error::Model`], also where its scores are not what the manifest says.
     pub fn check(&self) -> Result<Checked, Error> {
         self.with_model(Served::check)
     }
