@@ -74,7 +74,7 @@ fn as_channels_last(array: ArrayViewD<f32>, format: DataFormat) -> TractResult<A
     let array = if format.has_n() { array } else { array.insert_axis(Axis(0)) };
     let (batch, last) = (array.shape()[0], array.ndim() - 1);
     let channels = array.shape()[if format.c_is_last() { last } else { 1 }];
-    let positions = if batch * channels == 0 { 0 } else { array.len() / (batch * channels) };
+    let positions = array.len().checked_div(batch * channels).unwrap_or(0);
     let array = array.as_standard_layout().into_owned();
     Ok(if format.c_is_last() {
         array.into_shape_with_order((batch, positions, channels))?

@@ -286,6 +286,7 @@ mod tests {
         };
         assert_eq!(after(tile([1, 2, 1, 1]), &[]), map);
         assert_eq!(after(tile([1, 1, 2, 1]), &[]), None);
+        assert_eq!(after(NearestUpsample { scales: tvec!(1, 1, 2, 3) }, &[]), map);
         assert_eq!(after(CumSum { axis: 2, exclusive: false, reverse: false }, &[]), map);
     }
 }

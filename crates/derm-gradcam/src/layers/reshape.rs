@@ -61,10 +61,9 @@ impl Reshape {
             return Some(axis + self.to.len() - self.from.len());
         }
         let (length, to) = (self.from[axis - self.at], self.result_axis(axis)?);
-        let is_multiple = |a: usize, b: usize| b > 0 && a % b == 0;
         let found = self.to[to];
         let keeps = found == length
-            || length > 1 && (is_multiple(found, length) || is_multiple(length, found));
+            || length > 1 && (found.is_multiple_of(length) || length.is_multiple_of(found));
         keeps.then_some(self.at + to)
     }
 
