@@ -139,8 +139,8 @@ fn append_backward<'a>(
         if let Some(operand) = (0..operands.len()).find(is_missing) {
             return no_rule(Some(operand));
         }
-        for (&input, gradient) in node.inputs.iter().zip(operands) {
-            let Some(gradient) = gradient else { continue };
+        for (slot, &input) in node.inputs.iter().enumerate() {
+            let Some(gradient) = operands[slot].filter(|_| needs_gradient[slot]) else { continue };
             let sum = match gradients.get(&input) {
                 Some(&sum) => builder.wire(math::add(), &[sum, gradient])?,
                 None => gradient,
