@@ -1,5 +1,7 @@
 //! Configuration from the environment, with the original application's names and defaults.
 
+use crate::clients::TrustedProxies;
+use crate::connections::CONNECTION_BYTES;
 use anyhow::{bail, ensure};
 use derm::Precision;
 use serde::{Deserialize, Deserializer};
@@ -54,6 +56,12 @@ pub(crate) struct Config {
     /// MiB that the process may use; `None`: what its limit allows.
     #[serde(default)]
     memory_budget_mb: Option<u64>,
+    /// Connections that may be open at once; `None`: what the budget allows.
+    #[serde(default)]
+    max_connections: Option<usize>,
+    /// Whose word is taken for the address of a client.
+    #[serde(default)]
+    pub(crate) trusted_proxies: TrustedProxies,
     #[serde(default = "default_log")]
     pub(crate) rust_log: String,
 }
@@ -89,6 +97,10 @@ impl Config {
             config.memory_budget_mb.is_none_or(|mib| (16..=1 << 20).contains(&mib)),
             "MEMORY_BUDGET_MB must be 16..=1048576"
         );
+        ensure!(
+            config.max_connections.is_none_or(|count| (8..=100_000).contains(&count)),
+            "MAX_CONNECTIONS must be 8..=100000"
+        );
         ensure!(config.max_image_pixels > 0, "MAX_IMAGE_PIXELS must be at least 1");
         for (name, value) in [
             ("THREADS", config.max_concurrent_inferences),
@@ -113,6 +125,17 @@ impl Config {
     pub(crate) fn budget(&self) -> u64 {
         let limit = derm::memory::limit().bytes;
         self.memory_budget_mb.map_or(limit - limit / 10, |mib| mib << 20)
+    }
+
+    /// Connections that may be open at once: MAX_CONNECTIONS, or as many as a tenth of the budget
+    /// holds. Not more than the process may have descriptors, less those that it needs itself.
+    pub(crate) fn max_connections(&self) -> usize {
+        const OWN_DESCRIPTORS: u64 = 64;
+        let affordable = self.budget() / 10 / CONNECTION_BYTES as u64;
+        let wanted = self.max_connections.unwrap_or(affordable.clamp(256, 1024) as usize);
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let possible = limit.unwrap_or(u64::MAX).saturating_sub(OWN_DESCRIPTORS).max(8);
+        wanted.min(usize::try_from(possible).unwrap_or(usize::MAX))
     }
 
     pub(crate) fn model_idle(&self) -> Option<Duration> {
@@ -221,6 +244,8 @@ mod tests {
             ("TIMEOUT", "0"),
             ("MAX_UPLOAD_BYTES", "5MB"),
             ("OMP_NUM_THREADS", "1000"),
+            ("MAX_CONNECTIONS", "1"),
+            ("TRUSTED_PROXIES", "10.0.0.0/33"),
         ] {
             let message = format!("{:#}", read(&[(name, value)]).unwrap_err());
             assert!(message.contains(name) && !message.contains('\n'), "{message}");

@@ -1,5 +1,7 @@
 //! Middleware of every request: a limit on headers, a request id, a log line, and security headers.
 
+use crate::answer_body::TrackedBody;
+use crate::connections::Connection;
 use crate::error::ApiError;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -9,6 +11,7 @@ use actix_web::http::header::{
 };
 use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Bytes of names and values of all headers of a request.
@@ -29,6 +32,10 @@ pub(crate) async fn observe(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let start = Instant::now();
     let id = request_id(&request);
+    let connection = request.request().conn_data::<Arc<Connection>>().cloned();
+    if let Some(connection) = &connection {
+        connection.request();
+    }
     let (method, path) = (request.method().clone(), request.path().to_owned());
     let mut response = if header_bytes(&request) > MAX_HEADERS {
         request.into_response(ApiError::HeadersTooLarge(MAX_HEADERS).error_response())
@@ -51,7 +58,12 @@ pub(crate) async fn observe(
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;
     let status = response.status().as_u16();
     tracing::info!(id, %method, path, status, milliseconds, "request");
-    Ok(response)
+    Ok(match connection {
+        Some(connection) => {
+            response.map_body(|_, body| BoxBody::new(TrackedBody::new(body, connection)))
+        }
+        None => response,
+    })
 }
 
 /// The client's own id where it is valid, else a new one.

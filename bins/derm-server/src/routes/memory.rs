@@ -18,6 +18,7 @@ pub(crate) struct Answer {
     predictions: u64,
     running: usize,
     waiting: usize,
+    connections: usize,
     uptime_seconds: u64,
 }
 
@@ -65,6 +66,7 @@ pub(crate) async fn memory(state: Data<State>) -> Json<Answer> {
         predictions: state.predictions.load(Relaxed),
         running: state.inferences.running(),
         waiting: state.permits.waiting(),
+        connections: state.connections.count(),
         uptime_seconds: state.started.elapsed().as_secs(),
     })
 }

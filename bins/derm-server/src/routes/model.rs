@@ -3,19 +3,23 @@
 use crate::error::ApiError;
 use crate::permits::{Demand, deadline};
 use crate::state::State;
-use actix_web::HttpResponse;
 use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use derm::Method;
 use serde_json::json;
 
 /// `GET /model`. Loads the model if it is not: only its graph knows the layers.
-pub(crate) async fn model(state: Data<State>) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn model(
+    request: HttpRequest,
+    state: Data<State>,
+) -> Result<HttpResponse, ApiError> {
     let deadline = deadline(state.config.timeout());
     let demand = || match state.classifier.footprint() {
         Some(_) if state.permits.weights_kept() => Demand::Bytes(1),
         _ => Demand::Unknown,
     };
-    let mut permit = state.permits.inference(demand, deadline).await?;
+    let client = state.client(&request);
+    let mut permit = state.permits.inference(&client, demand, deadline).await?;
     let shared = state.clone();
     let job = state.inferences.run(move || {
         let layers = shared.classifier.layers(deadline.into_std());

@@ -1,16 +1,20 @@
 //! Prediction: a picture in, classes and heatmaps out.
 
 use crate::answer::Answer;
+use crate::answer_body::HeldBody;
+use crate::clients::Client;
 use crate::config::DECODING;
+use crate::connections::Connection;
 use crate::error::ApiError;
 use crate::html;
 use crate::permits::{Demand, LATE, deadline};
 use crate::state::State;
-use crate::upload::{self, Upload};
+use crate::upload::{self, Body, Upload};
 use actix_web::http::header::{ACCEPT, ContentType};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use derm::Footprint;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use tokio::time::Instant;
 
@@ -23,13 +27,10 @@ pub(crate) async fn predict(
     let page = wants_page(&request);
     let mut language = html::Language::of(&request, None);
     match answer(&request, payload, &state, &mut language).await {
-        Ok(answer) if page => HttpResponse::Ok()
-            .insert_header(("Server-Timing", answer.latency_ms.server_timing()))
-            .content_type(ContentType::html())
-            .body(html::result_page(language, &answer)),
         Ok(answer) => HttpResponse::Ok()
-            .insert_header(("Server-Timing", answer.latency_ms.server_timing()))
-            .json(answer),
+            .insert_header(("Server-Timing", answer.server_timing))
+            .content_type(if page { ContentType::html() } else { ContentType::json() })
+            .body(answer.body),
         Err(error) if page => error
             .empty_response()
             .content_type(ContentType::html())
@@ -38,15 +39,22 @@ pub(crate) async fn predict(
     }
 }
 
+/// An answer as it is sent.
+struct Written {
+    server_timing: String,
+    body: HeldBody,
+}
+
 async fn answer(
     request: &HttpRequest,
     payload: Payload,
     state: &Data<State>,
     language: &mut html::Language,
-) -> Result<Answer, ApiError> {
+) -> Result<Written, ApiError> {
     let deadline = deadline(state.config.timeout());
     let failed = |error| ApiError::of(error, state.config.timeout());
-    let body = upload::receive(request, payload, state, deadline).await?;
+    let client = state.client(request);
+    let body = receive(request, payload, state, &client, deadline).await?;
     let shared = state.clone();
     // Base64 and the header of a hostile picture take a while: the event loop does not wait for them.
     // The permit goes with the bytes.
@@ -56,6 +64,7 @@ async fn answer(
     });
     let (picture, parameters, upload) = opening.await??;
     *language = html::Language::of(request, parameters.lang.as_deref());
+    let (page, language) = (wants_page(request), *language);
     let asked = parameters.request(state.config.enable_gradcam);
     let picture = picture.map_err(failed)?;
     let cost = state.classifier.cost(&picture, &asked).map_err(failed)?;
@@ -68,7 +77,7 @@ async fn answer(
         let total = cost.total().or_else(again);
         total.map_or(Demand::Unknown, |bytes| Demand::Bytes(bytes as usize))
     };
-    let mut permit = state.permits.inference(demand, deadline).await?;
+    let mut permit = state.permits.inference(&client, demand, deadline).await?;
     let shared = state.clone();
     // The permit goes with the job: a client that leaves does not make room for another inference
     // while its own still runs.
@@ -82,14 +91,38 @@ async fn answer(
         if let Some(footprint) = shared.classifier.footprint() {
             shared.permits.keep_for_weights(&mut permit, footprint.weights);
         }
-        drop((picture, upload, permit));
-        report.map_err(|error| ApiError::of(error, shared.config.timeout()))
+        drop((picture, upload));
+        let report = report.map_err(|error| ApiError::of(error, shared.config.timeout()))?;
+        let manifest = shared.classifier.manifest();
+        let answer =
+            Answer::new(report, manifest, language.code(), parameters.insists_on_gradcam());
+        let bytes = if page {
+            html::result_page(language, &answer).into_bytes()
+        } else {
+            serde_json::to_vec(&answer).map_err(|_| ApiError::Internal)?
+        };
+        let permit = permit.into_answer(bytes.len());
+        let server_timing = answer.latency_ms.server_timing();
+        Ok(Written { server_timing, body: HeldBody::new(bytes, permit) })
     });
-    let report = job.await??;
+    let written = job.await??;
     state.predictions.fetch_add(1, Relaxed);
-    let manifest = state.classifier.manifest();
-    let insisted = parameters.insists_on_gradcam();
-    Ok(Answer::new(report, manifest, language.code(), insisted))
+    Ok(written)
+}
+
+/// Reads the body; the connection knows that its client is to send.
+async fn receive(
+    request: &HttpRequest,
+    payload: Payload,
+    state: &State,
+    client: &Arc<Client>,
+    deadline: Instant,
+) -> Result<Body, ApiError> {
+    let connection = request.conn_data::<Arc<Connection>>();
+    connection.inspect(|connection| connection.body());
+    let body = upload::receive(request, payload, state, Arc::clone(client), deadline).await;
+    connection.inspect(|connection| connection.request());
+    body
 }
 
 /// Drops the arenas that are kept for a next prediction where the inferences that run have reserved

@@ -3,6 +3,7 @@
 mod encoding;
 mod json;
 
+use crate::clients::Client;
 use crate::error::ApiError;
 use crate::intake::{Intake, malformed};
 use crate::parameters::{MAX_VALUE, Parameters};
@@ -14,6 +15,7 @@ use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::web::{Bytes, Payload};
 use encoding::Encoding;
 use futures_util::Stream;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Parts that a form may have.
@@ -64,6 +66,7 @@ pub(crate) async fn receive(
     request: &HttpRequest,
     payload: Payload,
     state: &State,
+    client: Arc<Client>,
     deadline: Instant,
 ) -> Result<Body, ApiError> {
     let mut parameters = Parameters::from_query(request.query_string())?;
@@ -74,7 +77,7 @@ pub(crate) async fn receive(
         return Err(ApiError::UploadTooLarge(max_upload));
     }
     let limit = state.config.upload_time();
-    let mut intake = Intake::new(&state.permits, (largest, max_upload), limit, deadline);
+    let mut intake = Intake::new(&state.permits, client, (largest, max_upload), limit, deadline);
     let (bytes, encoding) =
         read(request, payload, &mut parameters, (max_upload, length), &mut intake).await?;
     Ok(Body { bytes, encoding, parameters, max_upload, permit: intake.into_permit() })
