@@ -3,10 +3,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use derm::{
-    ExplainError, Explanation, Manifest, Prediction, Region, Rendering, Report, Timings,
-    Uncertainty,
+    Digest, ExplainError, Explanation, Prediction, Region, Rendering, Report, Timings, Uncertainty,
 };
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Shown with every result.
@@ -88,6 +88,7 @@ struct Size {
 struct Model {
     name: String,
     version: String,
+    digest: Digest,
 }
 
 #[derive(Debug, Serialize)]
@@ -102,12 +103,8 @@ pub(crate) struct Latency {
 
 impl Answer {
     /// `language` is that of the labels; `insisted`: a heatmap was asked for explicitly.
-    pub(crate) fn new(
-        report: Report,
-        manifest: &Manifest,
-        language: &str,
-        insisted: bool,
-    ) -> Answer {
+    pub(crate) fn new(report: Report, language: &str, insisted: bool) -> Answer {
+        let manifest = Arc::clone(&report.manifest);
         let classes = |predictions: &[Prediction]| {
             let class = |prediction: &Prediction| Class {
                 class: prediction.class.clone(),
@@ -144,7 +141,11 @@ impl Answer {
             picture: Size { width: report.size.0, height: report.size.1 },
             region: report.region,
             warnings: report.warnings.iter().map(ToString::to_string).collect(),
-            model: Model { name: manifest.name.clone(), version: manifest.version.clone() },
+            model: Model {
+                name: manifest.name.clone(),
+                version: manifest.version.clone(),
+                digest: report.digest,
+            },
             disclaimer: DISCLAIMER,
             latency_ms: Latency::of(report.timings),
         }

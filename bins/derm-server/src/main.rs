@@ -67,10 +67,18 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.health {
         return health::ask(&config);
     }
-    logging::start(&config.rust_log)?;
+    let _last_lines = logging::start(&config.rust_log)?;
     let classifier = model::classifier(&config)?;
     if arguments.check {
         return check::print(&config, &classifier);
     }
     actix_web::rt::System::new().block_on(serve::serve(config, classifier))
+}
+
+/// Writing beyond RLIMIT_FSIZE is an error like any other: the log drops the line. By default the
+/// signal ends the process.
+fn ignore_file_size_limit() -> std::io::Result<()> {
+    #[cfg(unix)]
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(libc::SIGXFSZ))?;
+    Ok(())
 }

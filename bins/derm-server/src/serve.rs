@@ -30,6 +30,7 @@ pub(crate) async fn serve(config: Config, classifier: derm::Classifier) -> anyho
     let (host, port, workers) = (config.host.clone(), config.port, config.http_workers);
     let shutdown = config.timeout().as_secs();
     let connections = config.max_connections();
+    crate::ignore_file_size_limit()?;
     let state = Data::new(State::new(config, classifier)?);
     housekeeping::start(&state);
     let listener = listen(&host, port)

@@ -197,6 +197,7 @@ impl Explainers {
         self.drop_kept();
         let load = if key.replays { Explainer::load_replaying } else { Explainer::load };
         let built = load(&self.source, &key.layer, &self.options, &mut cache);
+        let built = built.and_then(|built| self.source.verify().map(|()| built));
         let explainer = Arc::new(built.map_err(|error| match error {
             derm_model::Error::NoSuchLayer(name) => Error::NoSuchLayer(name),
             other => other.into(),

@@ -14,6 +14,12 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
+    /// A file is not the one that was opened: it was overwritten in place.
+    #[error("{path} was changed after it had been opened; have the model reloaded")]
+    Changed {
+        /// The graph's file.
+        path: PathBuf,
+    },
     /// The manifest is not valid.
     #[error("{path}: {reason}")]
     Manifest {

@@ -13,14 +13,20 @@ pub(crate) enum ModelFile {
 }
 
 impl ModelFile {
-    /// Maps a file.
+    /// Opens and maps a file.
     pub(crate) fn open(path: &Path) -> Result<ModelFile, Error> {
         let unreadable = |source| Error::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(unreadable)?;
-        // SAFETY: whoever changes a model's file while it is being loaded gets a model that is
-        // wrong or is refused; numbers of any value are valid, and lengths are checked once.
-        // Cutting the file short would end the process, as with any mapped file.
-        let mapped = unsafe { memmap2::Mmap::map(&file) }.map_err(unreadable)?;
+        ModelFile::map(&File::open(path).map_err(unreadable)?, path)
+    }
+
+    /// Maps an open file; `path` is for the message of an error.
+    pub(crate) fn map(file: &File, path: &Path) -> Result<ModelFile, Error> {
+        let unreadable = |source| Error::Read { path: path.to_owned(), source };
+        // SAFETY: whoever overwrites a model's file while it is being loaded gets a model that is
+        // refused, by its digest or as malformed; numbers of any value are valid, and lengths are
+        // checked once. Cutting the file short in that moment would end the process, as with any
+        // mapped file.
+        let mapped = unsafe { memmap2::Mmap::map(file) }.map_err(unreadable)?;
         Ok(ModelFile::Mapped(mapped))
     }
 }

@@ -4,14 +4,15 @@ use crate::file::ModelFile;
 use crate::guard::{first_line, guarded};
 use crate::simplify::simplify;
 use crate::skeleton::{Skeleton, skeleton};
-use crate::{Error, Manifest, ModelSource, operators};
+use crate::{Error, Manifest, ModelSource, OpenModel, operators};
 use derm_engine::{Bytes, Constants, StoredWeights};
 use std::collections::HashSet;
 use std::path::Path;
+use tract_onnx::data_resolver::ModelDataResolver;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::floats::FloatPrecisionTranslator;
 use tract_onnx::tract_core::transform::ModelTransform;
-use tract_onnx::tract_hir::internal::{DimLike, Factoid};
+use tract_onnx::tract_hir::internal::{DimLike, Factoid, format_err};
 
 /// A classifier's graph: one input of [`derm_preprocess::Spec::shape`], its first output
 /// `[1, classes]`, and after it what the manifest and the caller name.
@@ -46,7 +47,10 @@ impl Graph {
     /// # Errors
     /// As [`Graph::load`], and [`Error::NoSuchLayer`].
     pub fn load_keeping(source: &ModelSource, layer: Option<&str>) -> Result<Graph, Error> {
-        let manifest = Arc::new(source.manifest()?);
+        let manifest = match source {
+            ModelSource::Opened(model) => Arc::clone(model.manifest()),
+            source => Arc::new(source.manifest()?),
+        };
         let (typed, weights, names) = guarded("reading", || typed_model(source, &manifest, layer))?;
         Ok(Graph { typed, weights, manifest, names })
     }
@@ -165,14 +169,18 @@ fn computes_in_f16(typed: &TypedModel, weights: &StoredWeights) -> TractResult<b
 
 /// The graph, and the weights that stay in the file.
 fn parse(source: &ModelSource) -> Result<(InferenceModel, StoredWeights), Error> {
+    let mut onnx = operators::onnx();
     let (file, folder) = match source {
         ModelSource::Files { model, .. } => (ModelFile::open(model)?, model.parent()),
         ModelSource::Embedded { model, .. } => (ModelFile::Embedded(model), None),
+        ModelSource::Opened(model) => {
+            onnx.provider = Arc::new(ExternalData(Arc::clone(model)));
+            (model.map()?, model.folder())
+        }
     };
     let Skeleton { bytes, weights } = skeleton(file.bytes())?;
     // Reading each tensor's header has mapped the pages around it.
     file.release(0..file.bytes().len());
-    let onnx = operators::onnx();
     let proto = onnx.proto_model_for_read(&mut &bytes[..]).map_err(unreadable)?;
     drop(bytes);
     // Weights may be in files beside the model.
@@ -185,6 +193,29 @@ fn parse(source: &ModelSource) -> Result<(InferenceModel, StoredWeights), Error>
     let model = parsed.model;
     let weights = StoredWeights::new(Arc::new(file), weights).map_err(unreadable)?;
     Ok((model, weights))
+}
+
+/// Reads external data from the files that an opened model holds.
+struct ExternalData(Arc<OpenModel>);
+
+impl ModelDataResolver for ExternalData {
+    fn read_bytes_from_path(
+        &self,
+        buffer: &mut Vec<u8>,
+        path: &Path,
+        offset: usize,
+        length: Option<usize>,
+    ) -> TractResult<()> {
+        let held = self.0.external(path);
+        let file =
+            held.ok_or_else(|| format_err!("{path:?} was not there when it was opened"))??;
+        let end = length.map_or(Some(file.bytes().len()), |length| offset.checked_add(length));
+        let bytes = end.and_then(|end| file.bytes().get(offset..end));
+        let bytes = bytes.ok_or_else(|| format_err!("{path:?} is too short"))?;
+        buffer.try_reserve_exact(bytes.len())?;
+        buffer.extend_from_slice(bytes);
+        Ok(())
+    }
 }
 
 /// The declared input shape, as far as it is known, must be the manifest's; its batch must be one

@@ -1,7 +1,8 @@
 //! Where a model is read from.
 
-use crate::{Error, Manifest};
+use crate::{Error, Manifest, OpenModel};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where a model and its manifest are.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub enum ModelSource {
         /// Its manifest.
         manifest: &'static str,
     },
+    /// One of the above, [opened](ModelSource::open): every load of it is of the same files.
+    Opened(Arc<OpenModel>),
 }
 
 impl ModelSource {
@@ -29,6 +32,35 @@ impl ModelSource {
         let path = path.as_ref();
         let model = if path.is_dir() { path.join("model.onnx") } else { path.to_owned() };
         ModelSource::Files { manifest: model.with_extension("toml"), model }
+    }
+
+    /// Opens the files and reads the manifest; the graph is read by a load.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::Manifest`]; [`Error::Changed`]: the paths led to other files again
+    /// and again.
+    pub fn open(&self) -> Result<Arc<OpenModel>, Error> {
+        match self {
+            ModelSource::Files { model, manifest } => {
+                Ok(Arc::new(OpenModel::files(model, manifest)?))
+            }
+            ModelSource::Embedded { model, manifest } => {
+                Ok(Arc::new(OpenModel::embedded(model, manifest)?))
+            }
+            ModelSource::Opened(model) => Ok(Arc::clone(model)),
+        }
+    }
+
+    /// Whether what was read of an opened model is still what it was: to be asked when a load is
+    /// through.
+    ///
+    /// # Errors
+    /// Those of [`OpenModel::verify`].
+    pub fn verify(&self) -> Result<(), Error> {
+        match self {
+            ModelSource::Opened(model) => model.verify().map(drop),
+            _ => Ok(()),
+        }
     }
 
     /// Reads and checks the manifest.
@@ -45,6 +77,7 @@ impl ModelSource {
             }
             ModelSource::Embedded { manifest, .. } => Manifest::parse(manifest)
                 .map_err(|reason| Error::Manifest { path: "the embedded manifest".into(), reason }),
+            ModelSource::Opened(model) => Ok(Manifest::clone(model.manifest())),
         }
     }
 }

@@ -2,28 +2,47 @@
 
 use crate::deadline::{Clock, Deadline};
 use crate::explain::ExplainJob;
-use crate::lazy::Lazy;
 use crate::loaded::{self, Loaded};
 use crate::predict::{self, PredictJob};
 use crate::report::timed;
+use crate::served::Served;
 use crate::{
-    Cost, Error, Explain, ExplainError, Explanation, Footprint, LayerInfo, Limits, Manifest,
-    ModelSource, Options, Picture, Reload, Report, Request, Size, Timings, augmentation, cost,
+    Cost, Digest, Error, Explain, ExplainError, Explanation, Footprint, LayerInfo, Limits,
+    Manifest, ModelError, ModelSource, Options, Picture, Reload, Report, Request, Size, Timings,
+    augmentation, cost,
 };
 use derm_model::{EngineOptions, ThreadPool};
 use derm_preprocess::Prepared;
 use std::borrow::Cow;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A model that is loaded on first use, and everything from a picture's bytes to a [`Report`].
 #[derive(Debug)]
 pub struct Classifier {
-    manifest: Manifest,
+    source: ModelSource,
+    engine: EngineOptions,
+    reload: Option<Reload>,
     limits: Limits,
-    footprint: Arc<OnceLock<Footprint>>,
-    loaded: Lazy<Loaded, derm_model::Error>,
+    served: Mutex<Arc<Served>>,
+    /// Held while the model is replaced.
+    replacing: Mutex<()>,
+    /// Loads of the models that were served before.
+    earlier_loads: AtomicU64,
     clock: Clock,
+}
+
+/// What a model is and what can be asked of it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Description {
+    /// Its manifest.
+    pub manifest: Arc<Manifest>,
+    /// Its digest.
+    pub digest: Digest,
+    /// The layers that can be explained, in order of computation.
+    pub layers: Vec<LayerInfo>,
 }
 
 /// What [`Classifier::check`] found.
@@ -38,60 +57,89 @@ pub struct Checked {
     pub footprint: Footprint,
     /// Why there are no heatmaps, if there are none.
     pub unexplained: Option<ExplainError>,
+    /// The model's digest.
+    pub digest: Digest,
 }
 
 impl Classifier {
-    /// Reads and checks the manifest; the model itself is loaded by the first use.
+    /// Opens the model's files and checks the manifest; the model itself is loaded by the first use.
+    ///
+    /// Files that are replaced, removed or overwritten later do not change what is served: that takes
+    /// [`Classifier::reload`].
     ///
     /// # Errors
     /// [`Error::Model`].
     pub fn new(source: ModelSource, options: Options) -> Result<Classifier, Error> {
-        let manifest = source.manifest()?;
         let engine = EngineOptions {
             precision: options.weights,
             threads: ThreadPool::new(options.intra_op_threads.get()),
             ..EngineOptions::default()
         };
-        let footprint = Arc::new(OnceLock::new());
-        let known = Arc::clone(&footprint);
-        let load = move || {
-            let loaded = Loaded::load(&source, &engine)?;
-            known.get_or_init(|| loaded.footprint());
-            Ok(loaded)
-        };
-        let uses = move || options.reload.map(Reload::draw);
-        let loaded = Lazy::new(load, uses);
-        Ok(Classifier { manifest, limits: options.limits, footprint, loaded, clock: Instant::now })
+        let served = Served::open(&source, &engine, options.reload)?;
+        Ok(Classifier {
+            source,
+            engine,
+            reload: options.reload,
+            limits: options.limits,
+            served: Mutex::new(Arc::new(served)),
+            replacing: Mutex::default(),
+            earlier_loads: AtomicU64::new(0),
+            clock: Instant::now,
+        })
     }
 
-    /// The model's manifest.
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
+    /// Replaces the model by what its paths lead to now: opens that, loads it beside the model that
+    /// is served, and runs it once. On failure nothing changes. Requests that have begun end with the
+    /// model that they began with, which is dropped after the last of them.
+    ///
+    /// Takes the memory of both models; where there is no room, first [unload](Self::unload) the old
+    /// one, which is loaded again by the next use if this fails. Takes as long as loading does; a
+    /// second call waits for the first.
+    ///
+    /// # Errors
+    /// [`Error::Model`].
+    pub fn reload(&self) -> Result<Digest, Error> {
+        let _replacing = lock(&self.replacing);
+        let next = Served::open(&self.source, &self.engine, self.reload)?;
+        let digest = next.check()?.digest;
+        self.replace(next);
+        Ok(digest)
+    }
+
+    /// The manifest of the model that is served. That of an answer is [`Report::manifest`].
+    pub fn manifest(&self) -> Arc<Manifest> {
+        Arc::clone(self.served().manifest())
+    }
+
+    /// Whether the model's paths lead to other files than are served, as the last load found.
+    pub fn is_superseded(&self) -> bool {
+        self.served().is_superseded()
     }
 
     /// Whether the model is in memory.
     pub fn is_loaded(&self) -> bool {
-        self.loaded.is_loaded()
+        self.served().loaded.is_loaded()
     }
 
-    /// How often the model was loaded.
+    /// How often a model was loaded.
     pub fn times_loaded(&self) -> u64 {
-        self.loaded.times_made()
+        self.earlier_loads.load(Relaxed) + self.served().loaded.times_made()
     }
 
-    /// Drops the model, now or when its last user is done.
+    /// Drops the model, now or when its last user is done; not while its files could not be loaded
+    /// again, since they were overwritten.
     pub fn unload(&self) {
-        self.loaded.unload();
+        self.served().loaded.unload();
     }
 
-    /// Drops the model if it was not used for `idle`; returns whether it did.
+    /// Drops the model if it was not used for `idle` and can be loaded again; returns whether it did.
     pub fn unload_if_idle(&self, idle: Duration) -> bool {
-        self.loaded.unload_if_idle(idle)
+        self.served().loaded.unload_if_idle(idle)
     }
 
     /// Drops the arenas and plans that are kept for a next prediction or explanation.
     pub fn release_arenas(&self) {
-        self.loaded.peek(Loaded::release_idle);
+        self.served().loaded.peek(Loaded::release_idle);
     }
 
     /// Returns all memory that is only kept for a next prediction to the system: arenas, the heap's
@@ -103,20 +151,24 @@ impl Classifier {
 
     /// What the model takes; known once it was loaded, also after it was unloaded again.
     pub fn footprint(&self) -> Option<Footprint> {
-        self.footprint.get().copied()
+        self.served().footprint()
     }
 
     /// Bytes of the arenas and plans that are kept for a next prediction or explanation.
     pub fn idle_bytes(&self) -> usize {
-        self.loaded.peek(Loaded::idle_bytes).unwrap_or(0)
+        self.served().loaded.peek(Loaded::idle_bytes).unwrap_or(0)
     }
 
-    /// The layers that can be explained, in order of computation. Loads the model if need be.
+    /// What the model is and what can be asked of it. Loads the model if need be.
     ///
     /// # Errors
     /// [`Error::Model`], [`Error::TimedOut`].
-    pub fn layers(&self, deadline: Instant) -> Result<Vec<LayerInfo>, Error> {
-        Ok(self.loaded.acquire(deadline)?.layers().to_vec())
+    pub fn describe(&self, deadline: Instant) -> Result<Description, Error> {
+        self.with_model(|served| {
+            let loaded = served.acquire(deadline)?;
+            let (manifest, digest) = (Arc::clone(served.manifest()), loaded.digest());
+            Ok(Description { manifest, digest, layers: loaded.layers().to_vec() })
+        })
     }
 
     /// Loads the model and runs it once, on an input of zeros.
@@ -124,15 +176,40 @@ impl Classifier {
     /// # Errors
     /// [`Error::Model`].
     pub fn check(&self) -> Result<Checked, Error> {
-        let start = Instant::now();
-        let loaded = self.loaded.acquire(start + Duration::from_secs(3600))?;
-        let load = start.elapsed();
-        let start = Instant::now();
-        let base = loaded.base();
-        base.run(|input| input.fill(0.0))?;
-        let infer = start.elapsed();
-        let (footprint, unexplained) = (loaded.footprint(), base.why_not().cloned());
-        Ok(Checked { load, infer, footprint, unexplained })
+        self.with_model(Served::check)
+    }
+
+    fn served(&self) -> Arc<Served> {
+        Arc::clone(&lock(&self.served))
+    }
+
+    /// Does something with the model. Where that is not in memory and its files were overwritten, so
+    /// that it is lost, what its paths lead to now takes its place, as a whole.
+    fn with_model<T>(&self, work: impl Fn(&Served) -> Result<T, Error>) -> Result<T, Error> {
+        let served = self.served();
+        match work(&served) {
+            Err(Error::Model(error)) if matches!(*error, ModelError::Changed { .. }) => {
+                work(&*self.reopened(&served)?)
+            }
+            done => done,
+        }
+    }
+
+    /// The model in place of one that is lost.
+    fn reopened(&self, lost: &Arc<Served>) -> Result<Arc<Served>, Error> {
+        let _replacing = lock(&self.replacing);
+        if Arc::ptr_eq(&self.served(), lost) {
+            self.replace(Served::open(&self.source, &self.engine, self.reload)?);
+        }
+        Ok(self.served())
+    }
+
+    /// Called by who holds `replacing`.
+    fn replace(&self, next: Served) {
+        let last = std::mem::replace(&mut *lock(&self.served), Arc::new(next));
+        self.earlier_loads.fetch_add(last.loaded.times_made(), Relaxed);
+        // Dropped here, or by its last request.
+        drop(last);
     }
 
     /// Opens a picture, from `&[u8]` or `Vec<u8>`: one that owns its bytes can move to another thread.
@@ -152,24 +229,14 @@ impl Classifier {
     /// is loaded and does not have the layer.
     pub fn cost(&self, picture: &Picture<'_>, request: &Request) -> Result<Cost, Error> {
         let explain = request.explain.as_ref();
-        let refusal =
-            explain.and_then(|explain| self.loaded.peek(|loaded| loaded.refusal(explain)));
-        if let Some(error) = refusal.flatten() {
+        let served = self.served();
+        let refused = |explain| served.loaded.peek(|loaded| loaded.refusal(explain));
+        if let Some(error) = explain.and_then(refused).flatten() {
             return Err(error);
         }
-        let arenas = self.footprint().zip(self.explanation_bytes(explain));
+        let arenas = served.footprint().zip(explanation_bytes(&served, explain));
         let arenas = arenas.map(|(model, explanation)| (model.arena + explanation) as u64);
-        Ok(Cost { picture: cost::of_picture(picture, &self.manifest, explain)?, arenas })
-    }
-
-    /// Bytes that an explanation takes beside the arena of the prediction: 0 where it needs no plan
-    /// of its own; `None` before that plan was made once.
-    fn explanation_bytes(&self, explain: Option<&Explain>) -> Option<usize> {
-        let Some(explain) = explain.filter(|explain| Loaded::needs_own_plan(explain)) else {
-            return Some(0);
-        };
-        let plan = self.loaded.peek(|loaded| loaded.explanation_bytes(explain)).flatten()?;
-        Some(plan + cost::of_pixel_maps(&self.manifest))
+        Ok(Cost { picture: cost::of_picture(picture, served.manifest(), explain)?, arenas })
     }
 
     /// Classifies a picture, and explains the result if the request asks for that.
@@ -183,64 +250,8 @@ impl Classifier {
         request: &Request,
         deadline: Instant,
     ) -> Result<Report, Error> {
-        let mut timings = Timings::default();
         let deadline = Deadline { at: deadline, clock: self.clock };
-        let (manifest, input) = (&self.manifest, &self.manifest.input);
-        let explain = request.explain.as_ref();
-        let classes = explain.map_or(Ok(Vec::new()), |explain| explain.class_indices(manifest))?;
-        let augmentations = augmentation::checked(request.tta, input, "tta")?;
-        let smooth = explain.map_or(1, |explain| explain.smooth);
-        let smooth = augmentation::checked(smooth, input, "smooth")?;
-        if deadline.has_passed() {
-            return Err(Error::TimedOut);
-        }
-        let on_upload = explain.is_some_and(|explain| explain.size == Size::Upload);
-        let (prepared, upload) = timed(&mut timings.decode, || {
-            if on_upload {
-                return picture.prepare_with_upload(input).map(|(view, all)| (view, Some(all)));
-            }
-            picture.prepare(input).map(|view| (view, None))
-        })?;
-        let Prepared { view, region, full_size: size, warnings, .. } = prepared;
-        let loaded = timed(&mut timings.load, || self.loaded.acquire(deadline.at))?;
-        let explainer = timed(&mut timings.load, || loaded.explainer_for(explain))?;
-
-        let job = PredictJob { manifest, view: &view, augmentations, deadline };
-        let predicting = explainer.as_deref().unwrap_or(loaded.base());
-        let (probabilities, evaluation) = job.run(loaded.base(), predicting, &mut timings)?;
-        let uncertain = predict::uncertainty(&evaluation, manifest);
-        let mut predictions = predict::ranked(&probabilities, manifest);
-        let explanations = match (explain, &explainer) {
-            (None, _) => None,
-            (Some(_), Err(reason)) => Some(Err(reason.clone())),
-            (Some(explain), Ok(explainer)) => {
-                let classes = if classes.is_empty() { vec![predictions[0].index] } else { classes };
-                let job = ExplainJob {
-                    manifest,
-                    explainer,
-                    explain,
-                    classes: &classes,
-                    augmentations: smooth,
-                    view: &view,
-                    upload,
-                    region,
-                    deadline,
-                };
-                Some(job.run(evaluation, &mut timings)?)
-            }
-        };
-        let flagged = predict::flagged(&predictions, manifest);
-        predictions.truncate(request.top_k.unwrap_or(usize::MAX));
-        Ok(Report {
-            predictions,
-            flagged,
-            uncertain,
-            explanations,
-            size,
-            region,
-            warnings,
-            timings,
-        })
+        self.with_model(|served| classify(served, picture, request, deadline))
     }
 
     /// Explains a picture: one explanation for each class that `explain` names, or that of the most
@@ -276,6 +287,89 @@ impl Classifier {
         let report = self.classify(picture, &Request::default().with_explain(explain), deadline)?;
         report.explanations.unwrap_or_else(|| Ok(Vec::new())).map_err(Error::Unexplained)
     }
+}
+
+/// Bytes that an explanation takes beside the arena of the prediction: 0 where it needs no plan of
+/// its own; `None` before that plan was made once.
+fn explanation_bytes(served: &Served, explain: Option<&Explain>) -> Option<usize> {
+    let Some(explain) = explain.filter(|explain| Loaded::needs_own_plan(explain)) else {
+        return Some(0);
+    };
+    let plan = served.loaded.peek(|loaded| loaded.explanation_bytes(explain)).flatten()?;
+    Some(plan + cost::of_pixel_maps(served.manifest()))
+}
+
+/// [`Classifier::classify`] by one model.
+fn classify(
+    served: &Served,
+    picture: &Picture<'_>,
+    request: &Request,
+    deadline: Deadline,
+) -> Result<Report, Error> {
+    let mut timings = Timings::default();
+    let (manifest, input) = (served.manifest(), &served.manifest().input);
+    let explain = request.explain.as_ref();
+    let classes = explain.map_or(Ok(Vec::new()), |explain| explain.class_indices(manifest))?;
+    let augmentations = augmentation::checked(request.tta, input, "tta")?;
+    let smooth = explain.map_or(1, |explain| explain.smooth);
+    let smooth = augmentation::checked(smooth, input, "smooth")?;
+    if deadline.has_passed() {
+        return Err(Error::TimedOut);
+    }
+    let on_upload = explain.is_some_and(|explain| explain.size == Size::Upload);
+    let (prepared, upload) = timed(&mut timings.decode, || {
+        if on_upload {
+            return picture.prepare_with_upload(input).map(|(view, all)| (view, Some(all)));
+        }
+        picture.prepare(input).map(|view| (view, None))
+    })?;
+    let Prepared { view, region, full_size: size, warnings, .. } = prepared;
+    let loaded = timed(&mut timings.load, || served.acquire(deadline.at))?;
+    let explainer = timed(&mut timings.load, || loaded.explainer_for(explain))?;
+
+    let job = PredictJob { manifest, view: &view, augmentations, deadline };
+    let predicting = explainer.as_deref().unwrap_or(loaded.base());
+    let (probabilities, evaluation) = job.run(loaded.base(), predicting, &mut timings)?;
+    let uncertain = predict::uncertainty(&evaluation, manifest);
+    let mut predictions = predict::ranked(&probabilities, manifest);
+    let explanations = match (explain, &explainer) {
+        (None, _) => None,
+        (Some(_), Err(reason)) => Some(Err(reason.clone())),
+        (Some(explain), Ok(explainer)) => {
+            let classes = if classes.is_empty() { vec![predictions[0].index] } else { classes };
+            let job = ExplainJob {
+                manifest,
+                explainer,
+                explain,
+                classes: &classes,
+                augmentations: smooth,
+                view: &view,
+                upload,
+                region,
+                deadline,
+            };
+            Some(job.run(evaluation, &mut timings)?)
+        }
+    };
+    let flagged = predict::flagged(&predictions, manifest);
+    predictions.truncate(request.top_k.unwrap_or(usize::MAX));
+    Ok(Report {
+        predictions,
+        flagged,
+        uncertain,
+        explanations,
+        size,
+        region,
+        warnings,
+        manifest: Arc::clone(manifest),
+        digest: loaded.digest(),
+        timings,
+    })
+}
+
+/// Only whole values are ever put behind these locks, so a poisoned one is usable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -13,13 +13,14 @@ mod options;
 mod predict;
 mod report;
 mod request;
+mod served;
 
-pub use classifier::{Checked, Classifier};
+pub use classifier::{Checked, Classifier, Description};
 pub use cost::Cost;
 pub use derm_gradcam::{Colormap, Error as ExplainError, Heatmap, Layer, LayerInfo, Method};
 pub use derm_memstat as memory;
 pub use derm_model::{
-    Class, Error as ModelError, Manifest, ModelSource, Output, Precision, Uncertain,
+    Class, Digest, Error as ModelError, Manifest, ModelSource, Output, Precision, Uncertain,
 };
 pub use derm_preprocess::{Error as PictureError, Limits, Picture, Region, Warning};
 pub use error::{Error, Task};

@@ -4,12 +4,14 @@ use crate::{Error, Explain};
 use derm_gradcam::{
     Error as ExplainError, ExplainRequest, Explainer, ExplainerRef, Explainers, Layer, LayerInfo,
 };
-use derm_model::{EngineOptions, Graph, ModelSource};
+use derm_model::{Digest, EngineOptions, Graph, ModelSource, OpenModel};
+use std::sync::Arc;
 
 /// A loaded model; dropping it returns its memory to the system.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     explainers: Explainers,
+    digest: Digest,
     // Fields are dropped in order: this one after the model.
     _release: ReleaseOnDrop,
 }
@@ -40,17 +42,26 @@ pub struct Footprint {
 }
 
 impl Loaded {
+    /// Loads an opened model.
     pub(crate) fn load(
-        source: &ModelSource,
+        model: &Arc<OpenModel>,
         engine: &EngineOptions,
     ) -> Result<Loaded, derm_model::Error> {
-        let graph = Graph::load(source)?;
+        let source = ModelSource::Opened(Arc::clone(model));
+        let graph = Graph::load(&source)?;
         // Half of the loader's code has done its work before the weights come.
         derm_memstat::release_file_pages();
-        let explainers = Explainers::new(source.clone(), graph, engine.clone())?;
+        let explainers = Explainers::new(source, graph, engine.clone())?;
+        // Nothing of another model was read.
+        let digest = model.verify()?;
         // What only loading needed: the graph, and the code that made it.
         release_unused();
-        Ok(Loaded { explainers, _release: ReleaseOnDrop })
+        Ok(Loaded { explainers, digest, _release: ReleaseOnDrop })
+    }
+
+    /// Of the files that it was loaded from.
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// The explainer at the default layer, which is also the one that predicts.

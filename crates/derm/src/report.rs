@@ -1,9 +1,10 @@
 //! Report: what is known of a picture after it was classified.
 
-use crate::ExplainError;
+use crate::{Digest, ExplainError, Manifest};
 use derm_gradcam::Heatmap;
 use derm_preprocess::{Region, Warning};
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The classes of a picture, and their explanations.
@@ -26,6 +27,10 @@ pub struct Report {
     pub region: Region,
     /// What is wrong with the picture, though it was decoded.
     pub warnings: Vec<Warning>,
+    /// The manifest of the model that classified it.
+    pub manifest: Arc<Manifest>,
+    /// The digest of that model.
+    pub digest: Digest,
     /// Time of each step.
     pub timings: Timings,
 }

@@ -125,7 +125,7 @@ fn a_heatmap_of_the_uploads_size_lies_where_the_network_looked() {
 #[test]
 fn layers_go_by_name_and_number() {
     let (classifier, picture) = (classifier(Options::default()), picture());
-    let layers = classifier.layers(soon()).unwrap();
+    let layers = classifier.describe(soon()).unwrap().layers;
     assert!(layers.len() > 50, "{}", layers.len());
     let index = layers.iter().position(|layer| layer.shape.ends_with(&[28, 28])).unwrap();
     let map = |name: &str| {

@@ -70,7 +70,7 @@ struct Seen {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let classifier = Classifier::new(ModelSource::at(&arguments.model), Options::default())?;
-    let manifest = classifier.manifest();
+    let manifest = &*classifier.manifest();
     let mut labelled = labels::read(&arguments.labels, manifest)?;
     if let Some(split) = &arguments.split {
         labelled = labels::keep_part(labelled, split, &arguments.part)?;

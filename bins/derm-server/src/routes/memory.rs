@@ -19,6 +19,8 @@ pub(crate) struct Answer {
     running: usize,
     waiting: usize,
     connections: usize,
+    /// Log lines that could not be written.
+    log_lines_lost: u64,
     uptime_seconds: u64,
 }
 
@@ -67,6 +69,7 @@ pub(crate) async fn memory(state: Data<State>) -> Json<Answer> {
         running: state.inferences.running(),
         waiting: state.permits.waiting(),
         connections: state.connections.count(),
+        log_lines_lost: crate::logging::lost_lines(),
         uptime_seconds: state.started.elapsed().as_secs(),
     })
 }

@@ -22,25 +22,27 @@ pub(crate) async fn model(
     let mut permit = state.permits.inference(&client, demand, deadline).await?;
     let shared = state.clone();
     let job = state.inferences.run(move || {
-        let layers = shared.classifier.layers(deadline.into_std());
+        let described = shared.classifier.describe(deadline.into_std());
         if let Some(footprint) = shared.classifier.footprint() {
             shared.permits.keep_for_weights(&mut permit, footprint.weights);
         }
-        layers
+        described
     });
-    let layers = job.await?.map_err(|error| ApiError::of(error, state.config.timeout()))?;
-    let layers: Vec<_> = layers
+    let described = job.await?.map_err(|error| ApiError::of(error, state.config.timeout()))?;
+    let layers: Vec<_> = described
+        .layers
         .iter()
         .enumerate()
         .map(|(index, layer)| json!({"index": index, "name": layer.name, "shape": layer.shape}))
         .collect();
-    let manifest = state.classifier.manifest();
+    let manifest = described.manifest;
     let classes = manifest.classes.iter();
     let classes: Vec<_> =
         classes.map(|class| json!({"class": class.id, "label": class.label_in("en")})).collect();
     Ok(HttpResponse::Ok().json(json!({
         "name": manifest.name,
         "version": manifest.version,
+        "digest": described.digest,
         "license": manifest.license,
         "classes": classes,
         "input": {"width": manifest.input.width, "height": manifest.input.height},

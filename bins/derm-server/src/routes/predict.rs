@@ -93,9 +93,7 @@ async fn answer(
         }
         drop((picture, upload));
         let report = report.map_err(|error| ApiError::of(error, shared.config.timeout()))?;
-        let manifest = shared.classifier.manifest();
-        let answer =
-            Answer::new(report, manifest, language.code(), parameters.insists_on_gradcam());
+        let answer = Answer::new(report, language.code(), parameters.insists_on_gradcam());
         let bytes = if page {
             html::result_page(language, &answer).into_bytes()
         } else {

@@ -12,7 +12,8 @@ pub use slow_model::SlowModel;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,9 @@ use std::time::{Duration, Instant};
 pub const LONG: Duration = Duration::from_secs(300);
 
 pub struct Server {
-    child: Child,
+    /// `None`: another one's process.
+    child: Option<Mutex<Child>>,
+    pid: u32,
     pub port: u16,
 }
 
@@ -45,24 +48,38 @@ pub fn free_port() -> u16 {
 
 impl Server {
     pub fn start(environment: &[(&str, &str)]) -> Server {
+        Server::start_with(environment, |_| ())
+    }
+
+    /// As [`Server::start`]; `change` changes how the process is started.
+    pub fn start_with(environment: &[(&str, &str)], change: impl FnOnce(&mut Command)) -> Server {
         let port = free_port();
-        let child = command(environment)
-            .env("HOST", "127.0.0.1")
-            .env("PORT", port.to_string())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let server = Server { child, port };
+        let mut command = command(environment);
+        command.env("HOST", "127.0.0.1").env("PORT", port.to_string()).stderr(Stdio::null());
+        change(&mut command);
+        let child = command.spawn().unwrap();
+        let mut server = Server::attach(child.id(), port);
+        server.child = Some(Mutex::new(child));
+        server
+    }
+
+    /// A server that another one starts and ends, once it listens.
+    pub fn attach(pid: u32, port: u16) -> Server {
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(start.elapsed() < LONG, "the server does not listen");
             std::thread::sleep(Duration::from_millis(20));
         }
-        server
+        Server { child: None, pid, port }
+    }
+
+    /// The pipe of its stderr, where there is one.
+    pub fn stderr(&self) -> ChildStderr {
+        self.child.as_ref().unwrap().lock().unwrap().stderr.take().unwrap()
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid
     }
 
     pub fn address(&self) -> String {
@@ -115,10 +132,11 @@ impl Server {
     }
 
     /// Waits for the process to end by itself.
-    pub fn wait(mut self, limit: Duration) -> std::process::ExitStatus {
+    pub fn wait(self, limit: Duration) -> std::process::ExitStatus {
         let start = Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            let ended = self.child.as_ref().unwrap().lock().unwrap().try_wait().unwrap();
+            if let Some(status) = ended {
                 return status;
             }
             assert!(start.elapsed() < limit, "the server does not end");
@@ -129,8 +147,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let Some(child) = &self.child else { return };
+        let mut child = child.lock().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 

@@ -10,8 +10,9 @@ mod protobuf;
 use crate::Error;
 use derm_engine::Stored;
 use protobuf::{Field, fields, put_bytes, put_integer};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
+use std::path::{Component, Path};
 use tract_onnx::prelude::DatumType;
 
 /// Field numbers and enum values of `onnx.proto3`
@@ -36,6 +37,9 @@ mod number {
     pub(super) const TENSOR_DATA_TYPE: u32 = 2;
     pub(super) const TENSOR_NAME: u32 = 8;
     pub(super) const TENSOR_RAW_DATA: u32 = 9;
+    pub(super) const TENSOR_EXTERNAL_DATA: u32 = 13;
+    pub(super) const ENTRY_KEY: u32 = 1;
+    pub(super) const ENTRY_VALUE: u32 = 2;
 
     pub(super) const VALUE_INFO_NAME: u32 = 1;
     pub(super) const VALUE_INFO_TYPE: u32 = 2;
@@ -86,6 +90,31 @@ pub(crate) fn skeleton(file: &[u8]) -> Result<Skeleton, Error> {
     }
     let weights = left_out.into_iter().map(|weight| (weight.name, weight.stored)).collect();
     Ok(Skeleton { bytes, weights })
+}
+
+/// The files beside an ONNX file that hold tensors of it, by name; none where it is malformed.
+pub(crate) fn external_files(file: &[u8]) -> BTreeSet<String> {
+    let inside = |field: &Field| fields(file, field.content.clone()).unwrap_or_default();
+    let mut names = BTreeSet::new();
+    let model = fields(file, 0..file.len()).unwrap_or_default();
+    for graph in model.iter().filter(|field| field.number == number::MODEL_GRAPH) {
+        let graph = inside(graph);
+        for tensor in graph.iter().filter(|field| field.number == number::GRAPH_INITIALIZER) {
+            let tensor = inside(tensor);
+            let entries = tensor.iter().filter(|f| f.number == number::TENSOR_EXTERNAL_DATA);
+            names.extend(entries.filter_map(|entry| location(file, &inside(entry))));
+        }
+    }
+    names
+}
+
+/// The file that an entry of a tensor's external data names.
+fn location(file: &[u8], entry: &[Field]) -> Option<String> {
+    let text = |number| entry.iter().find(|field| field.number == number)?.text(file);
+    let name = text(number::ENTRY_VALUE).filter(|_| text(number::ENTRY_KEY) == Some("location"))?;
+    // Others are refused when the graph is read.
+    let is_inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+    is_inside.then(|| name.to_owned())
 }
 
 /// The graph's fields but for the weights that are left out, each of which becomes an input.

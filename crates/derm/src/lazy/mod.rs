@@ -17,16 +17,19 @@ use std::time::{Duration, Instant};
 pub(crate) struct Lazy<T, E> {
     make: Box<dyn Fn() -> Result<T, E> + Send + Sync>,
     uses: Box<dyn Fn() -> Option<u64> + Send + Sync>,
+    can_remake: Box<dyn Fn() -> bool + Send + Sync>,
     state: Mutex<State<T, E>>,
     changed: Condvar,
 }
 
 impl<T, E> Lazy<T, E> {
     /// `make` makes the value; `uses` returns the number of uses after which it is made again
-    /// (`None`: never) and is called once for each value.
+    /// (`None`: never) and is called once for each value. A value that `can_remake` says cannot be
+    /// made again is kept.
     pub(crate) fn new(
         make: impl Fn() -> Result<T, E> + Send + Sync + 'static,
         uses: impl Fn() -> Option<u64> + Send + Sync + 'static,
+        can_remake: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Lazy<T, E> {
         let state = State {
             slot: Slot::Empty,
@@ -41,6 +44,7 @@ impl<T, E> Lazy<T, E> {
         Lazy {
             make: Box::new(make),
             uses: Box::new(uses),
+            can_remake: Box::new(can_remake),
             state: Mutex::new(state),
             changed: Condvar::new(),
         }
@@ -61,10 +65,16 @@ impl<T, E> Lazy<T, E> {
                     let value = Arc::clone(value);
                     state.active += 1;
                     state.uses_left = state.uses_left.map(|left| left.saturating_sub(1));
-                    if state.uses_left == Some(0) {
+                    let is_last = state.uses_left == Some(0);
+                    if is_last {
                         state.slot = Slot::Leaving(Arc::clone(&value));
                     }
-                    return Ok(Lease { owner: self, value: Some(value), is_use: true });
+                    drop(state);
+                    let lease = Lease { owner: self, value: Some(value), is_use: true };
+                    if is_last && !(self.can_remake)() {
+                        self.keep(&lease);
+                    }
+                    return Ok(lease);
                 }
                 Slot::Empty => {
                     state.slot = Slot::Making;
@@ -87,8 +97,25 @@ impl<T, E> Lazy<T, E> {
         }
     }
 
+    /// Keeps the value of this lease, which was about to leave.
+    fn keep(&self, lease: &Lease<'_, T, E>) {
+        let uses = (self.uses)();
+        let mut state = self.lock();
+        if let Slot::Leaving(value) = &state.slot
+            && lease.value.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, value))
+        {
+            state.slot = Slot::Ready(Arc::clone(value));
+            state.uses_left = uses.map(|uses| uses.max(1));
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
     /// Drops the value: now, or when its last lease ends.
     pub(crate) fn unload(&self) {
+        if !self.is_loaded() || !(self.can_remake)() {
+            return;
+        }
         let mut state = self.lock();
         if let Slot::Ready(value) = &state.slot {
             state.slot = Slot::Leaving(Arc::clone(value));
@@ -98,6 +125,9 @@ impl<T, E> Lazy<T, E> {
 
     /// Drops the value if nobody has used it for `idle`; returns whether it did.
     pub(crate) fn unload_if_idle(&self, idle: Duration) -> bool {
+        if !self.is_idle(idle) || !(self.can_remake)() {
+            return false;
+        }
         let mut state = self.lock();
         let Slot::Ready(value) = &state.slot else { return false };
         if state.active > 0 || state.last_use.elapsed() < idle {
@@ -107,6 +137,13 @@ impl<T, E> Lazy<T, E> {
         state.slot = Slot::Leaving(Arc::clone(value));
         self.drop_if_left(state);
         true
+    }
+
+    fn is_idle(&self, idle: Duration) -> bool {
+        let state = self.lock();
+        matches!(state.slot, Slot::Ready(_))
+            && state.active == 0
+            && state.last_use.elapsed() >= idle
     }
 
     /// Whether the value exists now.
@@ -219,7 +256,7 @@ impl<T, E> std::fmt::Debug for Lazy<T, E> {
 mod tests {
     use super::*;
     use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
     use std::sync::mpsc::{Sender, channel};
     use std::thread;
 
@@ -241,7 +278,7 @@ mod tests {
             let told: Outcome = receiver.lock().unwrap().recv_timeout(LONG).unwrap();
             told.expect("on purpose")
         };
-        (Lazy::new(make, || None), sender)
+        (Lazy::new(make, || None, || true), sender)
     }
 
     fn until<T, E>(lazy: &Lazy<T, E>, holds: impl Fn(&State<T, E>) -> bool) {
@@ -358,7 +395,7 @@ mod tests {
     #[test]
     fn it_is_made_again_after_its_uses_and_nobody_is_refused() {
         static ALIVE: AtomicUsize = AtomicUsize::new(0);
-        let lazy: Lazy<Counted, ()> = Lazy::new(|| Ok(Counted::new(&ALIVE)), || Some(5));
+        let lazy: Lazy<Counted, ()> = Lazy::new(|| Ok(Counted::new(&ALIVE)), || Some(5), || true);
         thread::scope(|scope| {
             for _ in 0..10 {
                 scope.spawn(|| {
@@ -377,7 +414,7 @@ mod tests {
     #[test]
     fn unload_waits_for_the_last_user() {
         static ALIVE: AtomicUsize = AtomicUsize::new(0);
-        let lazy: Lazy<Counted, ()> = Lazy::new(|| Ok(Counted::new(&ALIVE)), || None);
+        let lazy: Lazy<Counted, ()> = Lazy::new(|| Ok(Counted::new(&ALIVE)), || None, || true);
         let lease = lazy.acquire(later()).unwrap();
         lazy.unload();
         assert_eq!(ALIVE.load(SeqCst), 1);
@@ -391,13 +428,33 @@ mod tests {
 
     #[test]
     fn idle_means_unused_for_that_long() {
-        let lazy: Lazy<(), ()> = Lazy::new(|| Ok(()), || None);
+        let lazy: Lazy<(), ()> = Lazy::new(|| Ok(()), || None, || true);
         assert!(!lazy.unload_if_idle(Duration::ZERO));
         let lease = lazy.acquire(later()).unwrap();
         assert!(!lazy.unload_if_idle(Duration::ZERO));
         drop(lease);
         assert!(!lazy.unload_if_idle(LONG));
         assert!(lazy.unload_if_idle(Duration::ZERO));
+        assert!(!lazy.is_loaded());
+    }
+
+    #[test]
+    fn what_cannot_be_made_again_is_kept() {
+        static LOST: AtomicBool = AtomicBool::new(false);
+        let lazy: Lazy<(), ()> = Lazy::new(|| Ok(()), || Some(2), || !LOST.load(SeqCst));
+        let uses = |count| (0..count).for_each(|_| drop(lazy.acquire(later()).unwrap()));
+        uses(3);
+        assert_eq!(lazy.times_made(), 2);
+        LOST.store(true, SeqCst);
+        uses(9);
+        lazy.unload();
+        assert!(!lazy.unload_if_idle(Duration::ZERO));
+        assert!(lazy.is_loaded());
+        assert_eq!(lazy.times_made(), 2);
+        LOST.store(false, SeqCst);
+        uses(3);
+        assert_eq!(lazy.times_made(), 3);
+        lazy.unload();
         assert!(!lazy.is_loaded());
     }
 }
