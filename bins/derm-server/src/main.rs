@@ -1,6 +1,7 @@
 //! `derm-server`: a classifier behind HTTP. Configuration comes from the environment; see
 //! `docs/deployment-checklist.md` for every variable.
 
+mod access;
 mod answer;
 mod answer_body;
 mod check;
@@ -14,14 +15,17 @@ mod housekeeping;
 mod html;
 mod intake;
 mod jobs;
+mod lifecycle;
 mod logging;
 mod middleware;
 mod model;
 mod parameters;
 mod permits;
+mod reload;
 mod routes;
 mod serve;
 mod state;
+mod systemd;
 mod upload;
 
 use clap::Parser;
@@ -33,7 +37,8 @@ use std::io::Write;
 /// Configured by environment variables: HOST, PORT, MODEL_PATH, ENABLE_GRADCAM, THREADS,
 /// OMP_NUM_THREADS, WORKERS, TIMEOUT, UPLOAD_SECONDS, MAX_REQUESTS, MAX_REQUESTS_JITTER,
 /// MODEL_IDLE_SECONDS, MAX_UPLOAD_BYTES, MAX_IMAGE_PIXELS, MEMORY_BUDGET_MB, MAX_CONNECTIONS,
-/// TRUSTED_PROXIES, WEIGHTS, RUST_LOG.
+/// TRUSTED_PROXIES, PRELOAD, DRAIN_SECONDS, EXIT_IDLE_SECONDS, ADMIN_KEY, API_KEYS_FILE, CORS_ORIGINS,
+/// RATE_LIMIT, WEIGHTS, RUST_LOG.
 #[derive(Parser)]
 #[command(disable_version_flag = true)]
 struct Arguments {

@@ -2,8 +2,9 @@
 
 use crate::config::Config;
 use crate::connections::{GuardedStream, HEAD_LIMIT};
+use crate::lifecycle::StopSignals;
 use crate::state::State;
-use crate::{housekeeping, middleware, routes};
+use crate::{access, housekeeping, lifecycle, middleware, reload, routes, systemd};
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, Request};
 use actix_server::GracefulShutdownSignal;
@@ -12,7 +13,7 @@ use actix_service::{
 };
 use actix_web::App;
 use actix_web::dev::AppConfig;
-use actix_web::middleware::{NormalizePath, from_fn};
+use actix_web::middleware::{Condition, NormalizePath, from_fn};
 use actix_web::web::Data;
 use anyhow::Context;
 use std::future::ready;
@@ -33,19 +34,30 @@ pub(crate) async fn serve(config: Config, classifier: derm::Classifier) -> anyho
     crate::ignore_file_size_limit()?;
     let state = Data::new(State::new(config, classifier)?);
     housekeeping::start(&state);
-    let listener = listen(&host, port)
-        .with_context(|| format!("cannot listen on {host}:{port} (HOST, PORT)"))?;
+    if state.config.preload {
+        lifecycle::check_model(&state).await.context("PRELOAD")?;
+    }
+    let listener = match systemd::listener()? {
+        Some(listener) => listener,
+        None => listen(&host, port)
+            .with_context(|| format!("cannot listen on {host}:{port} (HOST, PORT)"))?,
+    };
+    reload::on_hangup(&state)?;
+    let stopped = lifecycle::stopped(state.clone(), StopSignals::new()?);
     let address = listener.local_addr()?;
     tracing::info!(%address, model = state.classifier.manifest().name, "listening");
     let builder = actix_server::Server::build()
         .workers(workers.get())
         .max_concurrent_connections(connections + GIVING_WAY)
+        .shutdown_signal(stopped)
         .shutdown_timeout(shutdown);
     let stopping = builder.graceful_shutdown_signal();
     let server = builder.listen("http", listener, move || http(&state, stopping.clone()))?;
     // Pages that only starting needed.
     derm::memory::release_file_pages();
-    server.run().await?;
+    let server = server.run();
+    systemd::notify_ready();
+    server.await?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -95,10 +107,13 @@ fn application(
     Error = actix_web::Error,
     InitError = (),
 > + use<> {
+    let origins = state.config.cors_origins();
     let application = App::new()
         .app_data(state.clone())
         // Paths work with and without the closing slash.
         .wrap(NormalizePath::trim())
+        .wrap(from_fn(access::guard))
+        .wrap(Condition::new(!origins.is_empty(), access::cors(&state.config)))
         .wrap(from_fn(middleware::observe))
         .configure(routes::configure);
     map_config(application.into_factory(), |()| AppConfig::default())

@@ -1,9 +1,11 @@
 //! State that all requests share.
 
+use crate::access::Access;
 use crate::clients::{Client, ClientAddress};
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::jobs::JobQueue;
+use crate::lifecycle::Lifecycle;
 use crate::permits::Permits;
 use crate::upload::largest_body;
 use actix_web::HttpRequest;
@@ -17,6 +19,8 @@ use std::time::Instant;
 pub(crate) struct State {
     pub(crate) classifier: Classifier,
     pub(crate) permits: Permits,
+    pub(crate) access: Access,
+    pub(crate) lifecycle: Lifecycle,
     pub(crate) connections: Arc<Connections>,
     /// Runs inferences, as many at once as the configuration allows.
     pub(crate) inferences: JobQueue,
@@ -29,7 +33,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(config: Config, classifier: Classifier) -> std::io::Result<State> {
+    pub(crate) fn new(config: Config, classifier: Classifier) -> anyhow::Result<State> {
         let concurrent = config.max_concurrent_inferences.get();
         let (inferences, background) =
             (JobQueue::new("inference", concurrent)?, JobQueue::new("background", 1)?);
@@ -37,6 +41,8 @@ impl State {
         derm::memory::release_file_pages();
         let connections = config.max_connections();
         Ok(State {
+            access: Access::new(&config)?,
+            lifecycle: Lifecycle::default(),
             classifier,
             inferences,
             background,

@@ -41,6 +41,8 @@ struct Table {
     open: HashMap<u64, Arc<Connection>>,
     /// The number of the next one.
     next: u64,
+    /// The number of the next one at the last [`Connections::take_used`].
+    seen: u64,
 }
 
 /// One connection.
@@ -132,6 +134,14 @@ impl Connections {
     /// Connections that are open now.
     pub(crate) fn count(&self) -> usize {
         self.table().open.len()
+    }
+
+    /// Whether any is open, or was since the last call.
+    pub(crate) fn take_used(&self) -> bool {
+        let mut table = self.table();
+        let used = !table.open.is_empty() || table.seen != table.next;
+        table.seen = table.next;
+        used
     }
 
     fn remove(&self, connection: &Connection) {

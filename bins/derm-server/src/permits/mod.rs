@@ -48,6 +48,8 @@ pub(crate) struct Permits {
     all_memory: AtomicUsize,
     /// Whether the weights were taken out of it; they stay out when the model is unloaded.
     weights_kept: AtomicBool,
+    /// Blocks of them.
+    weights: AtomicUsize,
     waiting: AtomicUsize,
     /// How many may wait.
     max_waiting: usize,
@@ -91,6 +93,8 @@ pub(crate) enum Demand {
     Bytes(usize),
     /// Not known, since the model was never loaded or a plan never built: it gets all there is.
     Unknown,
+    /// All there is.
+    All,
 }
 
 /// Bytes of the budget, as `/memory/` shows them.
@@ -132,6 +136,7 @@ impl Permits {
             first: Arc::default(),
             all_memory: AtomicUsize::new(memory),
             weights_kept: AtomicBool::new(false),
+            weights: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             max_waiting,
             waiting_for_memory: AtomicUsize::new(0),
@@ -172,7 +177,7 @@ impl Permits {
         let inference = self.wait(client, permit, deadline).await?;
         let first = match demand() {
             Demand::Unknown => Some(self.wait_first(client, deadline).await?),
-            Demand::Bytes(_) => None,
+            Demand::Bytes(_) | Demand::All => None,
         };
         // Asked again: the first inference may have found out meanwhile. The memory in all is read
         // after that: a demand in bytes is held against what the weights have left.
@@ -180,6 +185,7 @@ impl Permits {
         let all = self.all_memory.load(Relaxed);
         let (needed, first) = match demand {
             Demand::Unknown => (all as u32, first),
+            Demand::All => (all as u32, None),
             Demand::Bytes(bytes) if blocks(bytes) as usize > all => {
                 return Err(ApiError::OverBudget { needed: bytes, budget: all * BLOCK });
             }
@@ -208,14 +214,26 @@ impl Permits {
     /// holds. Does nothing for another inference than the first: a later one whose demand is unknown
     /// finds the weights kept, and there is one copy of them.
     pub(crate) fn keep_for_weights(&self, permit: &mut InferencePermit, bytes: usize) {
-        if permit.first.is_none() || self.weights_kept() {
-            return;
+        if permit.first.is_some() && !self.weights_kept() {
+            self.set_weights(permit, bytes);
         }
-        let count = (bytes.div_ceil(BLOCK)).min(permit.memory.num_permits().saturating_sub(1));
-        if let Some(weights) = permit.memory.split(count) {
+    }
+
+    /// As [`Permits::keep_for_weights`], for the weights of another model in place of the last one's:
+    /// what they take more comes out of the permit, what they take less is shared again. Called by
+    /// one at a time.
+    pub(crate) fn set_weights(&self, permit: &mut InferencePermit, bytes: usize) {
+        let (before, wanted) = (self.weights.load(Relaxed), bytes.div_ceil(BLOCK));
+        let more = wanted.saturating_sub(before);
+        let more = more.min(permit.memory.num_permits().saturating_sub(1));
+        if let Some(weights) = permit.memory.split(more) {
             weights.forget();
-            self.all_memory.fetch_sub(count, Relaxed);
+            self.all_memory.fetch_sub(more, Relaxed);
         }
+        let less = before.saturating_sub(wanted);
+        self.all_memory.fetch_add(less, Relaxed);
+        self.memory.add_permits(less);
+        self.weights.store(before + more - less, Relaxed);
         self.weights_kept.store(true, Release);
     }
 
@@ -477,5 +495,22 @@ mod tests {
         assert_eq!(permits.reserved().inferences, MIB + BLOCK);
         drop((answer, whole));
         assert_eq!(permits.reserved().inferences, 0);
+    }
+
+    #[actix_web::test]
+    async fn the_weights_of_another_model_take_the_place_of_the_last() {
+        let permits = Permits::new(2, MIB, CONNECTIONS, 40 * MIB, 10 * MIB);
+        let all = permits.reserved().available;
+        for weights in [5 * MIB, 8 * MIB, 2 * MIB] {
+            let one = client(&permits);
+            let mut permit = permits.inference(&one, || Demand::All, soon()).await.unwrap();
+            permits.set_weights(&mut permit, weights);
+            drop(permit);
+            let left = Reserved { high_water: 0, ..permits.reserved() };
+            let (available, inferences) = (all - weights, 0);
+            assert_eq!(left, Reserved { available, inferences, high_water: 0, uploads: 0 });
+        }
+        let again = permits.inference(&client(&permits), || Demand::Bytes(all - 2 * MIB), soon());
+        assert!(again.await.is_ok());
     }
 }

@@ -1,10 +1,12 @@
 //! Routes: one file per resource.
 
+mod admin;
 mod health;
 mod memory;
 mod model;
 mod page;
 mod predict;
+mod probes;
 
 use crate::error::ApiError;
 use actix_web::HttpRequest;
@@ -19,6 +21,11 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
                 .default_service(web::to(|request| not_allowed(request, "POST"))),
         );
     }
+    config.service(
+        web::resource("/admin/reload")
+            .route(web::post().to(admin::reload))
+            .default_service(web::to(not_found)),
+    );
     let mut get = |path: &str, route: fn() -> actix_web::Route| {
         config.service(
             web::resource(path)
@@ -27,6 +34,8 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
         );
     };
     get("/health", || web::get().to(health::health));
+    get("/livez", || web::get().to(probes::live));
+    get("/readyz", || web::get().to(probes::ready));
     get("/memory", || web::get().to(memory::memory));
     get("/model", || web::get().to(model::model));
     get("/", || web::get().to(page::index));

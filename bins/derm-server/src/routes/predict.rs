@@ -105,6 +105,7 @@ async fn answer(
     });
     let written = job.await??;
     state.predictions.fetch_add(1, Relaxed);
+    state.lifecycle.set_checked();
     Ok(written)
 }
 
