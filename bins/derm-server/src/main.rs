@@ -84,6 +84,6 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// signal ends the process.
 fn ignore_file_size_limit() -> std::io::Result<()> {
     #[cfg(unix)]
-    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(libc::SIGXFSZ))?;
+    drop(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(libc::SIGXFSZ))?);
     Ok(())
 }

@@ -110,10 +110,11 @@ fn application(
     let origins = state.config.cors_origins();
     let application = App::new()
         .app_data(state.clone())
-        // Paths work with and without the closing slash.
-        .wrap(NormalizePath::trim())
+        // The last one is the first to see a request.
         .wrap(from_fn(access::guard))
         .wrap(Condition::new(!origins.is_empty(), access::cors(&state.config)))
+        // Paths work with and without the closing slash.
+        .wrap(NormalizePath::trim())
         .wrap(from_fn(middleware::observe))
         .configure(routes::configure);
     map_config(application.into_factory(), |()| AppConfig::default())

@@ -11,14 +11,17 @@ pub(crate) use rate::RateLimit;
 use crate::clients::ClientAddress;
 use crate::config::Config;
 use crate::error::ApiError;
+use crate::html;
 use crate::state::State;
 use actix_cors::Cors;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
+use actix_web::http::header::{
+    AUTHORIZATION, CONTENT_TYPE, ContentType, HeaderMap, HeaderName, RETRY_AFTER,
+};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{Error, HttpMessage, ResponseError};
+use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use keys::{ApiKeys, KeyHash};
 use rate::RateLimiter;
 
@@ -86,8 +89,21 @@ pub(crate) async fn guard(
             }
             Ok(next.call(request).await?.map_into_boxed_body())
         }
-        Err(error) => Ok(request.into_response(error.error_response())),
+        Err(error) => {
+            let response = refusal(&request, &error);
+            Ok(request.into_response(response))
+        }
     }
+}
+
+/// A page for a browser, else JSON.
+fn refusal(request: &ServiceRequest, error: &ApiError) -> HttpResponse {
+    if !html::wants_page(request.headers()) {
+        return error.error_response();
+    }
+    let language = html::Language::of(request.request(), None);
+    let page = html::error_page(language, &error.to_string());
+    error.empty_response().content_type(ContentType::html()).body(page)
 }
 
 /// Middleware: answers to pages of the origins in CORS_ORIGINS may be read by them.

@@ -10,7 +10,7 @@ use crate::html;
 use crate::permits::{Demand, LATE, deadline};
 use crate::state::State;
 use crate::upload::{self, Body, Upload};
-use actix_web::http::header::{ACCEPT, ContentType};
+use actix_web::http::header::ContentType;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use derm::Footprint;
@@ -24,7 +24,7 @@ pub(crate) async fn predict(
     payload: Payload,
     state: Data<State>,
 ) -> HttpResponse {
-    let page = wants_page(&request);
+    let page = html::wants_page(request.headers());
     let mut language = html::Language::of(&request, None);
     match answer(&request, payload, &state, &mut language).await {
         Ok(answer) => HttpResponse::Ok()
@@ -64,7 +64,7 @@ async fn answer(
     });
     let (picture, parameters, upload) = opening.await??;
     *language = html::Language::of(request, parameters.lang.as_deref());
-    let (page, language) = (wants_page(request), *language);
+    let (page, language) = (html::wants_page(request.headers()), *language);
     let asked = parameters.request(state.config.enable_gradcam);
     let picture = picture.map_err(failed)?;
     let cost = state.classifier.cost(&picture, &asked).map_err(failed)?;
@@ -133,11 +133,4 @@ fn make_room(state: &State) {
     if state.classifier.idle_bytes().saturating_sub(arena) > free {
         state.classifier.release_arenas();
     }
-}
-
-/// A browser that posts the form asks for HTML; a program asks for JSON or says nothing.
-fn wants_page(request: &HttpRequest) -> bool {
-    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
-    let accept = accept.unwrap_or("");
-    accept.contains("text/html") && !accept.contains("application/json")
 }
