@@ -8,8 +8,11 @@ pub(crate) fn print(config: &Config, classifier: &derm::Classifier) -> anyhow::R
     let checked = classifier.check()?;
     let manifest = classifier.manifest();
     let mib = |bytes: u64| bytes as f64 / derm::memory::MIB;
-    let usage = derm::memory::usage();
-    let limit = derm::memory::limit();
+    let usage = derm::memory::usage().unwrap_or_default();
+    let limit = derm::memory::limit().map_or_else(
+        || "not known".to_owned(),
+        |limit| format!("{:.0} MiB ({:?})", mib(limit.bytes), limit.source),
+    );
     let heatmaps = match (&checked.unexplained, config.enable_gradcam) {
         (Some(reason), _) => format!("none: {reason}"),
         (None, true) => "Grad-CAM".to_owned(),
@@ -22,7 +25,7 @@ pub(crate) fn print(config: &Config, classifier: &derm::Classifier) -> anyhow::R
              heatmaps: {heatmaps}\n\
              load: {:.0} ms, one inference: {:.0} ms\n\
              weights: {:.1} MiB, arena of one inference: {:.1} MiB, budget {:.0} MiB\n\
-             memory: {:.1} MiB now, {:.1} MiB at most so far, limit {:.0} MiB ({:?})\n",
+             memory: {:.1} MiB now, {:.1} MiB at most so far, limit {limit}\n",
         config.host,
         config.port,
         manifest.name,
@@ -37,8 +40,6 @@ pub(crate) fn print(config: &Config, classifier: &derm::Classifier) -> anyhow::R
         mib(config.budget()),
         mib(usage.rss),
         mib(usage.peak),
-        mib(limit.bytes),
-        limit.source,
     )?;
     Ok(())
 }

@@ -5,13 +5,18 @@ use crate::clients::TrustedProxies;
 use crate::connections::CONNECTION_BYTES;
 use anyhow::{bail, ensure};
 use derm::Precision;
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long decoding may take: what a damaged or hostile picture can cost.
 pub(crate) const DECODING: Duration = Duration::from_secs(20);
+
+/// The limit where the system does not say it (there is no `/proc`): that of a small instance.
+const UNKNOWN_LIMIT: u64 = 512 << 20;
 
 /// Every environment variable that is read, in lower case.
 #[derive(Debug, Clone, Deserialize)]
@@ -39,6 +44,12 @@ pub(crate) struct Config {
     /// Seconds that a client may take to send its picture.
     #[serde(default = "default_upload_seconds")]
     upload_seconds: u64,
+    /// Seconds that a connection may be idle; 0: it is closed after each answer.
+    #[serde(default = "default_keep_alive")]
+    keep_alive_seconds: u64,
+    /// Seconds from SIGTERM to the end of the process, at most.
+    #[serde(default = "default_shutdown")]
+    shutdown_seconds: u64,
     /// Precision of the weights in memory; `None`: that of the file.
     #[serde(default, deserialize_with = "precision")]
     pub(crate) weights: Option<Precision>,
@@ -91,7 +102,29 @@ pub(crate) struct Config {
 impl Config {
     /// Reads and checks the environment.
     pub(crate) fn from_environment() -> anyhow::Result<Config> {
-        Config::from_pairs(std::env::vars())
+        Config::from_environment_of(std::env::vars_os())
+    }
+
+    /// Variables of others may be of any bytes, and a path too.
+    fn from_environment_of(
+        variables: impl Iterator<Item = (OsString, OsString)>,
+    ) -> anyhow::Result<Config> {
+        let (mut pairs, mut path) = (Vec::new(), None);
+        for (name, value) in variables {
+            let Some(name) = name.to_str().map(str::to_owned) else { continue };
+            let is_ours = is_variable(&name);
+            match value.into_string() {
+                Ok(value) => pairs.push((name, value)),
+                Err(value) if is_ours && name.eq_ignore_ascii_case("MODEL_PATH") => {
+                    path = Some(value.into());
+                }
+                Err(value) if is_ours => bail!("{name}={value:?} is not UTF-8"),
+                Err(_) => {}
+            }
+        }
+        let mut config = Config::from_pairs(pairs.into_iter())?;
+        config.model_path = path.or(config.model_path);
+        Ok(config)
     }
 
     /// One variable at a time, so that the message names the one that is wrong: serde alone would
@@ -105,11 +138,17 @@ impl Config {
                 bail!("{}={:?} is not valid: {error}", pair.0, pair.1);
             }
         }
-        let config: Config = envy::from_iter(pairs)?;
+        let mut config: Config = envy::from_iter(pairs)?;
+        config.host = without_brackets(config.host.trim()).to_owned();
         ensure!((1..=86_400).contains(&config.timeout), "TIMEOUT must be 1..=86400 seconds");
         ensure!(
             (1..=3600).contains(&config.upload_seconds),
             "UPLOAD_SECONDS must be 1..=3600 seconds"
+        );
+        ensure!(config.keep_alive_seconds <= 86_400, "KEEP_ALIVE_SECONDS must be 0..=86400");
+        ensure!(
+            (1..=3600).contains(&config.shutdown_seconds),
+            "SHUTDOWN_SECONDS must be 1..=3600 seconds"
         );
         ensure!(
             (1024..=1 << 30).contains(&config.max_upload_bytes),
@@ -151,11 +190,19 @@ impl Config {
         Duration::from_secs(self.upload_seconds)
     }
 
+    pub(crate) fn keep_alive(&self) -> Duration {
+        Duration::from_secs(self.keep_alive_seconds)
+    }
+
+    pub(crate) fn shutdown_time(&self) -> Duration {
+        Duration::from_secs(self.shutdown_seconds)
+    }
+
     /// Bytes that the process may use: MEMORY_BUDGET_MB, or its limit less a tenth (the system's
     /// own bookkeeping counts against a container's limit, too).
     pub(crate) fn budget(&self) -> u64 {
-        let limit = derm::memory::limit().bytes;
-        self.memory_budget_mb.map_or(limit - limit / 10, |mib| mib << 20)
+        let limit = || derm::memory::limit().map_or(UNKNOWN_LIMIT, |limit| limit.bytes);
+        self.memory_budget_mb.map_or_else(|| limit() / 10 * 9, |mib| mib << 20)
     }
 
     /// Connections that may be open at once: MAX_CONNECTIONS, or as many as a tenth of the budget
@@ -216,6 +263,45 @@ fn is_origin(text: &str) -> bool {
         })
 }
 
+/// An IPv6 address as it is written in a URL, or any host.
+fn without_brackets(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+/// Whether an environment variable is read, by any spelling of its name.
+fn is_variable(name: &str) -> bool {
+    struct Fields<'a>(&'a mut &'static [&'static str]);
+
+    /// Takes the names that the derived `Deserialize` asks for.
+    impl<'de> Deserializer<'de> for Fields<'_> {
+        type Error = serde::de::value::Error;
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, Self::Error> {
+            *self.0 = fields;
+            Err(serde::de::Error::custom("only the names are wanted"))
+        }
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+            Err(serde::de::Error::custom("not a struct"))
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+            option unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier
+            ignored_any
+        }
+    }
+
+    let mut names: &[&str] = &[];
+    let _ = Config::deserialize(Fields(&mut names));
+    names.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
 /// `f16`, `f32`, or `file`: as in the file.
 fn precision<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Precision>, D::Error> {
     match String::deserialize(deserializer)?.trim().to_ascii_lowercase().as_str() {
@@ -260,6 +346,12 @@ fn default_timeout() -> u64 {
 }
 fn default_upload_seconds() -> u64 {
     30
+}
+fn default_keep_alive() -> u64 {
+    75
+}
+fn default_shutdown() -> u64 {
+    25
 }
 fn default_max_requests() -> usize {
     100
@@ -328,6 +420,30 @@ mod tests {
         ] {
             let message = format!("{:#}", read(&[(name, value)]).unwrap_err());
             assert!(message.contains(name) && !message.contains('\n'), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_host_may_be_in_brackets() {
+        for (given, host) in [("[::]", "::"), (" [::1] ", "::1"), ("::", "::"), ("[x", "[x")] {
+            assert_eq!(read(&[("HOST", given)]).unwrap().host, host);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn variables_that_are_not_utf8() {
+        use std::os::unix::ffi::OsStringExt;
+        let of = |name: &[u8], value: &[u8]| {
+            let pair = (OsString::from_vec(name.to_vec()), OsString::from_vec(value.to_vec()));
+            Config::from_environment_of([pair].into_iter())
+        };
+        assert!(of(b"LS_COLORS", b"\xff").is_ok() && of(b"\xff", b"1").is_ok());
+        let path = of(b"MODEL_PATH", b"/m\xf6del").unwrap().model_path.unwrap();
+        assert_eq!(path.into_os_string().into_vec(), b"/m\xf6del");
+        for name in ["PORT", "HOST", "host", "RUST_LOG", "KEEP_ALIVE_SECONDS", "THREADS"] {
+            let message = of(name.as_bytes(), b"8\xff").unwrap_err().to_string();
+            assert!(message.starts_with(name) && message.contains("not UTF-8"), "{message}");
         }
     }
 }

@@ -14,6 +14,13 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Characters decoded at once; a multiple of four.
 const CHUNK: usize = 1024;
 
+/// Whether a text is a data URL, in capitals or not.
+pub(crate) fn is_data_url(text: &[u8]) -> bool {
+    const SCHEME: &[u8] = b"data:";
+    let text = text.trim_ascii_start();
+    text.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME))
+}
+
 /// Decodes the text in `range` of the buffer into the same buffer; white space is skipped.
 pub(crate) fn decode(
     mut buffer: Vec<u8>,
@@ -48,12 +55,16 @@ pub(crate) fn decode(
 /// The range of the base64 within a text: what follows a data URL's comma, or all of it.
 fn base64_of(buffer: &[u8], range: Range<usize>) -> Result<Range<usize>, ApiError> {
     let text = buffer[range.clone()].trim_ascii_start();
-    if !text.starts_with(b"data:") {
+    if !is_data_url(text) {
         return Ok(range);
     }
     let comma = text.iter().position(|&byte| byte == b',');
     let comma = comma.ok_or_else(|| bad("a data URL needs a comma"))?;
-    if !text[..comma].ends_with(b";base64") {
+    const BASE64_SAID: &[u8] = b"base64";
+    let said = text[..comma].trim_ascii_end();
+    let (media, said) = said.split_at(said.len().saturating_sub(BASE64_SAID.len()));
+    let is_said = said.eq_ignore_ascii_case(BASE64_SAID);
+    if !is_said || !media.trim_ascii_end().ends_with(b";") {
         return Err(bad("a data URL must say ;base64"));
     }
     Ok(range.end - text.len() + comma + 1..range.end)
@@ -84,7 +95,14 @@ mod tests {
 
     #[test]
     fn base64_bare_padded_wrapped_or_in_a_data_url() {
-        for text in ["aGVsbG8=", "aGVsbG8", "aGVs\r\nbG8=", " data:image/png;base64,aGVsbG8="] {
+        for text in [
+            "aGVsbG8=",
+            "aGVsbG8",
+            "aGVs\r\nbG8=",
+            " data:image/png;base64,aGVsbG8=",
+            "DATA:IMAGE/PNG;BASE64,aGVsbG8=",
+            "Data:image/png; base64 ,aGVsbG8=",
+        ] {
             assert_eq!(decoded(text).unwrap(), b"hello", "{text}");
         }
         for text in ["data:image/png,hello", "data:;base64", "a$b", "a", "aGVsbG8=aGVs"] {

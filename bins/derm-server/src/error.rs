@@ -1,8 +1,11 @@
 //! The mapping from errors to HTTP status, headers and body.
 
 use crate::config::DECODING;
+use crate::upload::content_encoding::READ;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use actix_web::{HttpResponse, ResponseError};
 use derm::{ModelError, PictureError, Task};
 use std::time::Duration;
@@ -25,6 +28,10 @@ pub(crate) enum ApiError {
     UploadTooLarge(usize),
     #[error("{0}")]
     UnsupportedMediaType(String),
+    #[error(
+        "the body's Content-Encoding {0} is not read here; send it plain, or encoded as one of: {READ}"
+    )]
+    Encoding(String),
     #[error("{name}: {reason}")]
     Parameter { name: String, reason: String },
     #[error("send a valid key, as `Authorization: Bearer KEY` or `X-API-Key: KEY`")]
@@ -40,6 +47,8 @@ pub(crate) enum ApiError {
     OverBudget { needed: usize, budget: usize },
     #[error("{0}; try again in a few seconds")]
     Busy(&'static str),
+    #[error("the server is shutting down; try again in a few seconds")]
+    ShuttingDown,
     #[error("{task} did not finish within the time limit of {seconds} s; {}", remedy(*task))]
     TimeLimit { task: Task, seconds: u64 },
     #[error("the model cannot be used: {0}")]
@@ -62,10 +71,14 @@ impl ResponseError for ApiError {
             ApiError::UploadTooLarge(_) | ApiError::OverBudget { .. } => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
-            ApiError::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            ApiError::UnsupportedMediaType(_) | ApiError::Encoding(_) => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
             ApiError::Parameter { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             ApiError::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            ApiError::Busy(_) | ApiError::TimeLimit { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            ApiError::Busy(_) | ApiError::ShuttingDown | ApiError::TimeLimit { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             ApiError::Model(_) | ApiError::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             ApiError::Picture(error) => match error {
                 PictureError::UnknownFormat | PictureError::Unsupported { .. } => {
@@ -92,7 +105,7 @@ impl ApiError {
         let mut response = HttpResponse::build(self.status_code());
         match self {
             // Not on TimeLimit: the same request would cost as much again, and fail again.
-            ApiError::Busy(_) => {
+            ApiError::Busy(_) | ApiError::ShuttingDown => {
                 response.insert_header((RETRY_AFTER, RETRY_SECONDS));
             }
             ApiError::TooManyRequests { seconds } => {
@@ -100,6 +113,10 @@ impl ApiError {
             }
             ApiError::Unauthorized => {
                 response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+            }
+            // RFC 7694.
+            ApiError::Encoding(_) => {
+                response.insert_header((ACCEPT_ENCODING, READ));
             }
             ApiError::MethodNotAllowed { allowed, .. } => {
                 response.insert_header((ALLOW, *allowed));
@@ -109,7 +126,10 @@ impl ApiError {
         // The rest of the body is not read.
         if matches!(
             self,
-            ApiError::UploadTooSlow | ApiError::UploadTooLarge(_) | ApiError::HeadersTooLarge(_)
+            ApiError::UploadTooSlow
+                | ApiError::UploadTooLarge(_)
+                | ApiError::HeadersTooLarge(_)
+                | ApiError::ShuttingDown
         ) {
             response.force_close();
         }
@@ -141,6 +161,7 @@ impl ApiError {
                 ApiError::Parameter { name: name.to_owned(), reason }
             }
             derm::Error::TimedOut => ApiError::Busy("the model was not ready in time"),
+            derm::Error::Cancelled => ApiError::ShuttingDown,
             derm::Error::TimeLimit(task) => {
                 let limit = if task == Task::Decoding { limit.min(DECODING) } else { limit };
                 ApiError::TimeLimit { task, seconds: limit.as_secs() }

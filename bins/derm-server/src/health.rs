@@ -8,7 +8,11 @@ use std::time::Duration;
 
 /// Asks the server that listens on the configured port for `/health/`.
 pub(crate) fn ask(config: &Config) -> anyhow::Result<()> {
-    let host = if config.host == "0.0.0.0" { "127.0.0.1" } else { config.host.as_str() };
+    let host = match config.host.as_str() {
+        "0.0.0.0" => "127.0.0.1",
+        "::" => "::1",
+        host => host,
+    };
     let stream = TcpStream::connect((host, config.port));
     let mut stream = stream.with_context(|| format!("{host}:{} does not answer", config.port))?;
     stream.set_read_timeout(Some(Duration::from_secs(4)))?;

@@ -25,7 +25,8 @@ pub(crate) fn start(state: &Data<State>) {
             connections.connections.sweep(connections.permits.memory_is_short());
         }
     });
-    let mut housekeeping = Housekeeping { state: state.clone(), tidied: 0, was_short: false };
+    let mut housekeeping =
+        Housekeeping { state: state.clone(), tidied: 0, was_short: false, told_superseded: false };
     actix_web::rt::spawn(async move {
         let mut tick = tokio::time::interval(TICK);
         loop {
@@ -41,6 +42,8 @@ struct Housekeeping {
     tidied: usize,
     /// Whether memory was short at the last look.
     was_short: bool,
+    /// Whether the log says that the model's files are not those served.
+    told_superseded: bool,
 }
 
 impl Housekeeping {
@@ -57,6 +60,15 @@ impl Housekeeping {
         }
         self.was_short = short;
         self.unload_if_idle().await;
+        self.tell_superseded();
+    }
+
+    fn tell_superseded(&mut self) {
+        let is_superseded = self.state.classifier.is_superseded();
+        if is_superseded && !self.told_superseded {
+            tracing::warn!("the model's files have changed; they are ignored until a reload");
+        }
+        self.told_superseded = is_superseded;
     }
 
     /// Returns what the predictions since the last time have left.
@@ -97,9 +109,9 @@ impl Housekeeping {
 }
 
 fn is_short() -> bool {
-    let (usage, limit) = (derm::memory::usage(), derm::memory::limit());
-    let share = usage.rss as f64 / limit.bytes as f64 * 100.0;
+    let share = derm::memory::usage().zip(derm::memory::limit());
+    let share = share.map(|(usage, limit)| usage.rss as f64 / limit.bytes as f64 * 100.0);
     let pressure = derm::memory::pressure();
-    share > SHORT_USE
+    share.is_some_and(|share| share > SHORT_USE)
         || pressure.is_some_and(|pressure| f64::from(pressure.some_avg10) > SHORT_STALLS)
 }

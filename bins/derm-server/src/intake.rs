@@ -2,6 +2,7 @@
 
 use crate::clients::Client;
 use crate::error::ApiError;
+use crate::excerpt::excerpt;
 use crate::permits::{Permits, UploadPermit};
 use actix_web::web::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -85,5 +86,5 @@ impl Intake<'_> {
 
 /// The error of a body that breaks its format.
 pub(crate) fn malformed(error: &dyn std::fmt::Display) -> ApiError {
-    ApiError::BadRequest(format!("the body cannot be read: {error}"))
+    ApiError::BadRequest(format!("the body cannot be read: {}", excerpt(&error.to_string())))
 }

@@ -10,6 +10,8 @@ mod config;
 mod connections;
 mod data_url;
 mod error;
+mod excerpt;
+mod half_closed;
 mod health;
 mod housekeeping;
 mod html;
@@ -24,6 +26,7 @@ mod permits;
 mod reload;
 mod routes;
 mod serve;
+mod shutdown;
 mod state;
 mod systemd;
 mod upload;
@@ -38,7 +41,7 @@ use std::io::Write;
 /// OMP_NUM_THREADS, WORKERS, TIMEOUT, UPLOAD_SECONDS, MAX_REQUESTS, MAX_REQUESTS_JITTER,
 /// MODEL_IDLE_SECONDS, MAX_UPLOAD_BYTES, MAX_IMAGE_PIXELS, MEMORY_BUDGET_MB, MAX_CONNECTIONS,
 /// TRUSTED_PROXIES, PRELOAD, DRAIN_SECONDS, EXIT_IDLE_SECONDS, ADMIN_KEY, API_KEYS_FILE, CORS_ORIGINS,
-/// RATE_LIMIT, WEIGHTS, RUST_LOG.
+/// RATE_LIMIT, WEIGHTS, KEEP_ALIVE_SECONDS, SHUTDOWN_SECONDS, RUST_LOG.
 #[derive(Parser)]
 #[command(disable_version_flag = true)]
 struct Arguments {
@@ -78,12 +81,4 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return check::print(&config, &classifier);
     }
     actix_web::rt::System::new().block_on(serve::serve(config, classifier))
-}
-
-/// Writing beyond RLIMIT_FSIZE is an error like any other: the log drops the line. By default the
-/// signal ends the process.
-fn ignore_file_size_limit() -> std::io::Result<()> {
-    #[cfg(unix)]
-    drop(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(libc::SIGXFSZ))?);
-    Ok(())
 }

@@ -4,6 +4,7 @@ use crate::access::KeyName;
 use crate::answer_body::TrackedBody;
 use crate::connections::Connection;
 use crate::error::ApiError;
+use crate::half_closed::Peer;
 use crate::state::State;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -15,6 +16,7 @@ use actix_web::http::header::{
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, ResponseError};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -50,18 +52,13 @@ pub(crate) async fn observe(
     } else {
         next.call(request).await?.map_into_boxed_body()
     };
-    let headers = response.headers_mut();
-    for (name, value) in [
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (REFERRER_POLICY, "no-referrer"),
-        (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
-        (PERMISSIONS_POLICY, "camera=(self), microphone=(), geolocation=()"),
-        (CACHE_CONTROL, "no-store"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
+    set_security_headers(response.headers_mut());
     if let Ok(value) = HeaderValue::from_str(&id) {
-        headers.insert(REQUEST_ID, value);
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    let peer = response.request().conn_data::<Rc<Peer>>();
+    if peer.is_some_and(|peer| peer.is_half_closed()) {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;
     let status = response.status().as_u16();
@@ -79,6 +76,19 @@ pub(crate) async fn observe(
         }
         None => response,
     })
+}
+
+/// Sets the headers that every answer has.
+pub(crate) fn set_security_headers(headers: &mut HeaderMap) {
+    for (name, value) in [
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
+        (PERMISSIONS_POLICY, "camera=(self), microphone=(), geolocation=()"),
+        (CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
 }
 
 /// Trace and span of the caller (`traceparent`, W3C Trace Context).

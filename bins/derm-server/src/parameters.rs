@@ -2,6 +2,7 @@
 
 use crate::config::parse_flag;
 use crate::error::ApiError;
+use crate::excerpt::quoted;
 use derm::{Colormap, Drawing, Explain, Layer, Method, Request, Size};
 use serde::de::DeserializeOwned;
 
@@ -13,6 +14,11 @@ const NAMES: [&str; 13] = [
     "top_k", "tta", "smooth", "gradcam", "method", "class", "layer", "output", "size", "colormap",
     "alpha", "contour", "lang",
 ];
+
+/// Whether this is the name of a parameter; others are ignored.
+pub(crate) fn is_parameter(name: &str) -> bool {
+    NAMES.contains(&name)
+}
 
 /// Most classes that one request may have explained.
 const MOST_CLASSES: usize = 32;
@@ -49,12 +55,12 @@ impl Parameters {
     /// Sets one parameter; unknown names are ignored, as the original application did.
     pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), ApiError> {
         let value = value.trim();
-        if value.is_empty() || !NAMES.contains(&name) {
+        if value.is_empty() || !is_parameter(name) {
             return Ok(());
         }
         let bad = |reason: &str| ApiError::Parameter {
             name: name.to_owned(),
-            reason: format!("{:?} is not valid: {reason}", shortened(value)),
+            reason: format!("{} is not valid: {reason}", quoted(value)),
         };
         if value.len() > MAX_VALUE {
             return Err(bad("it is too long"));
@@ -145,10 +151,6 @@ fn one_of_methods() -> String {
 /// The variant of this name, as the enum's `Deserialize` spells it.
 fn one_of<T: DeserializeOwned>(name: &str) -> Option<T> {
     serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
-}
-
-fn shortened(value: &str) -> String {
-    value.chars().take(40).collect()
 }
 
 #[cfg(test)]

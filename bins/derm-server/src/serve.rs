@@ -1,25 +1,31 @@
-//! The server: listens, and gives each connection its place and its limits.
+//! The server: listens, gives each connection its place, and serves HTTP/1.1 until it is told to stop.
 
 use crate::config::Config;
 use crate::connections::{GuardedStream, HEAD_LIMIT};
+use crate::half_closed::HalfClosed;
 use crate::lifecycle::StopSignals;
 use crate::state::State;
+use crate::upload::check_announced;
 use crate::{access, housekeeping, lifecycle, middleware, reload, routes, systemd};
 use actix_http::error::DispatchError;
-use actix_http::{HttpService, Request};
+use actix_http::{HttpMessage, HttpService, Request, Response};
 use actix_server::GracefulShutdownSignal;
 use actix_service::{
     IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config,
 };
 use actix_web::App;
-use actix_web::dev::AppConfig;
+use actix_web::ResponseError;
+use actix_web::body::BoxBody;
+use actix_web::dev::{AppConfig, ServiceResponse};
 use actix_web::middleware::{Condition, NormalizePath, from_fn};
 use actix_web::web::Data;
 use anyhow::Context;
 use std::future::ready;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Connections that are accepted beyond the limit, for as long as it takes others to give way.
 const GIVING_WAY: usize = 128;
@@ -28,10 +34,9 @@ const BACKLOG: i32 = 2048;
 
 /// Serves until it is told to stop.
 pub(crate) async fn serve(config: Config, classifier: derm::Classifier) -> anyhow::Result<()> {
+    ignore_file_size_limit()?;
     let (host, port, workers) = (config.host.clone(), config.port, config.http_workers);
-    let shutdown = config.timeout().as_secs();
-    let connections = config.max_connections();
-    crate::ignore_file_size_limit()?;
+    let (shutdown, connections) = (config.shutdown_time(), config.max_connections());
     let state = Data::new(State::new(config, classifier)?);
     housekeeping::start(&state);
     if state.config.preload {
@@ -39,34 +44,56 @@ pub(crate) async fn serve(config: Config, classifier: derm::Classifier) -> anyho
     }
     let listener = match systemd::listener()? {
         Some(listener) => listener,
-        None => listen(&host, port)
-            .with_context(|| format!("cannot listen on {host}:{port} (HOST, PORT)"))?,
+        None => listen(&host, port)?,
     };
-    reload::on_hangup(&state)?;
-    let stopped = lifecycle::stopped(state.clone(), StopSignals::new()?);
     let address = listener.local_addr()?;
     tracing::info!(%address, model = state.classifier.manifest().name, "listening");
+    reload::on_hangup(&state)?;
     let builder = actix_server::Server::build()
         .workers(workers.get())
         .max_concurrent_connections(connections + GIVING_WAY)
-        .shutdown_signal(stopped)
-        .shutdown_timeout(shutdown);
+        .shutdown_signal(lifecycle::stopped(state.clone(), StopSignals::new()?))
+        .shutdown_timeout(shutdown.as_secs());
     let stopping = builder.graceful_shutdown_signal();
-    let server = builder.listen("http", listener, move || http(&state, stopping.clone()))?;
+    cancel_at_the_end(&state, &stopping, shutdown);
+    let server = builder.listen("http", listener, move || http(&state, stopping.clone()))?.run();
     // Pages that only starting needed.
     derm::memory::release_file_pages();
-    let server = server.run();
     systemd::notify_ready();
     server.await?;
     tracing::info!("stopped");
     Ok(())
 }
 
-fn listen(host: &str, port: u16) -> std::io::Result<TcpListener> {
-    let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
-    let listener = TcpListener::bind(&addresses[..])?;
+/// Listens on the first address of HOST that can be listened on.
+fn listen(host: &str, port: u16) -> anyhow::Result<TcpListener> {
+    let addresses = (host, port).to_socket_addrs();
+    let addresses: Vec<_> = addresses
+        .with_context(|| {
+            format!("HOST={host:?} is neither an address nor a name that can be resolved")
+        })?
+        .collect();
+    let listener = TcpListener::bind(&addresses[..])
+        .with_context(|| format!("cannot listen on {host}:{port} (HOST, PORT)"))?;
     rustix::net::listen(&listener, BACKLOG)?;
     Ok(listener)
+}
+
+/// Writing beyond RLIMIT_FSIZE is an error like any other: the log drops the line. By default the
+/// signal ends the process.
+fn ignore_file_size_limit() -> std::io::Result<()> {
+    signal(SignalKind::from_raw(libc::SIGXFSZ)).map(drop)
+}
+
+/// When connections are no longer taken, cancels what has not ended by itself shortly before the time
+/// for shutting down is over.
+fn cancel_at_the_end(state: &Data<State>, stopping: &GracefulShutdownSignal, limit: Duration) {
+    let (state, stopping) = (state.clone(), stopping.clone());
+    actix_web::rt::spawn(async move {
+        stopping.notified().await;
+        state.shutdown.cancel_within(limit).await;
+        state.classifier.cancel();
+    });
 }
 
 /// HTTP/1.1 on the connections that find a place.
@@ -80,18 +107,30 @@ fn http(
         let peer = stream.peer_addr().ok();
         let _ = stream.set_nodelay(true);
         let guarded = GuardedStream::new(stream, Arc::clone(&connections));
-        ready(guarded.map(|stream| (stream, peer)).ok_or(DispatchError::DisconnectTimeout))
+        let admitted = guarded.map(|stream| (HalfClosed::new(stream), peer));
+        ready(admitted.ok_or(DispatchError::DisconnectTimeout))
+    };
+    let config = state.clone();
+    let expected = move |request: Request| {
+        let checked = check_announced(request.headers(), config.config.max_upload_bytes);
+        ready(checked.map(|_| request).map_err(|error| {
+            let mut response = error.error_response();
+            middleware::set_security_headers(response.headers_mut());
+            Response::<BoxBody>::from(response)
+        }))
     };
     let http = HttpService::build()
         .graceful_shutdown_signal(move || {
             let stopping = stopping.clone();
             async move { stopping.notified().await }
         })
+        .keep_alive(state.config.keep_alive())
         .client_request_timeout(HEAD_LIMIT)
-        // A client that closes its side is gone: its request is dropped, and its permit with it.
-        .h1_allow_half_closed(false)
-        .on_connect_ext(|stream: &GuardedStream, data| {
-            data.insert(stream.connection());
+        .h1_allow_half_closed(true)
+        .expect(fn_service(expected))
+        .on_connect_ext(|stream: &HalfClosed<GuardedStream>, data| {
+            data.insert(stream.inner().connection());
+            data.insert(stream.peer());
         })
         .h1(application(state));
     fn_service(admit).and_then(http)
@@ -103,7 +142,7 @@ fn application(
 ) -> impl ServiceFactory<
     Request,
     Config = (),
-    Response = actix_web::dev::ServiceResponse<actix_web::body::BoxBody>,
+    Response = ServiceResponse<BoxBody>,
     Error = actix_web::Error,
     InitError = (),
 > + use<> {

@@ -7,6 +7,7 @@ use crate::connections::Connections;
 use crate::jobs::JobQueue;
 use crate::lifecycle::Lifecycle;
 use crate::permits::Permits;
+use crate::shutdown::Shutdown;
 use crate::upload::largest_body;
 use actix_web::HttpRequest;
 use derm::Classifier;
@@ -26,6 +27,7 @@ pub(crate) struct State {
     pub(crate) inferences: JobQueue,
     /// Runs what may take a while and is not an inference, one after the other.
     pub(crate) background: JobQueue,
+    pub(crate) shutdown: Shutdown,
     pub(crate) config: Config,
     pub(crate) started: Instant,
     /// Predictions answered since the start.
@@ -45,13 +47,14 @@ impl State {
             lifecycle: Lifecycle::default(),
             classifier,
             inferences,
+            shutdown: Shutdown::default(),
             background,
             permits: Permits::new(
                 concurrent,
                 largest_body(config.max_upload_bytes),
                 connections,
                 usize::try_from(config.budget()).unwrap_or(usize::MAX),
-                derm::memory::usage().rss as usize,
+                derm::memory::usage().map_or(0, |usage| usage.rss as usize),
             ),
             connections: Arc::new(Connections::new(connections, config.trusted_proxies.clone())),
             config,

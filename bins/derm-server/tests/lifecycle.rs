@@ -9,7 +9,7 @@ use common::{
 };
 use std::io::Write;
 use std::net::TcpStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_hundred_first_requests_load_once_and_all_are_answered() {
@@ -204,4 +204,74 @@ fn a_bad_start_is_one_clear_line() {
         assert!(!ended.status.success());
         assert!(text.contains(name), "{name}={value}: {text}");
     }
+}
+
+/// The time from SIGTERM to the end of the process, with requests that never end by themselves.
+fn stop(server: Server, mut requests: Vec<TcpStream>) {
+    let start = Instant::now();
+    server.terminate();
+    for stream in &mut requests {
+        let answer = read_answer(stream);
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert!(answer.error().contains("shutting down"), "{}", answer.text());
+        assert_eq!(answer.header("Retry-After"), Some("5"));
+    }
+    assert!(server.wait(LONG).success());
+    // Five seconds are configured, and half a minute or no end is the fault.
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+#[test]
+fn stalled_uploads_do_not_hold_up_the_end() {
+    let server = Server::start(&[("SHUTDOWN_SECONDS", "3"), ("UPLOAD_SECONDS", "300")]);
+    let head = "POST /predict/ HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n\
+                Content-Length: 4000\r\n\r\nab";
+    let mut stalled: Vec<_> = (0..10).map(|_| server.connect()).collect();
+    for stream in &mut stalled {
+        stream.write_all(head.as_bytes()).unwrap();
+    }
+    // They have arrived.
+    assert_eq!(server.get("/health/").status, 200);
+    stop(server, stalled);
+}
+
+/// One loads the model for ever; the others wait.
+#[test]
+fn requests_that_load_or_wait_do_not_hold_up_the_end() {
+    let model = SlowModel::new();
+    let environment = [("MODEL_PATH", model.path()), ("THREADS", "1"), ("SHUTDOWN_SECONDS", "3")];
+    let server = Server::start(&environment);
+    let mut requests = vec![send(&server)];
+    server.until("running", |running| *running == 1);
+    requests.extend((0..5).map(|_| send(&server)));
+    server.until("waiting", |waiting| *waiting == 5);
+    stop(server, requests);
+}
+
+/// An explanation of many classes by Score-CAM takes minutes.
+#[test]
+fn a_long_explanation_does_not_hold_up_the_end() {
+    let server = Server::start(&[("SHUTDOWN_SECONDS", "3"), ("MAX_REQUESTS", "0")]);
+    let body = form(&[
+        ("image", true, &picture()),
+        ("method", false, b"scorecam"),
+        ("smooth", false, b"8"),
+        ("tta", false, b"8"),
+    ]);
+    let mut stream = server.connect();
+    stream.write_all(&post_bytes("/predict/", FORM, &body)).unwrap();
+    server.until("running", |running| *running == 1);
+    stop(server, vec![stream]);
+}
+
+#[test]
+fn what_ends_in_time_is_answered_after_sigterm() {
+    let model = SlowModel::new();
+    let server = Server::start(&[("MODEL_PATH", model.path()), ("SHUTDOWN_SECONDS", "300")]);
+    let mut stream = send(&server);
+    server.until("running", |running| *running == 1);
+    server.terminate();
+    model.let_load();
+    assert_eq!(read_answer(&mut stream).status, 200);
+    assert!(server.wait(LONG).success());
 }

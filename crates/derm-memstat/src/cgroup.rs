@@ -26,11 +26,12 @@ pub enum LimitSource {
 }
 
 /// The memory limit of this process: the smallest along its cgroup's path, or the machine's memory
-/// where that is smaller or no cgroup sets a limit.
-pub fn limit() -> Limit {
-    let physical = Limit { bytes: physical_memory(), source: LimitSource::Physical };
-    let found = cgroup_limit(Path::new("/proc/self/cgroup"), Path::new("/sys/fs/cgroup"));
-    found.filter(|limit| limit.bytes < physical.bytes).unwrap_or(physical)
+/// where that is smaller or no cgroup sets a limit. `None` where the system says neither: without
+/// `/proc`, for one.
+pub fn limit() -> Option<Limit> {
+    let physical = physical_memory().map(|bytes| Limit { bytes, source: LimitSource::Physical });
+    let cgroup = cgroup_limit(Path::new("/proc/self/cgroup"), Path::new("/sys/fs/cgroup"));
+    [cgroup, physical].into_iter().flatten().min_by_key(|limit| limit.bytes)
 }
 
 /// The folder of this process's memory cgroup, and its version. `cgroups` is the content
@@ -71,10 +72,11 @@ fn cgroup_limit(proc_cgroup: &Path, root: &Path) -> Option<Limit> {
     Some(Limit { bytes, source })
 }
 
-fn physical_memory() -> u64 {
+fn physical_memory() -> Option<u64> {
     use sysinfo::{MemoryRefreshKind, RefreshKind, System};
     let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-    System::new_with_specifics(memory).map_or(u64::MAX, |system| system.total_memory())
+    let total = System::new_with_specifics(memory).ok()?.total_memory();
+    Some(total).filter(|&bytes| bytes > 0)
 }
 
 #[cfg(test)]
@@ -127,6 +129,6 @@ mod tests {
     fn no_cgroup_is_no_limit() {
         let (proc, sys) = tree("none", "", &[]);
         assert_eq!(cgroup_limit(&proc, &sys), None);
-        assert!(limit().bytes > 0);
+        assert!(limit().unwrap().bytes > 0);
     }
 }

@@ -26,9 +26,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let deadline = Instant::now() + Duration::from_secs(60);
     let report = classifier.classify(&picture, &request, deadline)?;
 
-    let manifest = classifier.manifest();
     for prediction in &report.predictions {
-        let label = manifest.classes[prediction.index].label_in("en");
+        let label = report.manifest.classes[prediction.index].label_in("en");
         println!("{:5.1} %  {label}", prediction.probability * 100.0);
     }
     if report.uncertain.is_some_and(|uncertainty| uncertainty.is_uncertain()) {

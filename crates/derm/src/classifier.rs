@@ -14,7 +14,7 @@ use crate::{
 use derm_model::{EngineOptions, ThreadPool};
 use derm_preprocess::Prepared;
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,7 @@ pub struct Classifier {
     replacing: Mutex<()>,
     /// Loads of the models that were served before.
     earlier_loads: AtomicU64,
+    cancelled: AtomicBool,
     clock: Clock,
 }
 
@@ -84,6 +85,7 @@ impl Classifier {
             served: Mutex::new(Arc::new(served)),
             replacing: Mutex::default(),
             earlier_loads: AtomicU64::new(0),
+            cancelled: AtomicBool::new(false),
             clock: Instant::now,
         })
     }
@@ -104,6 +106,12 @@ impl Classifier {
         let digest = next.check()?.digest;
         self.replace(next);
         Ok(digest)
+    }
+
+    /// Cancels all work, now and later: it ends between two inferences with [`Error::Cancelled`]. To be
+    /// called when the process is about to end.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Relaxed);
     }
 
     /// The manifest of the model that is served. That of an answer is [`Report::manifest`].
@@ -250,7 +258,7 @@ impl Classifier {
         request: &Request,
         deadline: Instant,
     ) -> Result<Report, Error> {
-        let deadline = Deadline { at: deadline, clock: self.clock };
+        let deadline = Deadline { at: deadline, clock: self.clock, cancelled: &self.cancelled };
         self.with_model(|served| classify(served, picture, request, deadline))
     }
 
@@ -304,7 +312,7 @@ fn classify(
     served: &Served,
     picture: &Picture<'_>,
     request: &Request,
-    deadline: Deadline,
+    deadline: Deadline<'_>,
 ) -> Result<Report, Error> {
     let mut timings = Timings::default();
     let (manifest, input) = (served.manifest(), &served.manifest().input);
@@ -313,9 +321,7 @@ fn classify(
     let augmentations = augmentation::checked(request.tta, input, "tta")?;
     let smooth = explain.map_or(1, |explain| explain.smooth);
     let smooth = augmentation::checked(smooth, input, "smooth")?;
-    if deadline.has_passed() {
-        return Err(Error::TimedOut);
-    }
+    deadline.check_begun()?;
     let on_upload = explain.is_some_and(|explain| explain.size == Size::Upload);
     let (prepared, upload) = timed(&mut timings.decode, || {
         if on_upload {

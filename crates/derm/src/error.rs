@@ -31,6 +31,9 @@ pub enum Error {
     /// The deadline passed before the work began: while waiting for the model, for one.
     #[error("the time limit passed before the picture's turn came")]
     TimedOut,
+    /// [`Classifier::cancel`](crate::Classifier::cancel) was called.
+    #[error("the work was cancelled")]
+    Cancelled,
     /// The deadline passed while working: the same request will most likely fail again.
     #[error("{0} did not finish within the time limit")]
     TimeLimit(Task),

@@ -21,7 +21,7 @@ pub(crate) struct ExplainJob<'a> {
     /// The whole picture, upright, if heatmaps are drawn on it, and the part that the network sees.
     pub(crate) upload: Option<RgbImage>,
     pub(crate) region: Region,
-    pub(crate) deadline: Deadline,
+    pub(crate) deadline: Deadline<'a>,
 }
 
 impl ExplainJob<'_> {
@@ -34,7 +34,9 @@ impl ExplainJob<'_> {
     ) -> Result<Result<Vec<Explanation>, ExplainError>, Error> {
         let heatmaps = match timed(&mut timings.gradcam, || self.heatmaps(evaluation)) {
             Ok(heatmaps) => heatmaps,
-            Err(ExplainError::Stopped) => return Err(Error::TimeLimit(Task::Explanation)),
+            Err(ExplainError::Stopped) => {
+                return Err(self.deadline.passed_during(Task::Explanation));
+            }
             Err(error) => return Ok(Err(error)),
         };
         let canvas = match self.upload.take() {

@@ -1,5 +1,6 @@
 //! A loaded model: the plans that predict and explain.
 
+use crate::request::short;
 use crate::{Error, Explain};
 use derm_gradcam::{
     Error as ExplainError, ExplainRequest, Explainer, ExplainerRef, Explainers, Layer, LayerInfo,
@@ -99,7 +100,7 @@ impl Loaded {
             found
         });
         match found {
-            Err(error) => unsuitable_layer(&error).map_or(Ok(Err(error)), Err),
+            Err(error) => unsuitable_layer(error).map_or_else(|error| Ok(Err(error)), Err),
             found => Ok(found),
         }
     }
@@ -107,10 +108,11 @@ impl Loaded {
     /// Why the layer that is to be explained will be refused, where that is known before its plan is
     /// built.
     pub(crate) fn refusal(&self, explain: &Explain) -> Option<Error> {
-        match self.request(explain) {
-            Ok(request) => self.explainers.refusal(&request).as_ref().and_then(unsuitable_layer),
-            Err(error) => unsuitable_layer(&error),
-        }
+        let error = match self.request(explain) {
+            Ok(request) => self.explainers.refusal(&request)?,
+            Err(error) => error,
+        };
+        unsuitable_layer(error).ok()
     }
 
     /// Whether an explanation needs a plan beside the one that predicts.
@@ -142,11 +144,15 @@ impl Loaded {
     }
 }
 
-/// The error of a request that names a layer which the model does not have or cannot explain.
-fn unsuitable_layer(error: &ExplainError) -> Option<Error> {
-    let is_layer =
-        matches!(error, ExplainError::NoSuchLayer(_) | ExplainError::UnsuitableLayer(..));
-    is_layer.then(|| Error::Parameter { name: "layer", reason: error.to_string() })
+/// The error of a request that names a layer which the model does not have or cannot explain; any
+/// other error comes back.
+fn unsuitable_layer(error: ExplainError) -> Result<Error, ExplainError> {
+    let error = match error {
+        ExplainError::NoSuchLayer(name) => ExplainError::NoSuchLayer(short(&name)),
+        error @ ExplainError::UnsuitableLayer(..) => error,
+        error => return Err(error),
+    };
+    Ok(Error::Parameter { name: "layer", reason: error.to_string() })
 }
 
 /// Replaces the number of a layer by its name.

@@ -13,7 +13,7 @@ pub(crate) struct PredictJob<'a> {
     pub(crate) view: &'a RgbImage,
     /// How many of its augmentations are averaged, itself included.
     pub(crate) augmentations: usize,
-    pub(crate) deadline: Deadline,
+    pub(crate) deadline: Deadline<'a>,
 }
 
 impl PredictJob<'_> {

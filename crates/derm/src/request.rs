@@ -147,13 +147,21 @@ impl Explain {
             manifest.class_index(name).ok_or_else(|| {
                 let known: Vec<&str> =
                     manifest.classes.iter().take(20).map(|class| class.id.as_str()).collect();
-                let reason =
-                    format!("the model has no class {name:?}; it has {}", known.join(", "));
+                let reason = format!(
+                    "the model has no class {:?}; it has {}",
+                    short(name),
+                    known.join(", ")
+                );
                 Error::Parameter { name: "class", reason }
             })
         };
         self.classes.iter().map(index).collect()
     }
+}
+
+/// The first characters of a name that an error repeats.
+pub(crate) fn short(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(60).collect()
 }
 
 /// What is rendered of a heatmap.

@@ -104,7 +104,7 @@ impl Ours {
         let graph = Graph::load(&source)?;
         let explainers = Explainers::new(source, graph, EngineOptions::default())?;
         let mut ours = Ours { explainers, memory: 0.0, with_saliency: 0.0 };
-        let held = || usage().rss as f64 / MIB;
+        let held = || usage().map_or(0, |usage| usage.rss) as f64 / MIB;
         ours.explain(Method::GradCam, &[0])?;
         derm::memory::release_freed();
         ours.memory = held();

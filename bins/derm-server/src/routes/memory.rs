@@ -42,16 +42,16 @@ struct Budget {
     idle_arenas_mb: f64,
 }
 
-/// All in MiB.
+/// All in MiB; null where the system does not say.
 #[derive(Serialize)]
 struct Memory {
-    rss_mb: f64,
-    vms_mb: f64,
-    peak_mb: f64,
+    rss_mb: Option<f64>,
+    vms_mb: Option<f64>,
+    peak_mb: Option<f64>,
     /// RSS as a share of the limit, in percent.
-    percent: f64,
-    limit_mb: f64,
-    limit_source: derm::memory::LimitSource,
+    percent: Option<f64>,
+    limit_mb: Option<f64>,
+    limit_source: Option<derm::memory::LimitSource>,
     /// Stalls on memory in the last 10 s, in percent of time; null where the kernel does not say.
     pressure: Option<Pressure>,
 }
@@ -93,15 +93,18 @@ fn budget(state: &State) -> Budget {
     }
 }
 
-fn in_mib(usage: Usage, limit: Limit) -> Memory {
+fn in_mib(usage: Option<Usage>, limit: Option<Limit>) -> Memory {
     let mib = |bytes: u64| mib(bytes as usize);
+    let percent = |(usage, limit): (Usage, Limit)| {
+        (usage.rss as f64 / limit.bytes as f64 * 10_000.0).round() / 100.0
+    };
     Memory {
-        rss_mb: mib(usage.rss),
-        vms_mb: mib(usage.virtual_size),
-        peak_mb: mib(usage.peak),
-        percent: (usage.rss as f64 / limit.bytes as f64 * 10_000.0).round() / 100.0,
-        limit_mb: mib(limit.bytes),
-        limit_source: limit.source,
+        rss_mb: usage.map(|usage| mib(usage.rss)),
+        vms_mb: usage.map(|usage| mib(usage.virtual_size)),
+        peak_mb: usage.map(|usage| mib(usage.peak)),
+        percent: usage.zip(limit).map(percent),
+        limit_mb: limit.map(|limit| mib(limit.bytes)),
+        limit_source: limit.map(|limit| limit.source),
         pressure: derm::memory::pressure(),
     }
 }

@@ -9,8 +9,9 @@ mod predict;
 mod probes;
 
 use crate::error::ApiError;
-use actix_web::HttpRequest;
+use crate::excerpt::excerpt;
 use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, Route, guard};
 
 /// Registers every path. The three of predictions are the original application's.
 pub(crate) fn configure(config: &mut ServiceConfig) {
@@ -26,27 +27,29 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
             .route(web::post().to(admin::reload))
             .default_service(web::to(not_found)),
     );
-    let mut get = |path: &str, route: fn() -> actix_web::Route| {
+    let mut get = |path: &str, route: fn(Route) -> Route| {
+        // The protocol layer leaves the body of an answer to HEAD out.
+        let is_read = guard::Any(guard::Get()).or(guard::Head());
         config.service(
             web::resource(path)
-                .route(route())
-                .default_service(web::to(|request| not_allowed(request, "GET"))),
+                .route(route(web::route().guard(is_read)))
+                .default_service(web::to(|request| not_allowed(request, "GET, HEAD"))),
         );
     };
-    get("/health", || web::get().to(health::health));
-    get("/livez", || web::get().to(probes::live));
-    get("/readyz", || web::get().to(probes::ready));
-    get("/memory", || web::get().to(memory::memory));
-    get("/model", || web::get().to(model::model));
-    get("/", || web::get().to(page::index));
-    get("/style.css", || web::get().to(page::style));
-    get("/app.js", || web::get().to(page::script));
-    get("/example.jpg", || web::get().to(page::example));
+    get("/health", |get| get.to(health::health));
+    get("/livez", |get| get.to(probes::live));
+    get("/readyz", |get| get.to(probes::ready));
+    get("/memory", |get| get.to(memory::memory));
+    get("/model", |get| get.to(model::model));
+    get("/", |get| get.to(page::index));
+    get("/style.css", |get| get.to(page::style));
+    get("/app.js", |get| get.to(page::script));
+    get("/example.jpg", |get| get.to(page::example));
     config.default_service(web::to(not_found));
 }
 
 async fn not_allowed(request: HttpRequest, allowed: &'static str) -> Result<String, ApiError> {
-    let method: String = request.method().as_str().chars().take(20).collect();
+    let method = excerpt(request.method().as_str());
     Err(ApiError::MethodNotAllowed { method, allowed })
 }
 

@@ -1,24 +1,32 @@
 //! The model that is served, and what can be asked of it.
 
 use crate::error::ApiError;
+use crate::half_closed::Peer;
 use crate::permits::{Demand, deadline};
 use crate::state::State;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use derm::Method;
 use serde_json::json;
+use std::rc::Rc;
 
 /// `GET /model`. Loads the model if it is not: only its graph knows the layers.
 pub(crate) async fn model(
     request: HttpRequest,
     state: Data<State>,
 ) -> Result<HttpResponse, ApiError> {
+    let peer = request.conn_data::<Rc<Peer>>();
+    let _in_work = peer.map(Peer::in_work);
+    state.shutdown.or_cancelled(describe(&request, &state)).await
+}
+
+async fn describe(request: &HttpRequest, state: &Data<State>) -> Result<HttpResponse, ApiError> {
     let deadline = deadline(state.config.timeout());
     let demand = || match state.classifier.footprint() {
         Some(_) if state.permits.weights_kept() => Demand::Bytes(1),
         _ => Demand::Unknown,
     };
-    let client = state.client(&request);
+    let client = state.client(request);
     let mut permit = state.permits.inference(&client, demand, deadline).await?;
     let shared = state.clone();
     let job = state.inferences.run(move || {

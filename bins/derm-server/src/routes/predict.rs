@@ -6,6 +6,7 @@ use crate::clients::Client;
 use crate::config::DECODING;
 use crate::connections::Connection;
 use crate::error::ApiError;
+use crate::half_closed::Peer;
 use crate::html;
 use crate::permits::{Demand, LATE, deadline};
 use crate::state::State;
@@ -14,6 +15,7 @@ use actix_web::http::header::ContentType;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use derm::Footprint;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use tokio::time::Instant;
@@ -26,7 +28,8 @@ pub(crate) async fn predict(
 ) -> HttpResponse {
     let page = html::wants_page(request.headers());
     let mut language = html::Language::of(&request, None);
-    match answer(&request, payload, &state, &mut language).await {
+    let answer = answer(&request, payload, &state, &mut language);
+    match state.shutdown.or_cancelled(answer).await {
         Ok(answer) => HttpResponse::Ok()
             .insert_header(("Server-Timing", answer.server_timing))
             .content_type(if page { ContentType::html() } else { ContentType::json() })
@@ -55,6 +58,8 @@ async fn answer(
     let failed = |error| ApiError::of(error, state.config.timeout());
     let client = state.client(request);
     let body = receive(request, payload, state, &client, deadline).await?;
+    let peer = request.conn_data::<Rc<Peer>>();
+    let _in_work = peer.map(Peer::in_work);
     let shared = state.clone();
     // Base64 and the header of a hostile picture take a while: the event loop does not wait for them.
     // The permit goes with the bytes.

@@ -38,7 +38,7 @@ impl Encoding {
 
 /// A file's bytes as they are; a text field's data URL decoded.
 fn as_picture(bytes: Vec<u8>, max_upload: usize) -> Result<Vec<u8>, ApiError> {
-    if bytes.starts_with(b"data:") {
+    if data_url::is_data_url(&bytes) {
         let all = 0..bytes.len();
         return data_url::decode(bytes, all, max_upload);
     }
@@ -55,6 +55,9 @@ fn read_form(
     max_upload: usize,
 ) -> Result<Vec<u8>, ApiError> {
     const PICTURE: &[u8] = b"image=";
+    if is_binary(&body) {
+        return Err(ApiError::BadRequest(PICTURE_AS_FORM.to_owned()));
+    }
     let (mut image, mut start) = (None, 0);
     for (index, field) in body.split(|&byte| byte == b'&').enumerate() {
         if index == MAX_FIELDS {
@@ -75,6 +78,16 @@ fn read_form(
     let Some(image) = image else { return Ok(Vec::new()) };
     let text = unescape(&mut body, image);
     data_url::decode(body, text, max_upload)
+}
+
+const PICTURE_AS_FORM: &str = "the body is a file, and its Content-Type says that it is a form (curl does so for \
+     --data-binary); send the header `Content-Type: image/jpeg`, or the file as the multipart field \
+     `image` (curl -F image=@FILE)";
+
+/// Whether a body holds, near its beginning, bytes that no form has and every picture file has.
+fn is_binary(body: &[u8]) -> bool {
+    let start = &body[..body.len().min(64)];
+    start.iter().any(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace())
 }
 
 /// Undoes percent-encoding in place; returns the range of the text. A `+` stays: base64 has it, and

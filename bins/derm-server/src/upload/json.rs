@@ -1,4 +1,5 @@
-//! JSON bodies: `{"image": "<base64 or data URL>", "top_k": 3, ...}`
+//! JSON bodies: `{"image": "<base64 or data URL>", "top_k": 3, ...}`, and the forms of TensorFlow
+//! Serving (`{"instances": [{"b64": "..."}]}`) and of Hugging Face (`{"inputs": "..."}`).
 //!
 //! Values are found by their bytes and nothing is built of them: a list of numbers would take thirty
 //! times its text in memory.
@@ -6,11 +7,15 @@
 use super::MAX_FIELDS;
 use crate::data_url;
 use crate::error::ApiError;
+use crate::excerpt::excerpt;
 use crate::parameters::{MAX_VALUE, Parameters};
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
 use std::ops::Range;
+
+/// Lists and objects that may be around the picture.
+const DEPTH: usize = 4;
 
 /// Names and values as they stand in the body.
 type Fields<'a> = Vec<(&'a RawValue, &'a RawValue)>;
@@ -23,25 +28,77 @@ pub(super) fn read(
     max_upload: usize,
 ) -> Result<Vec<u8>, ApiError> {
     let mut image = None;
-    for (name, value) in fields(&body).map_err(|error| bad(&error))? {
-        // Longer ones are no names of parameters.
-        if name.get().len() > MAX_VALUE {
-            continue;
-        }
-        let name: String = serde_json::from_str(name.get()).map_err(|error| bad(&error))?;
-        let value = value.get();
-        if name != "image" {
-            set(parameters, &name, value)?;
-        } else if !value.starts_with('"') {
-            return Err(bad(&"\"image\" is not a string"));
-        } else if value.len() > 2 {
-            let start = value.as_ptr().addr() - body.as_ptr().addr();
-            image = Some(start + 1..start + value.len() - 1);
+    for (name, value) in fields(&body)? {
+        let Some(name) = text_of(name)? else { continue };
+        match name.as_str() {
+            "image" | "instances" | "inputs" => image = picture(value, DEPTH)?.or(image),
+            // Hugging Face's.
+            "parameters" if value.get().starts_with('{') => {
+                for (name, value) in fields(value.get().as_bytes())? {
+                    let Some(name) = text_of(name)? else { continue };
+                    set(parameters, &name, value.get())?;
+                }
+            }
+            name => set(parameters, name, value.get())?,
         }
     }
     let Some(image) = image else { return Ok(Vec::new()) };
+    let start = image.as_ptr().addr() - body.as_ptr().addr();
+    let image = start..start + image.len();
     let text = unescape(&mut body, image)?;
     data_url::decode(body, text, max_upload)
+}
+
+/// The escaped text of the picture in a value: a string, `{"b64": "..."}`, or one of these as the only
+/// element of a list or the only field of an object, as TensorFlow Serving nests them. `None` for an
+/// empty string.
+fn picture(value: &RawValue, depth: usize) -> Result<Option<&str>, ApiError> {
+    let text = value.get();
+    let only = match text.as_bytes().first() {
+        Some(b'"') => return Ok(Some(&text[1..text.len() - 1]).filter(|text| !text.is_empty())),
+        Some(b'[') if depth > 0 => only_element(text)?,
+        Some(b'{') if depth > 0 => {
+            let fields = fields(text.as_bytes())?;
+            let named = fields.iter().find(|(name, _)| name.get() == "\"b64\"");
+            let only = named.or(if let [field] = &fields[..] { Some(field) } else { None });
+            only.ok_or_else(|| bad("an object around the picture has several fields, none `b64`"))?
+                .1
+        }
+        _ => return Err(bad("the picture is not a string")),
+    };
+    picture(only, depth - 1)
+}
+
+/// The element of a list of one.
+fn only_element(list: &str) -> Result<&RawValue, ApiError> {
+    struct One;
+
+    impl<'de> Visitor<'de> for One {
+        type Value = &'de RawValue;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let first =
+                list.next_element()?.ok_or_else(|| A::Error::custom("the list is empty"))?;
+            if list.next_element::<&RawValue>()?.is_some() {
+                return Err(A::Error::custom("the list has more than one picture"));
+            }
+            Ok(first)
+        }
+    }
+
+    serde_json::Deserializer::from_str(list).deserialize_seq(One).map_err(|error| syntax(&error))
+}
+
+/// The text of a name; `None` for one that is longer than any that is known.
+fn text_of(name: &RawValue) -> Result<Option<String>, ApiError> {
+    if name.get().len() > MAX_VALUE {
+        return Ok(None);
+    }
+    serde_json::from_str(name.get()).map(Some).map_err(|error| syntax(&error))
 }
 
 /// Sets one parameter: a string by its text, any other value as it is written.
@@ -51,13 +108,14 @@ fn set(parameters: &mut Parameters, name: &str, value: &str) -> Result<(), ApiEr
     }
     // A value that is too long is refused, or ignored, by its name; with its quotes as without.
     if value.starts_with('"') && value.len() <= MAX_VALUE + 2 {
-        let text: String = serde_json::from_str(value).map_err(|error| bad(&error))?;
+        let text: String = serde_json::from_str(value).map_err(|error| syntax(&error))?;
         return parameters.set(name, &text);
     }
     parameters.set(name, value)
 }
 
-fn fields(body: &[u8]) -> serde_json::Result<Fields<'_>> {
+/// The fields of an object.
+fn fields(text: &[u8]) -> Result<Fields<'_>, ApiError> {
     struct Object;
 
     impl<'de> Visitor<'de> for Object {
@@ -79,10 +137,13 @@ fn fields(body: &[u8]) -> serde_json::Result<Fields<'_>> {
         }
     }
 
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let fields = (&mut deserializer).deserialize_map(Object)?;
-    deserializer.end()?;
-    Ok(fields)
+    if !text.trim_ascii_start().starts_with(b"{") {
+        return Err(bad("it is not an object"));
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let fields = (&mut deserializer).deserialize_map(Object);
+    let fields = fields.and_then(|fields| deserializer.end().map(|()| fields));
+    fields.map_err(|error| syntax(&error))
 }
 
 /// Undoes a valid JSON string's escapes in place; returns the range of the text. Base64 and what may
@@ -105,16 +166,21 @@ fn unescape(buffer: &mut [u8], escaped: Range<usize>) -> Result<Range<usize>, Ap
             [b'\\', byte, ..] => (Some(byte), 2),
             _ => (Some(buffer[read]), 1),
         };
-        buffer[written] = byte.ok_or_else(|| bad(&"\"image\" holds another letter"))?;
+        buffer[written] = byte.ok_or_else(|| bad("the picture's text holds another letter"))?;
         read += length;
         written += 1;
     }
     Ok(escaped.start..written)
 }
 
-fn bad(reason: &dyn fmt::Display) -> ApiError {
+fn bad(reason: &str) -> ApiError {
     let message = "the body is not a JSON object whose \"image\" is base64 or a data URL";
     ApiError::BadRequest(format!("{message}: {reason}"))
+}
+
+/// The error of a text that is not JSON, or not what is expected. Its message may repeat input.
+fn syntax(error: &serde_json::Error) -> ApiError {
+    bad(&excerpt(&error.to_string()))
 }
 
 #[cfg(test)]

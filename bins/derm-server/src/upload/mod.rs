@@ -1,18 +1,22 @@
 //! Uploads: the picture and the parameters of a request, in whichever form they are sent.
 
+pub(crate) mod content_encoding;
 mod encoding;
+mod form;
 mod json;
+mod part_headers;
 
 use crate::clients::Client;
 use crate::error::ApiError;
-use crate::intake::{Intake, malformed};
-use crate::parameters::{MAX_VALUE, Parameters};
+use crate::excerpt::quoted;
+use crate::intake::Intake;
+use crate::parameters::Parameters;
 use crate::permits::UploadPermit;
 use crate::state::State;
-use actix_multipart::Multipart;
 use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::web::{Bytes, Payload};
+use content_encoding::decoded;
 use encoding::Encoding;
 use futures_util::Stream;
 use std::sync::Arc;
@@ -72,10 +76,7 @@ pub(crate) async fn receive(
     let mut parameters = Parameters::from_query(request.query_string())?;
     let max_upload = state.config.max_upload_bytes;
     let largest = largest_body(max_upload);
-    let length = content_length(request.headers())?;
-    if length.is_some_and(|length| length > largest) {
-        return Err(ApiError::UploadTooLarge(max_upload));
-    }
+    let length = check_announced(request.headers(), max_upload)?;
     let limit = state.config.upload_time();
     let mut intake = Intake::new(&state.permits, client, (largest, max_upload), limit, deadline);
     let (bytes, encoding) =
@@ -90,6 +91,21 @@ const NO_PICTURE: &str = "there is no picture; send it as the multipart field `i
 /// Bytes of the largest body: base64 needs a third more than the picture.
 pub(crate) fn largest_body(max_upload: usize) -> usize {
     max_upload.div_ceil(3) * 4 + MARGIN
+}
+
+/// The length that is announced for a body.
+///
+/// # Errors
+/// [`ApiError::UploadTooLarge`]: no picture of at most `max_upload` bytes makes so large a body.
+pub(crate) fn check_announced(
+    headers: &HeaderMap,
+    max_upload: usize,
+) -> Result<Option<usize>, ApiError> {
+    let length = content_length(headers)?;
+    if length.is_some_and(|length| length > largest_body(max_upload)) {
+        return Err(ApiError::UploadTooLarge(max_upload));
+    }
+    Ok(length)
 }
 
 fn content_length(headers: &HeaderMap) -> Result<Option<usize>, ApiError> {
@@ -110,11 +126,13 @@ async fn read(
 ) -> Result<(Vec<u8>, Encoding), ApiError> {
     let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    let (body, is_encoded) = decoded(request.headers(), payload, max_upload)?;
+    let length = length.filter(|_| !is_encoded);
     let largest = largest_body(max_upload);
     let (limit, encoding) = match kind.as_str() {
         "multipart/form-data" => {
-            let form = Multipart::new(request.headers(), payload);
-            let bytes = read_multipart(form, parameters, (max_upload, length), intake).await?;
+            let limits = (max_upload, length);
+            let bytes = form::read(request.headers(), body, parameters, limits, intake).await?;
             return Ok((bytes, Encoding::Field));
         }
         "application/x-www-form-urlencoded" => (largest, Encoding::Form),
@@ -124,42 +142,13 @@ async fn read(
         }
         "" => return Err(ApiError::BadRequest(NO_PICTURE.to_owned())),
         kind => {
-            let kind: String = kind.chars().take(80).collect();
-            let message = format!("a body of type {kind:?} is not read here; {NO_PICTURE}");
+            let message = format!("a body of type {} is not read here; {NO_PICTURE}", quoted(kind));
             return Err(ApiError::UnsupportedMediaType(message));
         }
     };
     let mut bytes = Vec::new();
-    read_all(payload, &mut bytes, limit, max_upload, length, intake).await?;
+    read_all(body, &mut bytes, limit, max_upload, length, intake).await?;
     Ok((bytes, encoding))
-}
-
-/// The bytes of the last field `image` that has any; sets the parameters of all other fields.
-async fn read_multipart(
-    mut form: Multipart,
-    parameters: &mut Parameters,
-    (max_upload, length): (usize, Option<usize>),
-    intake: &mut Intake<'_>,
-) -> Result<Vec<u8>, ApiError> {
-    let mut picture = Vec::new();
-    let mut fields = 0;
-    while let Some(field) = intake.next(&mut form).await? {
-        let mut field = field.map_err(|error| malformed(&error))?;
-        fields += 1;
-        if fields > MAX_FIELDS {
-            return Err(too_many_fields());
-        }
-        let name = field.name().unwrap_or_default().to_owned();
-        if name == "image" {
-            let limit = largest_body(max_upload);
-            read_all(&mut field, &mut picture, limit, max_upload, length, intake).await?;
-        } else {
-            let mut bytes = Vec::new();
-            read_all(&mut field, &mut bytes, MAX_VALUE, MAX_VALUE, None, intake).await?;
-            parameters.set(&name, &String::from_utf8_lossy(&bytes))?;
-        }
-    }
-    Ok(picture)
 }
 
 /// Collects the chunks of a body or of a form's field, up to `limit` bytes; `told` is the limit that

@@ -46,6 +46,14 @@ pub fn free_port() -> u16 {
     }
 }
 
+fn wait_for(address: &str, port: u16) {
+    let start = Instant::now();
+    while TcpStream::connect((address, port)).is_err() {
+        assert!(start.elapsed() < LONG, "the server does not listen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 impl Server {
     pub fn start(environment: &[(&str, &str)]) -> Server {
         Server::start_with(environment, |_| ())
@@ -53,23 +61,29 @@ impl Server {
 
     /// As [`Server::start`]; `change` changes how the process is started.
     pub fn start_with(environment: &[(&str, &str)], change: impl FnOnce(&mut Command)) -> Server {
+        Server::start_at("127.0.0.1", environment, change)
+    }
+
+    /// As [`Server::start_with`]; waits until the server listens at another address.
+    pub fn start_at(
+        address: &str,
+        environment: &[(&str, &str)],
+        change: impl FnOnce(&mut Command),
+    ) -> Server {
         let port = free_port();
         let mut command = command(environment);
         command.env("HOST", "127.0.0.1").env("PORT", port.to_string()).stderr(Stdio::null());
         change(&mut command);
         let child = command.spawn().unwrap();
-        let mut server = Server::attach(child.id(), port);
-        server.child = Some(Mutex::new(child));
+        let pid = child.id();
+        let server = Server { child: Some(Mutex::new(child)), pid, port };
+        wait_for(address, port);
         server
     }
 
     /// A server that another one starts and ends, once it listens.
     pub fn attach(pid: u32, port: u16) -> Server {
-        let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(start.elapsed() < LONG, "the server does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_for("127.0.0.1", port);
         Server { child: None, pid, port }
     }
 
