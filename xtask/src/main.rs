@@ -9,6 +9,7 @@ mod engine;
 mod evaluate;
 mod explain;
 mod explain_eval;
+mod hostile;
 mod instructions;
 mod memtest;
 mod peers;
@@ -28,6 +29,7 @@ enum Command {
     Evaluate(evaluate::Arguments),
     Explain(explain::Arguments),
     ExplainEval(explain_eval::Arguments),
+    Hostile(hostile::Arguments),
     Instructions(instructions::Arguments),
     Memtest(memtest::Arguments),
     Profile(profile::Arguments),
@@ -42,6 +44,7 @@ fn main() -> anyhow::Result<()> {
         Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::ExplainEval(arguments) => explain_eval::run(&arguments),
+        Command::Hostile(arguments) => hostile::run(&arguments),
         Command::Instructions(arguments) => instructions::run(&arguments),
         Command::Memtest(arguments) => memtest::run(&arguments),
         Command::Profile(arguments) => profile::run(&arguments),
