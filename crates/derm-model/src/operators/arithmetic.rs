@@ -10,8 +10,11 @@ use tract_onnx::tract_core::internal::*;
 /// `IsInf`, of either sign or of one.
 pub(super) fn is_inf(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     let value = call.operand(0);
-    let infinite =
-        call.forward("derm.IsInf", &[value.clone()], &["detect_positive", "detect_negative"]);
+    let infinite = call.forward(
+        "derm.IsInf",
+        std::slice::from_ref(&value),
+        &["detect_positive", "detect_negative"],
+    );
     let infinite = infinite[0].clone();
     let positive = call.int("detect_positive")?.unwrap_or(1) != 0;
     let negative = call.int("detect_negative")?.unwrap_or(1) != 0;
@@ -30,17 +33,23 @@ pub(super) fn is_inf(call: &mut Call<'_>) -> TractResult<Vec<String>> {
 
 /// `Mod`: of whole numbers without `fmod`, the remainder has the divisor's sign.
 pub(super) fn modulo(call: &mut Call<'_>) -> TractResult<Vec<String>> {
-    let (value, divisor) = (call.operand(0), call.operand(1));
+    let (mut value, mut divisor) = (call.operand(0), call.operand(1));
+    let mut datum_type = call.datum_type(0)?;
+    if datum_type == DatumType::TDim {
+        // A length of a shape: tract's own type, of which the sign counts, too.
+        let to = [With::Int("to", DataType::Int64 as i64)];
+        value = call.put("Cast", &[&value], &to);
+        divisor = call.put("Cast", &[&divisor], &to);
+        datum_type = DatumType::I64;
+    }
     let remainder =
         |call: &mut Call<'_>| call.put("derm.Mod", &[&value, &divisor], &[With::Int("fmod", 1)]);
-    let datum_type = call.datum_type(0)?;
     if call.int("fmod")?.unwrap_or(0) != 0 || datum_type.is_unsigned() {
         return Ok(vec![remainder(call)]);
     }
     ensure!(!datum_type.is_float(), "Mod of floating-point numbers without fmod");
     let rest = remainder(call);
-    let zero = call.put_ints(&[0]);
-    let zero = call.put("CastLike", &[&zero, &value], &[]);
+    let zero = call.put("Sub", &[&rest, &rest], &[]);
     let is_negative = call.put("Less", &[&rest, &zero], &[]);
     let is_downward = call.put("Less", &[&divisor, &zero], &[]);
     let differ = call.put("Xor", &[&is_negative, &is_downward], &[]);
