@@ -7,6 +7,7 @@ mod cgroup;
 mod compare;
 mod engine;
 mod explain_eval;
+mod hostile;
 mod instructions;
 mod memtest;
 mod peers;
@@ -23,6 +24,7 @@ enum Command {
     Compare(compare::Arguments),
     Engine(engine::Arguments),
     ExplainEval(explain_eval::Arguments),
+    Hostile(hostile::Arguments),
     Instructions(instructions::Arguments),
     Memtest(memtest::Arguments),
     Quantize(quantize::Arguments),
@@ -34,6 +36,7 @@ fn main() -> anyhow::Result<()> {
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Engine(arguments) => engine::run(&arguments),
         Command::ExplainEval(arguments) => explain_eval::run(&arguments),
+        Command::Hostile(arguments) => hostile::run(&arguments),
         Command::Instructions(arguments) => instructions::run(&arguments),
         Command::Memtest(arguments) => memtest::run(&arguments),
         Command::Quantize(arguments) => quantize::run(&arguments),

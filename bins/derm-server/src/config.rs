@@ -1,5 +1,8 @@
 //! Configuration from the environment, with the original application's names and defaults.
 
+use crate::access::RateLimit;
+use crate::clients::TrustedProxies;
+use crate::connections::CONNECTION_BYTES;
 use anyhow::{bail, ensure};
 use derm::Precision;
 use serde::de::Visitor;
@@ -68,6 +71,33 @@ pub(crate) struct Config {
     /// MiB that the process may use; `None`: what its limit allows.
     #[serde(default)]
     memory_budget_mb: Option<u64>,
+    /// Connections that may be open at once; `None`: what the budget allows.
+    #[serde(default)]
+    max_connections: Option<usize>,
+    /// Whose word is taken for the address of a client.
+    #[serde(default)]
+    pub(crate) trusted_proxies: TrustedProxies,
+    /// Load and check the model before the port opens.
+    #[serde(default, deserialize_with = "flag")]
+    pub(crate) preload: bool,
+    /// Seconds from SIGTERM on in which connections are still taken.
+    #[serde(default)]
+    drain_seconds: u64,
+    /// Stop when nobody has been connected for so long; 0: never.
+    #[serde(default)]
+    exit_idle_seconds: u64,
+    /// The key for `/admin/`; `None`: there is no such path.
+    #[serde(default)]
+    pub(crate) admin_key: Option<Secret>,
+    /// Names and hashes of the keys that predictions need; `None`: they need none.
+    #[serde(default)]
+    pub(crate) api_keys_file: Option<PathBuf>,
+    /// Origins whose pages may read answers, or `*`.
+    #[serde(default)]
+    cors_origins: String,
+    /// Requests that one client may send.
+    #[serde(default)]
+    pub(crate) rate_limit: Option<RateLimit>,
     #[serde(default = "default_log")]
     pub(crate) rust_log: String,
 }
@@ -131,6 +161,19 @@ impl Config {
             config.memory_budget_mb.is_none_or(|mib| (16..=1 << 20).contains(&mib)),
             "MEMORY_BUDGET_MB must be 16..=1048576"
         );
+        ensure!(
+            config.max_connections.is_none_or(|count| (8..=100_000).contains(&count)),
+            "MAX_CONNECTIONS must be 8..=100000"
+        );
+        ensure!(config.drain_seconds <= 3600, "DRAIN_SECONDS must be 0..=3600 seconds");
+        let key_length = config.admin_key.as_ref().map_or(MIN_KEY, |key| key.reveal().len());
+        ensure!(key_length >= MIN_KEY, "ADMIN_KEY must have at least {MIN_KEY} characters");
+        for origin in config.cors_origins() {
+            ensure!(
+                is_origin(origin),
+                "CORS_ORIGINS: {origin:?} is not an origin such as https://example.org"
+            );
+        }
         ensure!(config.max_image_pixels > 0, "MAX_IMAGE_PIXELS must be at least 1");
         for (name, value) in [
             ("THREADS", config.max_concurrent_inferences),
@@ -165,9 +208,62 @@ impl Config {
         self.memory_budget_mb.map_or_else(|| limit() / 10 * 9, |mib| mib << 20)
     }
 
+    /// Connections that may be open at once: MAX_CONNECTIONS, or as many as a tenth of the budget
+    /// holds. Not more than the process may have descriptors, less those that it needs itself.
+    pub(crate) fn max_connections(&self) -> usize {
+        const OWN_DESCRIPTORS: u64 = 64;
+        let affordable = self.budget() / 10 / CONNECTION_BYTES as u64;
+        let wanted = self.max_connections.unwrap_or(affordable.clamp(256, 1024) as usize);
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let possible = limit.unwrap_or(u64::MAX).saturating_sub(OWN_DESCRIPTORS).max(8);
+        wanted.min(usize::try_from(possible).unwrap_or(usize::MAX))
+    }
+
+    pub(crate) fn drain_time(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
+    }
+
+    pub(crate) fn exit_idle(&self) -> Option<Duration> {
+        (self.exit_idle_seconds > 0).then(|| Duration::from_secs(self.exit_idle_seconds))
+    }
+
+    pub(crate) fn cors_origins(&self) -> Vec<&str> {
+        let origins = self.cors_origins.split([',', ' ']).map(str::trim);
+        origins.filter(|origin| !origin.is_empty()).collect()
+    }
+
     pub(crate) fn model_idle(&self) -> Option<Duration> {
         (self.model_idle_seconds > 0).then(|| Duration::from_secs(self.model_idle_seconds))
     }
+}
+
+/// Fewest characters of a key.
+const MIN_KEY: usize = 16;
+
+/// A value that is never shown.
+#[derive(Clone, Deserialize)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// Whether this is `*` or `SCHEME://HOST[:PORT]`, as browsers send it.
+fn is_origin(text: &str) -> bool {
+    text == "*"
+        || text.split_once("://").is_some_and(|(scheme, host)| {
+            ["http", "https"].contains(&scheme)
+                && !host.is_empty()
+                && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@".contains(&byte))
+        })
 }
 
 /// An IPv6 address as it is written in a URL, or any host.
@@ -316,6 +412,14 @@ mod tests {
             ("TIMEOUT", "0"),
             ("MAX_UPLOAD_BYTES", "5MB"),
             ("OMP_NUM_THREADS", "1000"),
+            ("MAX_CONNECTIONS", "1"),
+            ("TRUSTED_PROXIES", "10.0.0.0/33"),
+            ("PRELOAD", "soon"),
+            ("DRAIN_SECONDS", "-1"),
+            ("ADMIN_KEY", "short"),
+            ("CORS_ORIGINS", "example.org"),
+            ("CORS_ORIGINS", "https://example.org/page"),
+            ("RATE_LIMIT", "0"),
         ] {
             let message = format!("{:#}", read(&[(name, value)]).unwrap_err());
             assert!(message.contains(name) && !message.contains('\n'), "{message}");

@@ -3,7 +3,9 @@
 use crate::config::DECODING;
 use crate::upload::content_encoding::READ;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use actix_web::{HttpResponse, ResponseError};
 use derm::{ModelError, PictureError, Task};
 use std::time::Duration;
@@ -32,6 +34,10 @@ pub(crate) enum ApiError {
     Encoding(String),
     #[error("{name}: {reason}")]
     Parameter { name: String, reason: String },
+    #[error("send a valid key, as `Authorization: Bearer KEY` or `X-API-Key: KEY`")]
+    Unauthorized,
+    #[error("too many requests; try again in {seconds} s")]
+    TooManyRequests { seconds: u64 },
     #[error("the request's headers are larger than {0} bytes")]
     HeadersTooLarge(usize),
     #[error(
@@ -60,6 +66,8 @@ impl ResponseError for ApiError {
             ApiError::NotFound => StatusCode::NOT_FOUND,
             ApiError::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::UploadTooSlow => StatusCode::REQUEST_TIMEOUT,
+            ApiError::Unauthorized => StatusCode::UNAUTHORIZED,
+            ApiError::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             ApiError::UploadTooLarge(_) | ApiError::OverBudget { .. } => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
@@ -99,6 +107,12 @@ impl ApiError {
             // Not on TimeLimit: the same request would cost as much again, and fail again.
             ApiError::Busy(_) | ApiError::ShuttingDown => {
                 response.insert_header((RETRY_AFTER, RETRY_SECONDS));
+            }
+            ApiError::TooManyRequests { seconds } => {
+                response.insert_header((RETRY_AFTER, *seconds));
+            }
+            ApiError::Unauthorized => {
+                response.insert_header((WWW_AUTHENTICATE, "Bearer"));
             }
             // RFC 7694.
             ApiError::Encoding(_) => {

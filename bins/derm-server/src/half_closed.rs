@@ -68,6 +68,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> HalfClosed<T> {
         HalfClosed { stream, peer, tick: None, ahead: 0, is_blocked: false }
     }
 
+    /// The stream itself.
+    pub(crate) fn inner(&self) -> &T {
+        &self.stream
+    }
+
     pub(crate) fn peer(&self) -> Rc<Peer> {
         Rc::clone(&self.peer)
     }

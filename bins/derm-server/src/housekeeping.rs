@@ -2,6 +2,7 @@
 //!
 //! Arenas and plans that are kept for a next prediction go when none has come for a moment; the model
 //! goes when it has been unused for MODEL_IDLE_SECONDS, or when memory is short all the same.
+//! Connections that are too slow are ended.
 
 use crate::state::State;
 use actix_web::web::Data;
@@ -16,6 +17,14 @@ const SHORT_USE: f64 = 92.0;
 
 /// Starts housekeeping on the event loop; the work itself runs in the background.
 pub(crate) fn start(state: &Data<State>) {
+    let connections = state.clone();
+    actix_web::rt::spawn(async move {
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tick.tick().await;
+            connections.connections.sweep(connections.permits.memory_is_short());
+        }
+    });
     let mut housekeeping =
         Housekeeping { state: state.clone(), tidied: 0, was_short: false, told_superseded: false };
     actix_web::rt::spawn(async move {

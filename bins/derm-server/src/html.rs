@@ -4,7 +4,7 @@ mod strings;
 
 use crate::answer::Answer;
 use actix_web::HttpRequest;
-use actix_web::http::header::ACCEPT_LANGUAGE;
+use actix_web::http::header::{ACCEPT, ACCEPT_LANGUAGE, HeaderMap};
 use std::fmt::Write;
 
 const TEMPLATE: &str = include_str!("page/index.html");
@@ -103,6 +103,13 @@ pub(crate) fn result_page(language: Language, answer: &Answer) -> String {
 /// The page with an error message.
 pub(crate) fn error_page(language: Language, message: &str) -> String {
     page(language, &format!("<p class=\"error\" role=\"alert\">{}</p>", escaped(message)))
+}
+
+/// A browser that posts the form asks for HTML; a program asks for JSON or says nothing.
+pub(crate) fn wants_page(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let accept = accept.unwrap_or("");
+    accept.contains("text/html") && !accept.contains("application/json")
 }
 
 /// Text as HTML content or attribute value.

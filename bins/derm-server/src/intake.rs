@@ -1,10 +1,12 @@
 //! Intake: a body as it arrives, held to a minimum rate and to the memory that is granted for it.
 
+use crate::clients::Client;
 use crate::error::ApiError;
 use crate::excerpt::excerpt;
 use crate::permits::{Permits, UploadPermit};
 use actix_web::web::Bytes;
 use futures_util::{Stream, StreamExt};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -29,14 +31,15 @@ pub(crate) struct Intake<'a> {
 }
 
 impl Intake<'_> {
-    /// For a body of at most `largest` bytes; a client that sends more is told `told`.
+    /// For a client's body of at most `largest` bytes; a client that sends more is told `told`.
     pub(crate) fn new(
         permits: &Permits,
+        client: Arc<Client>,
         (largest, told): (usize, usize),
         limit: Duration,
         deadline: Instant,
     ) -> Intake<'_> {
-        let (permit, start) = (UploadPermit::default(), Instant::now());
+        let (permit, start) = (UploadPermit::new(client), Instant::now());
         Intake { permits, permit, received: 0, largest, told, start, limit, deadline }
     }
 

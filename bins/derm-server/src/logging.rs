@@ -13,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Lines, and bytes of them, that may wait to be written.
-const MAX_LINES: usize = 1024;
+const MAX_LINES: usize = 512;
 const MAX_BYTES: usize = 256 * 1024;
 /// How long the end of the process waits for the last lines.
 const LAST_LINES: Duration = Duration::from_millis(500);

@@ -1,9 +1,13 @@
 //! `derm-server`: a classifier behind HTTP. Configuration comes from the environment; see
 //! `docs/deployment-checklist.md` for every variable.
 
+mod access;
 mod answer;
+mod answer_body;
 mod check;
+mod clients;
 mod config;
+mod connections;
 mod data_url;
 mod error;
 mod excerpt;
@@ -13,15 +17,18 @@ mod housekeeping;
 mod html;
 mod intake;
 mod jobs;
+mod lifecycle;
 mod logging;
 mod middleware;
 mod model;
 mod parameters;
 mod permits;
+mod reload;
 mod routes;
 mod serve;
 mod shutdown;
 mod state;
+mod systemd;
 mod upload;
 
 use clap::Parser;
@@ -33,8 +40,9 @@ use std::path::PathBuf;
 ///
 /// Configured by environment variables: HOST, PORT, MODEL_PATH, ENABLE_GRADCAM, THREADS,
 /// OMP_NUM_THREADS, WORKERS, TIMEOUT, UPLOAD_SECONDS, MAX_REQUESTS, MAX_REQUESTS_JITTER,
-/// MODEL_IDLE_SECONDS, MAX_UPLOAD_BYTES, MAX_IMAGE_PIXELS, MEMORY_BUDGET_MB, WEIGHTS,
-/// ALLOW_UNVERIFIED_OPERATORS, KEEP_ALIVE_SECONDS, SHUTDOWN_SECONDS, RUST_LOG.
+/// MODEL_IDLE_SECONDS, MAX_UPLOAD_BYTES, MAX_IMAGE_PIXELS, MEMORY_BUDGET_MB, MAX_CONNECTIONS,
+/// TRUSTED_PROXIES, PRELOAD, DRAIN_SECONDS, EXIT_IDLE_SECONDS, ADMIN_KEY, API_KEYS_FILE, CORS_ORIGINS,
+/// RATE_LIMIT, WEIGHTS, ALLOW_UNVERIFIED_OPERATORS, KEEP_ALIVE_SECONDS, SHUTDOWN_SECONDS, RUST_LOG.
 #[derive(Parser)]
 #[command(disable_version_flag = true)]
 struct Arguments {

@@ -1,10 +1,12 @@
-//! The server: listens, and serves HTTP/1.1 until it is told to stop.
+//! The server: listens, gives each connection its place, and serves HTTP/1.1 until it is told to stop.
 
 use crate::config::Config;
+use crate::connections::{GuardedStream, HEAD_LIMIT};
 use crate::half_closed::HalfClosed;
+use crate::lifecycle::StopSignals;
 use crate::state::State;
 use crate::upload::check_announced;
-use crate::{housekeeping, middleware, routes};
+use crate::{access, housekeeping, lifecycle, middleware, reload, routes, systemd};
 use actix_http::error::DispatchError;
 use actix_http::{HttpMessage, HttpService, Request, Response};
 use actix_server::GracefulShutdownSignal;
@@ -15,35 +17,50 @@ use actix_web::App;
 use actix_web::ResponseError;
 use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, ServiceResponse};
-use actix_web::middleware::{NormalizePath, from_fn};
+use actix_web::middleware::{Condition, NormalizePath, from_fn};
 use actix_web::web::Data;
 use anyhow::Context;
 use std::future::ready;
 use std::net::{TcpListener, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Connections that are accepted beyond the limit, for as long as it takes others to give way.
+const GIVING_WAY: usize = 128;
+/// Connections that the system holds before they are accepted.
+const BACKLOG: i32 = 2048;
 
 /// Serves until it is told to stop.
 pub(crate) async fn serve(config: Config, classifier: derm::Classifier) -> anyhow::Result<()> {
     ignore_file_size_limit()?;
     let (host, port, workers) = (config.host.clone(), config.port, config.http_workers);
-    let shutdown = config.shutdown_time();
-    let listener = listen(&host, port)?;
+    let (shutdown, connections) = (config.shutdown_time(), config.max_connections());
     let state = Data::new(State::new(config, classifier)?);
     housekeeping::start(&state);
+    if state.config.preload {
+        lifecycle::check_model(&state).await.context("PRELOAD")?;
+    }
+    let listener = match systemd::listener()? {
+        Some(listener) => listener,
+        None => listen(&host, port)?,
+    };
     let address = listener.local_addr()?;
     tracing::info!(%address, model = state.classifier.manifest().name, "listening");
-    cancel_at_the_end(&state, shutdown)?;
+    reload::on_hangup(&state)?;
     let builder = actix_server::Server::build()
         .workers(workers.get())
-        .max_concurrent_connections(1024)
+        .max_concurrent_connections(connections + GIVING_WAY)
+        .shutdown_signal(lifecycle::stopped(state.clone(), StopSignals::new()?))
         .shutdown_timeout(shutdown.as_secs());
     let stopping = builder.graceful_shutdown_signal();
-    let server = builder.listen("http", listener, move || http(&state, stopping.clone()))?;
+    cancel_at_the_end(&state, &stopping, shutdown);
+    let server = builder.listen("http", listener, move || http(&state, stopping.clone()))?.run();
     // Pages that only starting needed.
     derm::memory::release_file_pages();
-    server.run().await?;
+    systemd::notify_ready();
+    server.await?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -56,8 +73,10 @@ fn listen(host: &str, port: u16) -> anyhow::Result<TcpListener> {
             format!("HOST={host:?} is neither an address nor a name that can be resolved")
         })?
         .collect();
-    TcpListener::bind(&addresses[..])
-        .with_context(|| format!("cannot listen on {host}:{port} (HOST, PORT)"))
+    let listener = TcpListener::bind(&addresses[..])
+        .with_context(|| format!("cannot listen on {host}:{port} (HOST, PORT)"))?;
+    rustix::net::listen(&listener, BACKLOG)?;
+    Ok(listener)
 }
 
 /// Writing beyond RLIMIT_FSIZE is an error like any other: the log drops the line. By default the
@@ -66,28 +85,30 @@ fn ignore_file_size_limit() -> std::io::Result<()> {
     signal(SignalKind::from_raw(libc::SIGXFSZ)).map(drop)
 }
 
-/// On SIGTERM, cancels what has not ended by itself shortly before the time for shutting down is over.
-fn cancel_at_the_end(state: &Data<State>, limit: Duration) -> std::io::Result<()> {
-    let mut told = signal(SignalKind::terminate())?;
-    let state = state.clone();
+/// When connections are no longer taken, cancels what has not ended by itself shortly before the time
+/// for shutting down is over.
+fn cancel_at_the_end(state: &Data<State>, stopping: &GracefulShutdownSignal, limit: Duration) {
+    let (state, stopping) = (state.clone(), stopping.clone());
     actix_web::rt::spawn(async move {
-        told.recv().await;
+        stopping.notified().await;
         state.shutdown.cancel_within(limit).await;
         state.classifier.cancel();
     });
-    Ok(())
 }
 
-/// HTTP/1.1 on one connection after the other.
+/// HTTP/1.1 on the connections that find a place.
 fn http(
     state: &Data<State>,
     stopping: GracefulShutdownSignal,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()>
 + use<> {
-    let admit = |stream: TcpStream| {
+    let connections = Arc::clone(&state.connections);
+    let admit = move |stream: TcpStream| {
         let peer = stream.peer_addr().ok();
         let _ = stream.set_nodelay(true);
-        ready(Ok::<_, DispatchError>((HalfClosed::new(stream), peer)))
+        let guarded = GuardedStream::new(stream, Arc::clone(&connections));
+        let admitted = guarded.map(|stream| (HalfClosed::new(stream), peer));
+        ready(admitted.ok_or(DispatchError::DisconnectTimeout))
     };
     let config = state.clone();
     let expected = move |request: Request| {
@@ -104,10 +125,11 @@ fn http(
             async move { stopping.notified().await }
         })
         .keep_alive(state.config.keep_alive())
-        .client_request_timeout(Duration::from_secs(10))
+        .client_request_timeout(HEAD_LIMIT)
         .h1_allow_half_closed(true)
         .expect(fn_service(expected))
-        .on_connect_ext(|stream: &HalfClosed<TcpStream>, data| {
+        .on_connect_ext(|stream: &HalfClosed<GuardedStream>, data| {
+            data.insert(stream.inner().connection());
             data.insert(stream.peer());
         })
         .h1(application(state));
@@ -124,8 +146,12 @@ fn application(
     Error = actix_web::Error,
     InitError = (),
 > + use<> {
+    let origins = state.config.cors_origins();
     let application = App::new()
         .app_data(state.clone())
+        // The last one is the first to see a request.
+        .wrap(from_fn(access::guard))
+        .wrap(Condition::new(!origins.is_empty(), access::cors(&state.config)))
         // Paths work with and without the closing slash.
         .wrap(NormalizePath::trim())
         .wrap(from_fn(middleware::observe))

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{FORM, LONG, Server, data, form, picture, post_bytes, read_answer};
+use common::{FORM, LONG, Server, SlowClients, data, form, picture, post_bytes, read_answer};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -192,6 +192,36 @@ fn stalled_uploads_do_not_stop_others() {
         assert_eq!(answer.status, 408, "{}", answer.text());
     }
     server.until("waiting", |waiting| *waiting == 0);
+    assert_eq!(server.memory()["budget"]["uploads_mb"], 0.0);
+}
+
+/// Five thousand connections that are slow in five ways, from the address of a client that is not.
+#[test]
+fn slow_connections_do_not_keep_others_out() {
+    common::raise_descriptors(5200);
+    let server = Server::start(&[("MEMORY_BUDGET_MB", "96"), ("MAX_REQUESTS", "0")]);
+    let body = form(&[("image", true, &picture())]);
+    assert_eq!(server.post("/predict/", FORM, &body).status, 200);
+    let mut slow = SlowClients::open(&server, 5000);
+    assert!(slow.len() > 500, "too few descriptors: {}", slow.len());
+    for _ in 0..20 {
+        slow.trickle();
+        let answer = server.post("/predict/", FORM, &body);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(server.get("/health/").status, 200);
+    }
+    // One that is kept open is not taken from its client between two requests.
+    let mut kept = server.connect();
+    for _ in 0..5 {
+        slow.trickle();
+        kept.write_all(b"GET /health/ HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        assert_eq!(read_answer(&mut kept).status, 200);
+    }
+    let memory = server.memory();
+    assert!(memory["connections"].as_u64().unwrap() <= 1024, "{memory}");
+    assert!(memory["memory"]["peak_mb"].as_f64().unwrap() < 96.0, "{memory}");
+    drop((slow, kept));
+    server.until("connections", |connections| *connections == 1);
     assert_eq!(server.memory()["budget"]["uploads_mb"], 0.0);
 }
 

@@ -170,6 +170,28 @@ impl Manifest {
         best.map(|(index, _)| index)
     }
 
+    /// Why these scores, `[classes]`, cannot be what `output` says, if they cannot: probabilities
+    /// are from 0 to 1, and those of exclusive classes sum to 1. NaN says nothing of that.
+    pub fn contradiction(&self, scores: &[f32]) -> Option<String> {
+        // Graphs of float16, and sums of 10,000 classes, are that inexact.
+        const INEXACT: f32 = 0.02;
+        let sum: f32 = scores.iter().sum();
+        let is_outside = scores.iter().any(|score| !(-INEXACT..=1.0 + INEXACT).contains(score));
+        let (kind, is_wrong) = match self.output {
+            Output::Logits => return None,
+            Output::Softmax => ("softmax", is_outside || (sum - 1.0).abs() > INEXACT),
+            Output::Sigmoid => ("sigmoid", is_outside),
+        };
+        (is_wrong && !sum.is_nan()).then(|| {
+            let shown = &scores[..scores.len().min(4)];
+            format!(
+                "output = \"{kind}\", but for an input of zeros the graph computes {shown:?}{}, which sum to {sum}: \
+                 does it end in logits?",
+                if scores.len() > 4 { " and others" } else { "" }
+            )
+        })
+    }
+
     /// Index of the class with this id, or of this number.
     pub fn class_index(&self, name: &str) -> Option<usize> {
         let by_id = self.classes.iter().position(|class| class.id == name);
@@ -232,6 +254,22 @@ mod tests {
         assert_eq!(weighted.decision(&[f32::NAN, 0.2]), None);
         let sigmoid = Manifest { output: Output::Sigmoid, ..plain };
         assert_eq!(sigmoid.decision(&[0.7, 0.3]), None);
+    }
+
+    #[test]
+    fn scores_that_are_no_probabilities_contradict_the_manifest() {
+        let with = |output| Manifest { output, ..Manifest::parse(MINIMAL).unwrap() };
+        for (output, scores, is_wrong) in [
+            (Output::Logits, [5.0, -3.0], false),
+            (Output::Softmax, [0.25, 0.75], false),
+            (Output::Softmax, [0.9, 0.9], true),
+            (Output::Softmax, [2.0, -1.0], true),
+            (Output::Sigmoid, [0.9, 0.9], false),
+            (Output::Sigmoid, [0.5, -0.5], true),
+            (Output::Sigmoid, [f32::NAN, 0.5], false),
+        ] {
+            assert_eq!(with(output).contradiction(&scores).is_some(), is_wrong, "{scores:?}");
+        }
     }
 
     #[test]

@@ -9,11 +9,10 @@ use crate::digest::{Digest, Hasher};
 use crate::external_data::open_all;
 use crate::file::{ModelFile, open_model};
 use crate::skeleton::external_data;
-use crate::source::no_manifest;
+use crate::source::open_manifest;
 use crate::{Error, Manifest};
 use derm_engine::Bytes;
 use std::fs::{File, Metadata};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -220,10 +219,7 @@ impl OpenModel {
 
 /// The model, and the file of its manifest.
 fn open_files(model: &Path, manifest_path: &Path) -> Result<(OpenModel, File), Error> {
-    let mut file =
-        File::open(manifest_path).map_err(|error| no_manifest(manifest_path, model, error))?;
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(|error| unreadable(manifest_path, error))?;
+    let (file, text) = open_manifest(manifest_path, model)?;
     let manifest = parse_manifest(&text, manifest_path)?;
     let graph = Part::graph(model)?;
     // Before anything is read of it.

@@ -1,7 +1,9 @@
 //! Where a model is read from.
 
-use crate::{Error, Manifest, OpenModel};
-use std::io::ErrorKind;
+use crate::file::open_file;
+use crate::{Error, FileFault, Manifest, OpenModel};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -78,8 +80,7 @@ impl ModelSource {
     pub fn manifest(&self) -> Result<Manifest, Error> {
         match self {
             ModelSource::Files { manifest, model } => {
-                let text = std::fs::read_to_string(manifest)
-                    .map_err(|error| no_manifest(manifest, model, error))?;
+                let text = open_manifest(manifest, model)?.1;
                 Manifest::parse(&text)
                     .map_err(|reason| Error::Manifest { path: manifest.clone(), reason })
             }
@@ -90,13 +91,25 @@ impl ModelSource {
     }
 }
 
-/// The error where a manifest cannot be read; it says how to make one where only that is missing.
-pub(crate) fn no_manifest(path: &Path, model: &Path, source: std::io::Error) -> Error {
-    let path = path.to_owned();
-    match source.kind() {
-        ErrorKind::NotFound if model.exists() => {
-            Error::NoManifest { path, model: model.to_owned() }
+/// Opens and reads the manifest of a model. Where only that is missing, the error says how to make one.
+pub(crate) fn open_manifest(path: &Path, model: &Path) -> Result<(File, String), Error> {
+    let read = |mut file: File| {
+        let mut text = String::new();
+        file.rewind()?;
+        file.read_to_string(&mut text)?;
+        Ok((file, text))
+    };
+    let read = |file| read(file).map_err(FileFault::Unreadable);
+    open_file(path).and_then(read).map_err(|fault| {
+        let path = path.to_owned();
+        match fault {
+            FileFault::Unreadable(source)
+                if source.kind() == ErrorKind::NotFound && model.exists() =>
+            {
+                Error::NoManifest { path, model: model.to_owned() }
+            }
+            FileFault::Unreadable(source) => Error::Read { path, source },
+            fault => Error::File { path, fault },
         }
-        _ => Error::Read { path, source },
-    }
+    })
 }

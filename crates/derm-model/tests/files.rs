@@ -66,6 +66,12 @@ fn a_fifo_is_not_waited_for() {
     let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
     assert!(made.success());
     fault(folder.path(), "a FIFO");
+    // Nor is a manifest.
+    let manifest = folder.path().join("model.toml");
+    std::fs::remove_file(&manifest).unwrap();
+    std::fs::rename(&path, &manifest).unwrap();
+    let message = ModelSource::at(folder.path()).manifest().unwrap_err().to_string();
+    assert!(message.contains("model.toml") && message.contains("a FIFO"), "{message}");
 }
 
 #[test]

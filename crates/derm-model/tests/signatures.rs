@@ -273,6 +273,9 @@ fn scores_behind_labels_and_features() {
     // Declared without a shape: the computed one counts.
     let bare = of(&[("features", FLOAT, dims(&[])), ("logits", FLOAT, dims(&[]))]);
     assert_near(&scores(&bare, &manifest("logits", "", CLASSES)), &expected, 1e-5);
+    let mut undeclared = network.clone();
+    undeclared.undeclared_output("logits");
+    assert_near(&scores(&undeclared, &manifest("logits", "", CLASSES)), &expected, 1e-5);
     // Both fit: the one that is what the manifest says.
     for outputs in [[logits, probabilities], [probabilities, logits]] {
         let both = of(&outputs);

@@ -107,7 +107,7 @@ impl Loaded {
             found
         });
         match found {
-            Err(error) => unsuitable_layer(&error).map_or(Ok(Err(error)), Err),
+            Err(error) => unsuitable_layer(error).map_or_else(|error| Ok(Err(error)), Err),
             found => Ok(found),
         }
     }
@@ -115,10 +115,11 @@ impl Loaded {
     /// Why the layer that is to be explained will be refused, where that is known before its plan is
     /// built.
     pub(crate) fn refusal(&self, explain: &Explain) -> Option<Error> {
-        match self.request(explain) {
-            Ok(request) => self.explainers.refusal(&request).as_ref().and_then(unsuitable_layer),
-            Err(error) => unsuitable_layer(&error),
-        }
+        let error = match self.request(explain) {
+            Ok(request) => self.explainers.refusal(&request)?,
+            Err(error) => error,
+        };
+        unsuitable_layer(error).ok()
     }
 
     /// Whether an explanation needs a plan beside the one that predicts.
@@ -150,14 +151,15 @@ impl Loaded {
     }
 }
 
-/// The error of a request that names a layer which the model does not have or cannot explain.
-fn unsuitable_layer(error: &ExplainError) -> Option<Error> {
-    let reason = match error {
-        ExplainError::NoSuchLayer(name) => ExplainError::NoSuchLayer(short(name)).to_string(),
-        ExplainError::UnsuitableLayer(..) => error.to_string(),
-        _ => return None,
+/// The error of a request that names a layer which the model does not have or cannot explain; any
+/// other error comes back.
+fn unsuitable_layer(error: ExplainError) -> Result<Error, ExplainError> {
+    let error = match error {
+        ExplainError::NoSuchLayer(name) => ExplainError::NoSuchLayer(short(&name)),
+        error @ ExplainError::UnsuitableLayer(..) => error,
+        error => return Err(error),
     };
-    Some(Error::Parameter { name: "layer", reason })
+    Ok(Error::Parameter { name: "layer", reason: error.to_string() })
 }
 
 /// Replaces the number of a layer by its name.

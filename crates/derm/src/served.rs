@@ -63,14 +63,17 @@ impl Served {
         self.loaded.acquire(deadline)
     }
 
-    /// Loads it and runs it once, on an input of zeros.
+    /// Loads it and runs it once, on an input of zeros, whose scores must be what the manifest says.
     pub(crate) fn check(&self) -> Result<Checked, crate::Error> {
         let start = Instant::now();
         let loaded = self.acquire(start + LONG)?;
         let load = start.elapsed();
         let start = Instant::now();
         let base = loaded.base();
-        base.run(|input| input.fill(0.0))?;
+        let scores = base.run(|input| input.fill(0.0))?.scores.clone();
+        if let Some(reason) = self.manifest().contradiction(&scores) {
+            return Err(Error::Mismatch(reason).into());
+        }
         let infer = start.elapsed();
         let (footprint, unexplained) = (loaded.footprint(), base.why_not().cloned());
         let digest: Digest = loaded.digest();

@@ -54,6 +54,21 @@ fn a_hundred_first_requests_load_once_and_agree() {
 }
 
 #[test]
+fn a_check_refuses_scores_that_are_not_what_the_manifest_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let operators = derm_zoo::operators().unwrap();
+    let linear = operators.iter().find(|operator| operator.name == "linear").unwrap();
+    let model = linear.make(folder.path()).unwrap();
+    let check = || Classifier::new(ModelSource::at(&model), Options::default()).unwrap().check();
+    assert_eq!(check().unwrap().notes, Vec::<String>::new());
+    let path = model.join("model.toml");
+    let manifest = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, manifest.replace("\"logits\"", "\"softmax\"")).unwrap();
+    let message = check().unwrap_err().to_string();
+    assert!(message.contains("does it end in logits?"), "{message}");
+}
+
+#[test]
 fn the_heatmap_is_a_picture_of_the_input_size_and_depends_on_the_class() {
     let (classifier, picture) = (classifier(Options::default()), picture());
     let draw = |explain: Explain| {

@@ -48,6 +48,7 @@ const STRINGS: &[(&str, &str, &str)] = &[
         "Bản đồ nhiệt: càng đỏ càng quan trọng",
     ),
     ("explained", "Explained class", "Lớp được giải thích"),
+    ("key", "Key for this server", "Khóa truy cập máy chủ"),
     ("method", "Method", "Phương pháp"),
     ("compare", "Compare with", "So sánh với"),
     ("opacity", "Strength of the heatmap", "Độ đậm của bản đồ nhiệt"),

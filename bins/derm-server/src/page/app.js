@@ -77,16 +77,25 @@ async function ask(parameters) {
   form.append("lang", language);
   for (const [name, value] of Object.entries(parameters)) form.append(name, value);
   try {
-    const headers = { Accept: "application/json", "Accept-Language": language };
+    const headers = { Accept: "application/json", "Accept-Language": language, ...access() };
     const response = await fetch("/predict/", { method: "POST", body: form, headers });
     const answer = await response.json();
     if (response.ok) return answer;
     fail(answer.error);
+    if (response.status === 401) {
+      $("access").hidden = false;
+      $("key").focus();
+    }
   } catch {
     fail(texts.unreachable);
   } finally {
     $("status").textContent = "";
   }
+}
+
+// The header with the key, where one was typed in. It is kept nowhere else.
+function access() {
+  return $("key").value ? { Authorization: `Bearer ${$("key").value}` } : {};
 }
 
 async function show(answer) {
@@ -109,7 +118,7 @@ async function show(answer) {
   $("answer").hidden = false;
   $("answer").focus();
   $("figures").textContent = `${texts.latency}: ${answer.latency_ms.total.toFixed(0)} ms`;
-  const { memory } = await (await fetch("/memory/")).json();
+  const { memory } = await (await fetch("/memory/", { headers: access() })).json();
   $("figures").textContent += ` · ${texts.memory}: ${memory.rss_mb.toFixed(0)} MiB (${memory.percent} %)`;
 }
 

@@ -3,10 +3,13 @@
 //! Three resources are granted, each in the order of asking: memory for an upload, the right to run
 //! an inference, and the memory that it takes. A body is read only as far as its bytes have been
 //! granted; the rest stays with the client. A request that waits for an inference or for memory holds
-//! its compressed bytes only. Waiting is bounded in time and in number.
+//! its compressed bytes only. Waiting is bounded in time and in number, and each client has its share of
+//! the places.
 
 mod upload_memory;
 
+use crate::clients::{Client, ClientAddress, Clients};
+use crate::connections::CONNECTION_BYTES;
 use crate::error::ApiError;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -29,8 +32,8 @@ const LARGEST_UPLOADS: usize = 4;
 const GRANTED: usize = 2;
 /// Requests that may wait at once, however small.
 const MAX_WAITING: usize = 512;
-/// Bytes for what is not accounted for: stacks, connections, fragmentation of the heap.
-const OVERHEAD: usize = 8 << 20;
+/// Bytes for what is not accounted for: stacks, fragmentation of the heap.
+const OVERHEAD: usize = 3 << 20;
 
 /// The resources that requests wait for.
 #[derive(Debug)]
@@ -45,7 +48,14 @@ pub(crate) struct Permits {
     all_memory: AtomicUsize,
     /// Whether the weights were taken out of it; they stay out when the model is unloaded.
     weights_kept: AtomicBool,
-    waiting: Arc<AtomicUsize>,
+    /// Blocks of them.
+    weights: AtomicUsize,
+    waiting: AtomicUsize,
+    /// How many may wait.
+    max_waiting: usize,
+    /// Of these, those that wait for the memory of an inference.
+    waiting_for_memory: AtomicUsize,
+    clients: Clients,
     /// Inferences that were ever granted.
     granted: AtomicUsize,
     /// Most blocks of memory that were ever reserved at once.
@@ -62,6 +72,20 @@ pub(crate) struct InferencePermit {
     first: Option<OwnedMutexGuard<()>>,
 }
 
+/// The memory of an answer that the client has not taken yet; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct AnswerPermit {
+    _memory: Option<OwnedSemaphorePermit>,
+}
+
+impl InferencePermit {
+    /// Gives back all but the memory of the answer; less of it where the inference had less.
+    pub(crate) fn into_answer(mut self, bytes: usize) -> AnswerPermit {
+        let count = (blocks(bytes) as usize).min(self.memory.num_permits());
+        AnswerPermit { _memory: self.memory.split(count) }
+    }
+}
+
 /// The memory that one inference takes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Demand {
@@ -69,6 +93,8 @@ pub(crate) enum Demand {
     Bytes(usize),
     /// Not known, since the model was never loaded or a plan never built: it gets all there is.
     Unknown,
+    /// All there is.
+    All,
 }
 
 /// Bytes of the budget, as `/memory/` shows them.
@@ -85,20 +111,24 @@ pub(crate) struct Reserved {
 }
 
 impl Permits {
-    /// For `inferences` at once, bodies of up to `largest_upload` bytes, and a budget of `budget`
-    /// bytes for the whole process, which uses `used` of them already.
+    /// For `inferences` at once, bodies of up to `largest_upload` bytes, so many `connections`, and a
+    /// budget of `budget` bytes for the whole process, which uses `used` of them already.
     pub(crate) fn new(
         inferences: usize,
         largest_upload: usize,
+        connections: usize,
         budget: usize,
         used: usize,
     ) -> Permits {
-        let free = budget.saturating_sub(used + OVERHEAD);
+        let free = budget.saturating_sub(used + OVERHEAD + connections * CONNECTION_BYTES);
         let uploads = (LARGEST_UPLOADS * largest_upload).min(free / 4).max(largest_upload);
         let uploads = UploadMemory::new(uploads, largest_upload);
         let memory = (free.saturating_sub(uploads.total()) / BLOCK).clamp(1, u32::MAX as usize);
         let all_inferences = GRANTED * inferences;
+        // Those that wait keep their connections; some are left for others.
+        let max_waiting = MAX_WAITING.min(connections / 4 * 3).max(1);
         Permits {
+            clients: Clients::new(uploads.pool_blocks(), max_waiting),
             inferences: Arc::new(Semaphore::new(all_inferences)),
             all_inferences,
             uploads,
@@ -106,7 +136,10 @@ impl Permits {
             first: Arc::default(),
             all_memory: AtomicUsize::new(memory),
             weights_kept: AtomicBool::new(false),
-            waiting: Arc::new(AtomicUsize::new(0)),
+            weights: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            max_waiting,
+            waiting_for_memory: AtomicUsize::new(0),
             granted: AtomicUsize::new(0),
             high_water: AtomicUsize::new(0),
         }
@@ -122,7 +155,13 @@ impl Permits {
         if self.uploads.try_grow(upload, bytes) {
             return Ok(());
         }
-        self.wait(self.uploads.grow(upload, bytes), deadline).await
+        let client = upload.client_handle();
+        self.wait(&client, self.uploads.grow(upload, bytes), deadline).await
+    }
+
+    /// The client of this address.
+    pub(crate) fn client(&self, address: ClientAddress) -> Arc<Client> {
+        self.clients.get(address)
     }
 
     /// Waits for the right to run one inference, and then for the memory it needs. `demand` is
@@ -130,14 +169,15 @@ impl Permits {
     /// leaves beside them is not known before.
     pub(crate) async fn inference(
         &self,
+        client: &Client,
         demand: impl Fn() -> Demand,
         deadline: Instant,
     ) -> Result<InferencePermit, ApiError> {
         let permit = Arc::clone(&self.inferences).acquire_owned();
-        let inference = self.wait(permit, deadline).await?;
+        let inference = self.wait(client, permit, deadline).await?;
         let first = match demand() {
-            Demand::Unknown => Some(self.wait_first(deadline).await?),
-            Demand::Bytes(_) => None,
+            Demand::Unknown => Some(self.wait_first(client, deadline).await?),
+            Demand::Bytes(_) | Demand::All => None,
         };
         // Asked again: the first inference may have found out meanwhile. The memory in all is read
         // after that: a demand in bytes is held against what the weights have left.
@@ -145,36 +185,55 @@ impl Permits {
         let all = self.all_memory.load(Relaxed);
         let (needed, first) = match demand {
             Demand::Unknown => (all as u32, first),
+            Demand::All => (all as u32, None),
             Demand::Bytes(bytes) if blocks(bytes) as usize > all => {
                 return Err(ApiError::OverBudget { needed: bytes, budget: all * BLOCK });
             }
             Demand::Bytes(bytes) => (blocks(bytes), None),
         };
         let permit = Arc::clone(&self.memory).acquire_many_owned(needed);
-        let memory = self.wait(permit, deadline).await?;
+        let short = Counted::new(&self.waiting_for_memory);
+        let memory = self.wait(client, permit, deadline).await?;
+        drop(short);
         let reserved = self.all_memory.load(Relaxed) - self.memory.available_permits();
         self.granted.fetch_add(1, Relaxed);
         self.high_water.fetch_max(reserved, Relaxed);
         Ok(InferencePermit { memory, _inference: inference, first })
     }
 
-    async fn wait_first(&self, deadline: Instant) -> Result<OwnedMutexGuard<()>, ApiError> {
+    async fn wait_first(
+        &self,
+        client: &Client,
+        deadline: Instant,
+    ) -> Result<OwnedMutexGuard<()>, ApiError> {
         let guard = Arc::clone(&self.first).lock_owned();
-        self.wait(async { Ok::<_, Infallible>(guard.await) }, deadline).await
+        self.wait(client, async { Ok::<_, Infallible>(guard.await) }, deadline).await
     }
 
     /// Takes the model's weights out of the memory that inferences share, out of what the first one
     /// holds. Does nothing for another inference than the first: a later one whose demand is unknown
     /// finds the weights kept, and there is one copy of them.
     pub(crate) fn keep_for_weights(&self, permit: &mut InferencePermit, bytes: usize) {
-        if permit.first.is_none() || self.weights_kept() {
-            return;
+        if permit.first.is_some() && !self.weights_kept() {
+            self.set_weights(permit, bytes);
         }
-        let count = (bytes.div_ceil(BLOCK)).min(permit.memory.num_permits().saturating_sub(1));
-        if let Some(weights) = permit.memory.split(count) {
+    }
+
+    /// As [`Permits::keep_for_weights`], for the weights of another model in place of the last one's:
+    /// what they take more comes out of the permit, what they take less is shared again. Called by
+    /// one at a time.
+    pub(crate) fn set_weights(&self, permit: &mut InferencePermit, bytes: usize) {
+        let (before, wanted) = (self.weights.load(Relaxed), bytes.div_ceil(BLOCK));
+        let more = wanted.saturating_sub(before);
+        let more = more.min(permit.memory.num_permits().saturating_sub(1));
+        if let Some(weights) = permit.memory.split(more) {
             weights.forget();
-            self.all_memory.fetch_sub(count, Relaxed);
+            self.all_memory.fetch_sub(more, Relaxed);
         }
+        let less = before.saturating_sub(wanted);
+        self.all_memory.fetch_add(less, Relaxed);
+        self.memory.add_permits(less);
+        self.weights.store(before + more - less, Relaxed);
         self.weights_kept.store(true, Release);
     }
 
@@ -185,12 +244,19 @@ impl Permits {
 
     async fn wait<T, E>(
         &self,
+        client: &Client,
         permit: impl Future<Output = Result<T, E>>,
         deadline: Instant,
     ) -> Result<T, ApiError> {
-        let slot = WaitingSlot::take(&self.waiting)?;
+        let (all, own) = (Counted::new(&self.waiting), Counted::new(&client.waiting));
+        if all.before >= self.max_waiting {
+            return Err(ApiError::Busy("too many requests are waiting"));
+        }
+        if own.before >= client.max_waiting {
+            return Err(ApiError::Busy("too many requests of this client are waiting"));
+        }
         let permit = timeout_at(deadline, permit).await;
-        drop(slot);
+        drop((all, own));
         match permit {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(ApiError::Busy(LATE)),
@@ -200,6 +266,11 @@ impl Permits {
     /// Requests that wait now.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Relaxed)
+    }
+
+    /// Whether an inference waits for memory, which others or their answers hold.
+    pub(crate) fn memory_is_short(&self) -> bool {
+        self.waiting_for_memory.load(Relaxed) > 0
     }
 
     /// Inferences that were ever granted.
@@ -229,22 +300,22 @@ fn blocks(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(BLOCK).max(1)).unwrap_or(u32::MAX)
 }
 
-/// One of the requests that may wait; given back when dropped, also when the client goes away.
-struct WaitingSlot(Arc<AtomicUsize>);
+/// Counts a request while it waits, also when its client goes away.
+struct Counted<'a> {
+    count: &'a AtomicUsize,
+    /// The count without this one.
+    before: usize,
+}
 
-impl WaitingSlot {
-    fn take(waiting: &Arc<AtomicUsize>) -> Result<WaitingSlot, ApiError> {
-        let slot = WaitingSlot(Arc::clone(waiting));
-        if waiting.fetch_add(1, Relaxed) >= MAX_WAITING {
-            return Err(ApiError::Busy("too many requests are waiting"));
-        }
-        Ok(slot)
+impl Counted<'_> {
+    fn new(count: &AtomicUsize) -> Counted<'_> {
+        Counted { count, before: count.fetch_add(1, Relaxed) }
     }
 }
 
-impl Drop for WaitingSlot {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.count.fetch_sub(1, Relaxed);
     }
 }
 
@@ -258,6 +329,15 @@ mod tests {
     use super::*;
 
     const MIB: usize = 1 << 20;
+    const CONNECTIONS: usize = 256;
+
+    fn address(low: u8) -> ClientAddress {
+        std::net::IpAddr::from([10, 0, 0, low]).into()
+    }
+
+    fn client(permits: &Permits) -> Arc<Client> {
+        permits.client(address(0))
+    }
 
     fn soon() -> Instant {
         deadline(Duration::from_millis(20))
@@ -269,28 +349,28 @@ mod tests {
 
     #[actix_web::test]
     async fn one_runs_the_next_is_ready_and_another_waits_in_vain() {
-        let permits = Permits::new(1, 2048, 100 * MIB, 10 * MIB);
+        let permits = Permits::new(1, 2048, CONNECTIONS, 100 * MIB, 10 * MIB);
         let mut held = Vec::new();
         for _ in 0..GRANTED {
-            held.push(permits.inference(small, soon()).await.unwrap());
+            held.push(permits.inference(&client(&permits), small, soon()).await.unwrap());
         }
-        let late = permits.inference(small, soon()).await;
+        let late = permits.inference(&client(&permits), small, soon()).await;
         assert!(matches!(late, Err(ApiError::Busy(_))));
         held.pop();
-        assert!(permits.inference(small, soon()).await.is_ok());
+        assert!(permits.inference(&client(&permits), small, soon()).await.is_ok());
         assert_eq!(permits.waiting(), 0);
     }
 
     #[actix_web::test]
     async fn uploads_are_bounded_in_bytes() {
-        let permits = Permits::new(1, MIB, 100 * MIB, 10 * MIB);
+        let permits = Permits::new(1, MIB, CONNECTIONS, 100 * MIB, 10 * MIB);
         let mut held = Vec::new();
-        for _ in 0..LARGEST_UPLOADS {
-            let mut upload = UploadPermit::default();
+        for low in 0..LARGEST_UPLOADS {
+            let mut upload = UploadPermit::new(permits.client(address(low as u8)));
             permits.grow(&mut upload, MIB, soon()).await.unwrap();
             held.push(upload);
         }
-        let mut late = UploadPermit::default();
+        let mut late = UploadPermit::new(permits.client(address(100)));
         assert!(matches!(permits.grow(&mut late, 1, soon()).await, Err(ApiError::Busy(_))));
         held.pop();
         assert!(permits.grow(&mut late, MIB, soon()).await.is_ok());
@@ -298,68 +378,140 @@ mod tests {
 
     #[actix_web::test]
     async fn what_can_never_fit_is_refused_and_what_does_not_fit_now_waits() {
-        let permits = Permits::new(8, MIB, 40 * MIB, 10 * MIB);
+        let permits = Permits::new(8, MIB, CONNECTIONS, 40 * MIB, 10 * MIB);
         let all = permits.reserved().available;
         assert!(all < 26 * MIB && all > 15 * MIB, "{all}");
-        let never = permits.inference(|| Demand::Bytes(all + BLOCK), soon()).await;
+        let never =
+            permits.inference(&client(&permits), || Demand::Bytes(all + BLOCK), soon()).await;
         assert!(matches!(never, Err(ApiError::OverBudget { .. })));
-        let most = permits.inference(|| Demand::Bytes(all - MIB), soon()).await.unwrap();
-        let later = permits.inference(|| Demand::Bytes(2 * MIB), soon()).await;
+        let most = permits
+            .inference(&client(&permits), || Demand::Bytes(all - MIB), soon())
+            .await
+            .unwrap();
+        let later = permits.inference(&client(&permits), || Demand::Bytes(2 * MIB), soon()).await;
         assert!(matches!(later, Err(ApiError::Busy(_))));
         drop(most);
-        assert!(permits.inference(|| Demand::Bytes(2 * MIB), soon()).await.is_ok());
+        assert!(
+            permits.inference(&client(&permits), || Demand::Bytes(2 * MIB), soon()).await.is_ok()
+        );
         assert_eq!(permits.reserved().inferences, 0);
         assert_eq!(permits.reserved().high_water, (all - MIB).next_multiple_of(BLOCK));
     }
 
     #[actix_web::test]
     async fn the_first_inference_runs_alone_and_leaves_the_weights_set_aside() {
-        let permits = Permits::new(2, MIB, 40 * MIB, 10 * MIB);
+        let permits = Permits::new(2, MIB, CONNECTIONS, 40 * MIB, 10 * MIB);
         let all = permits.reserved().available;
-        let mut first = permits.inference(|| Demand::Unknown, soon()).await.unwrap();
-        assert!(permits.inference(small, soon()).await.is_err());
+        let mut first =
+            permits.inference(&client(&permits), || Demand::Unknown, soon()).await.unwrap();
+        assert!(permits.inference(&client(&permits), small, soon()).await.is_err());
         permits.keep_for_weights(&mut first, 5 * MIB);
         drop(first);
         assert_eq!(permits.reserved().available, all - 5 * MIB);
-        assert!(permits.inference(|| Demand::Bytes(all - 5 * MIB), soon()).await.is_ok());
+        assert!(
+            permits
+                .inference(&client(&permits), || Demand::Bytes(all - 5 * MIB), soon())
+                .await
+                .is_ok()
+        );
     }
 
     #[actix_web::test]
     async fn the_weights_are_set_aside_once() {
-        let permits = Permits::new(2, MIB, 40 * MIB, 10 * MIB);
+        let permits = Permits::new(2, MIB, CONNECTIONS, 40 * MIB, 10 * MIB);
         let all = permits.reserved().available;
         assert!(!permits.weights_kept());
         for _ in 0..3 {
-            let mut unknown = permits.inference(|| Demand::Unknown, soon()).await.unwrap();
+            let mut unknown =
+                permits.inference(&client(&permits), || Demand::Unknown, soon()).await.unwrap();
             permits.keep_for_weights(&mut unknown, 5 * MIB);
             assert!(permits.weights_kept());
             assert_eq!(permits.reserved().available, all - 5 * MIB);
         }
-        assert!(permits.inference(|| Demand::Bytes(all - 5 * MIB), soon()).await.is_ok());
+        assert!(
+            permits
+                .inference(&client(&permits), || Demand::Bytes(all - 5 * MIB), soon())
+                .await
+                .is_ok()
+        );
     }
 
     #[actix_web::test]
     async fn nobody_waits_for_memory_that_the_weights_have_taken_meanwhile() {
-        let permits = Permits::new(2, MIB, 40 * MIB, 10 * MIB);
+        let permits = Permits::new(2, MIB, CONNECTIONS, 40 * MIB, 10 * MIB);
         let all = permits.reserved().available;
-        let first = permits.inference(|| Demand::Unknown, soon()).await.unwrap();
+        let first = permits.inference(&client(&permits), || Demand::Unknown, soon()).await.unwrap();
         let first = std::cell::RefCell::new(first);
         // The weights are set aside at the last moment before the demand is compared.
         let demand = || {
             permits.keep_for_weights(&mut first.borrow_mut(), 5 * MIB);
             Demand::Bytes(all)
         };
-        let refused = permits.inference(demand, soon()).await;
+        let refused = permits.inference(&client(&permits), demand, soon()).await;
         assert!(matches!(refused, Err(ApiError::OverBudget { .. })), "{refused:?}");
     }
 
     #[actix_web::test]
     async fn a_granted_inference_counts_as_busy_until_it_ends() {
-        let permits = Permits::new(1, MIB, 40 * MIB, 10 * MIB);
+        let permits = Permits::new(1, MIB, CONNECTIONS, 40 * MIB, 10 * MIB);
         assert!(!permits.is_busy());
-        let permit = permits.inference(small, soon()).await.unwrap();
+        let permit = permits.inference(&client(&permits), small, soon()).await.unwrap();
         assert!(permits.is_busy());
         drop(permit);
         assert!(!permits.is_busy());
+    }
+
+    #[actix_web::test]
+    async fn one_client_may_not_take_all_places_to_wait() {
+        let permits = Permits::new(1, MIB, 8, 40 * MIB, 10 * MIB);
+        let (one, other) = (client(&permits), permits.client(address(1)));
+        let held = [(); GRANTED].map(|()| permits.inference(&one, small, soon()));
+        let held = futures_util::future::join_all(held).await;
+        // Six places, of which one client may take three.
+        let waiting = (0..4).map(|_| permits.inference(&one, small, soon()));
+        let ended = futures_util::future::join_all(waiting).await;
+        let told = |text: &str| {
+            let refused = |permit: &Result<InferencePermit, ApiError>| {
+                permit.as_ref().is_err_and(|error| error.to_string().contains(text))
+            };
+            ended.iter().filter(|permit| refused(permit)).count()
+        };
+        assert_eq!((told("of this client"), told(LATE)), (1, 3));
+        drop(held);
+        assert!(permits.inference(&other, small, soon()).await.is_ok());
+        assert_eq!((permits.waiting(), permits.memory_is_short()), (0, false));
+    }
+
+    #[actix_web::test]
+    async fn an_answer_keeps_its_memory_until_it_is_taken() {
+        let permits = Permits::new(1, MIB, CONNECTIONS, 40 * MIB, 10 * MIB);
+        let one = client(&permits);
+        let permit = permits.inference(&one, || Demand::Bytes(5 * MIB), soon()).await.unwrap();
+        let answer = permit.into_answer(MIB);
+        assert_eq!(permits.reserved().inferences, MIB);
+        assert!(!permits.is_busy(), "the inference is over");
+        let little = permits.inference(&one, small, soon()).await.unwrap();
+        let whole = little.into_answer(MIB);
+        assert_eq!(permits.reserved().inferences, MIB + BLOCK);
+        drop((answer, whole));
+        assert_eq!(permits.reserved().inferences, 0);
+    }
+
+    #[actix_web::test]
+    async fn the_weights_of_another_model_take_the_place_of_the_last() {
+        let permits = Permits::new(2, MIB, CONNECTIONS, 40 * MIB, 10 * MIB);
+        let all = permits.reserved().available;
+        for weights in [5 * MIB, 8 * MIB, 2 * MIB] {
+            let one = client(&permits);
+            let mut permit = permits.inference(&one, || Demand::All, soon()).await.unwrap();
+            permits.set_weights(&mut permit, weights);
+            drop(permit);
+            let left = Reserved { high_water: 0, ..permits.reserved() };
+            let (available, inferences) = (all - weights, 0);
+            assert_eq!(left, Reserved { available, inferences, high_water: 0, uploads: 0 });
+        }
+        let other = client(&permits);
+        let again = permits.inference(&other, || Demand::Bytes(all - 2 * MIB), soon());
+        assert!(again.await.is_ok());
     }
 }

@@ -18,6 +18,7 @@ pub(crate) struct Answer {
     predictions: u64,
     running: usize,
     waiting: usize,
+    connections: usize,
     /// Log lines that could not be written.
     log_lines_lost: u64,
     uptime_seconds: u64,
@@ -67,6 +68,7 @@ pub(crate) async fn memory(state: Data<State>) -> Json<Answer> {
         predictions: state.predictions.load(Relaxed),
         running: state.inferences.running(),
         waiting: state.permits.waiting(),
+        connections: state.connections.count(),
         log_lines_lost: crate::logging::lost_lines(),
         uptime_seconds: state.started.elapsed().as_secs(),
     })

@@ -1,10 +1,12 @@
 //! Routes: one file per resource.
 
+mod admin;
 mod health;
 mod memory;
 mod model;
 mod page;
 mod predict;
+mod probes;
 
 use crate::error::ApiError;
 use crate::excerpt::excerpt;
@@ -20,6 +22,11 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
                 .default_service(web::to(|request| not_allowed(request, "POST"))),
         );
     }
+    config.service(
+        web::resource("/admin/reload")
+            .route(web::post().to(admin::reload))
+            .default_service(web::to(not_found)),
+    );
     let mut get = |path: &str, route: fn(Route) -> Route| {
         // The protocol layer leaves the body of an answer to HEAD out.
         let is_read = guard::Any(guard::Get()).or(guard::Head());
@@ -30,6 +37,8 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
         );
     };
     get("/health", |get| get.to(health::health));
+    get("/livez", |get| get.to(probes::live));
+    get("/readyz", |get| get.to(probes::ready));
     get("/memory", |get| get.to(memory::memory));
     get("/model", |get| get.to(model::model));
     get("/", |get| get.to(page::index));

@@ -17,16 +17,17 @@ pub(crate) async fn model(
 ) -> Result<HttpResponse, ApiError> {
     let peer = request.conn_data::<Rc<Peer>>();
     let _in_work = peer.map(Peer::in_work);
-    state.shutdown.or_cancelled(describe(&state)).await
+    state.shutdown.or_cancelled(describe(&request, &state)).await
 }
 
-async fn describe(state: &Data<State>) -> Result<HttpResponse, ApiError> {
+async fn describe(request: &HttpRequest, state: &Data<State>) -> Result<HttpResponse, ApiError> {
     let deadline = deadline(state.config.timeout());
     let demand = || match state.classifier.footprint() {
         Some(_) if state.permits.weights_kept() => Demand::Bytes(1),
         _ => Demand::Unknown,
     };
-    let mut permit = state.permits.inference(demand, deadline).await?;
+    let client = state.client(request);
+    let mut permit = state.permits.inference(&client, demand, deadline).await?;
     let shared = state.clone();
     let job = state.inferences.run(move || {
         let described = shared.classifier.describe(deadline.into_std());

@@ -1,18 +1,22 @@
 //! Prediction: a picture in, classes and heatmaps out.
 
 use crate::answer::Answer;
+use crate::answer_body::HeldBody;
+use crate::clients::Client;
 use crate::config::DECODING;
+use crate::connections::Connection;
 use crate::error::ApiError;
 use crate::half_closed::Peer;
 use crate::html;
 use crate::permits::{Demand, LATE, deadline};
 use crate::state::State;
-use crate::upload::{self, Upload};
-use actix_web::http::header::{ACCEPT, ContentType};
+use crate::upload::{self, Body, Upload};
+use actix_web::http::header::ContentType;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use derm::Footprint;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use tokio::time::Instant;
 
@@ -22,17 +26,14 @@ pub(crate) async fn predict(
     payload: Payload,
     state: Data<State>,
 ) -> HttpResponse {
-    let page = wants_page(&request);
+    let page = html::wants_page(request.headers());
     let mut language = html::Language::of(&request, None);
     let answer = answer(&request, payload, &state, &mut language);
     match state.shutdown.or_cancelled(answer).await {
-        Ok(answer) if page => HttpResponse::Ok()
-            .insert_header(("Server-Timing", answer.latency_ms.server_timing()))
-            .content_type(ContentType::html())
-            .body(html::result_page(language, &answer)),
         Ok(answer) => HttpResponse::Ok()
-            .insert_header(("Server-Timing", answer.latency_ms.server_timing()))
-            .json(answer),
+            .insert_header(("Server-Timing", answer.server_timing))
+            .content_type(if page { ContentType::html() } else { ContentType::json() })
+            .body(answer.body),
         Err(error) if page => error
             .empty_response()
             .content_type(ContentType::html())
@@ -41,15 +42,22 @@ pub(crate) async fn predict(
     }
 }
 
+/// An answer as it is sent.
+struct Written {
+    server_timing: String,
+    body: HeldBody,
+}
+
 async fn answer(
     request: &HttpRequest,
     payload: Payload,
     state: &Data<State>,
     language: &mut html::Language,
-) -> Result<Answer, ApiError> {
+) -> Result<Written, ApiError> {
     let deadline = deadline(state.config.timeout());
     let failed = |error| ApiError::of(error, state.config.timeout());
-    let body = upload::receive(request, payload, state, deadline).await?;
+    let client = state.client(request);
+    let body = receive(request, payload, state, &client, deadline).await?;
     let peer = request.conn_data::<Rc<Peer>>();
     let _in_work = peer.map(Peer::in_work);
     let shared = state.clone();
@@ -61,6 +69,7 @@ async fn answer(
     });
     let (picture, parameters, upload) = opening.await??;
     *language = html::Language::of(request, parameters.lang.as_deref());
+    let (page, language) = (html::wants_page(request.headers()), *language);
     let asked = parameters.request(state.config.enable_gradcam);
     let picture = picture.map_err(failed)?;
     let cost = state.classifier.cost(&picture, &asked).map_err(failed)?;
@@ -73,7 +82,7 @@ async fn answer(
         let total = cost.total().or_else(again);
         total.map_or(Demand::Unknown, |bytes| Demand::Bytes(bytes as usize))
     };
-    let mut permit = state.permits.inference(demand, deadline).await?;
+    let mut permit = state.permits.inference(&client, demand, deadline).await?;
     let shared = state.clone();
     // The permit goes with the job: a client that leaves does not make room for another inference
     // while its own still runs.
@@ -87,13 +96,37 @@ async fn answer(
         if let Some(footprint) = shared.classifier.footprint() {
             shared.permits.keep_for_weights(&mut permit, footprint.weights);
         }
-        drop((picture, upload, permit));
-        report.map_err(|error| ApiError::of(error, shared.config.timeout()))
+        drop((picture, upload));
+        let report = report.map_err(|error| ApiError::of(error, shared.config.timeout()))?;
+        let answer = Answer::new(report, language.code(), parameters.insists_on_gradcam());
+        let bytes = if page {
+            html::result_page(language, &answer).into_bytes()
+        } else {
+            serde_json::to_vec(&answer).map_err(|_| ApiError::Internal)?
+        };
+        let permit = permit.into_answer(bytes.len());
+        let server_timing = answer.latency_ms.server_timing();
+        Ok(Written { server_timing, body: HeldBody::new(bytes, permit) })
     });
-    let report = job.await??;
+    let written = job.await??;
     state.predictions.fetch_add(1, Relaxed);
-    let insisted = parameters.insists_on_gradcam();
-    Ok(Answer::new(report, language.code(), insisted))
+    state.lifecycle.set_checked();
+    Ok(written)
+}
+
+/// Reads the body; the connection knows that its client is to send.
+async fn receive(
+    request: &HttpRequest,
+    payload: Payload,
+    state: &State,
+    client: &Arc<Client>,
+    deadline: Instant,
+) -> Result<Body, ApiError> {
+    let connection = request.conn_data::<Arc<Connection>>();
+    connection.inspect(|connection| connection.body());
+    let body = upload::receive(request, payload, state, Arc::clone(client), deadline).await;
+    connection.inspect(|connection| connection.request());
+    body
 }
 
 /// Drops the arenas that are kept for a next prediction where the inferences that run have reserved
@@ -105,11 +138,4 @@ fn make_room(state: &State) {
     if state.classifier.idle_bytes().saturating_sub(arena) > free {
         state.classifier.release_arenas();
     }
-}
-
-/// A browser that posts the form asks for HTML; a program asks for JSON or says nothing.
-fn wants_page(request: &HttpRequest) -> bool {
-    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
-    let accept = accept.unwrap_or("");
-    accept.contains("text/html") && !accept.contains("application/json")
 }

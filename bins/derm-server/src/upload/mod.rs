@@ -6,6 +6,7 @@ mod form;
 mod json;
 mod part_headers;
 
+use crate::clients::Client;
 use crate::error::ApiError;
 use crate::excerpt::quoted;
 use crate::intake::Intake;
@@ -18,6 +19,7 @@ use actix_web::web::{Bytes, Payload};
 use content_encoding::decoded;
 use encoding::Encoding;
 use futures_util::Stream;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Parts that a form may have.
@@ -68,6 +70,7 @@ pub(crate) async fn receive(
     request: &HttpRequest,
     payload: Payload,
     state: &State,
+    client: Arc<Client>,
     deadline: Instant,
 ) -> Result<Body, ApiError> {
     let mut parameters = Parameters::from_query(request.query_string())?;
@@ -75,7 +78,7 @@ pub(crate) async fn receive(
     let largest = largest_body(max_upload);
     let length = check_announced(request.headers(), max_upload)?;
     let limit = state.config.upload_time();
-    let mut intake = Intake::new(&state.permits, (largest, max_upload), limit, deadline);
+    let mut intake = Intake::new(&state.permits, client, (largest, max_upload), limit, deadline);
     let (bytes, encoding) =
         read(request, payload, &mut parameters, (max_upload, length), &mut intake).await?;
     Ok(Body { bytes, encoding, parameters, max_upload, permit: intake.into_permit() })

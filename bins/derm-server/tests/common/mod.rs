@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, clippy::print_stderr)]
 #![allow(dead_code, unused_imports)] // each test file uses its part
 
+mod slow_clients;
 mod slow_model;
 
+pub use slow_clients::{SlowClients, raise_descriptors};
 pub use slow_model::SlowModel;
 
 use std::io::{Read, Write};

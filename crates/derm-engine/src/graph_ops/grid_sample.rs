@@ -207,12 +207,18 @@ fn weights(mode: &InterpolationMode, at: f32) -> TVec<(isize, f32, f32)> {
     let (first, x) = (below as isize, at - below);
     match mode {
         InterpolationMode::Nearest => tvec!((at as isize, 1.0, 0.0)),
-        InterpolationMode::Bilinear => tvec!((first, 1.0 - x, -1.0), (first + 1, x, 1.0)),
+        InterpolationMode::Bilinear => {
+            tvec!((first, 1.0 - x, -1.0), (first.saturating_add(1), x, 1.0))
+        }
         InterpolationMode::Bicubic => {
             let weight = |index: isize| {
                 let distance = x - index as f32;
                 let (weight, derivative) = cubic(distance.abs());
-                (first + index, weight, derivative * if distance < 0.0 { -1.0 } else { 1.0 })
+                (
+                    first.saturating_add(index),
+                    weight,
+                    derivative * if distance < 0.0 { -1.0 } else { 1.0 },
+                )
             };
             (-1..3).map(weight).collect()
         }

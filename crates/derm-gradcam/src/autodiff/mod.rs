@@ -139,8 +139,8 @@ fn append_backward<'a>(
         if let Some(operand) = (0..operands.len()).find(is_missing) {
             return no_rule(Some(operand));
         }
-        for (&input, gradient) in node.inputs.iter().zip(operands) {
-            let Some(gradient) = gradient else { continue };
+        for (slot, &input) in node.inputs.iter().enumerate() {
+            let Some(gradient) = operands[slot].filter(|_| needs_gradient[slot]) else { continue };
             let sum = match gradients.get(&input) {
                 Some(&sum) => builder.wire(math::add(), &[sum, gradient])?,
                 None => gradient,
@@ -258,6 +258,29 @@ mod tests {
         let error = backward_graph(&model, &no_weights(), x, &[], usize::MAX).unwrap_err();
         let text = error.to_string();
         assert_eq!(text, "no differentiation rule for operator Sign (node \"Sign number 1\")");
+    }
+
+    /// A picture that the graph casts to bytes and normalises itself; what it computes as integers
+    /// later on has no gradient.
+    #[test]
+    fn pixels_pass_a_cast_to_integers_and_other_values_do_not() {
+        use tract_onnx::tract_core::ops::cast::cast;
+        let mut model = TypedModel::default();
+        let x = model.add_source("x", f32::fact([1, 2])).unwrap();
+        let mut wire = |name: &str, op: Box<dyn tract_onnx::tract_core::ops::TypedOp>, of| {
+            model.wire_node(name, op, &[of]).unwrap()[0]
+        };
+        let bytes = wire("bytes", cast(DatumType::U8).into(), x);
+        let moved = wire("moved", AxisOp::Move(0, 1).into(), bytes);
+        let floats = wire("floats", cast(DatumType::F32).into(), moved);
+        let square = wire("square", math::square().into(), floats);
+        let whole = wire("whole", cast(DatumType::I32).into(), square);
+        let whole = wire("again", cast(DatumType::F32).into(), whole);
+        let output = model.wire_node("sum", math::add(), &[square, whole]).unwrap()[0];
+        model.select_output_outlets(&[output]).unwrap();
+        let graph = backward_graph(&model, &no_weights(), x, &[], usize::MAX).unwrap();
+        let values = run(graph, &[tensor2(&[[3f32, 5.0]]), tensor2(&[[1f32], [-2.0]])]);
+        close(&values[0], &[6.0, -20.0]);
     }
 
     #[test]

@@ -159,17 +159,19 @@ fn main_axis(indices: &Tensor) -> Option<usize> {
     let step = |axis: usize| {
         let mut second = vec![0; indices.ndim()];
         second[axis] = 1;
-        indices.get(&*second).map_or(0, |second| second - first)
+        indices.get(&*second).map_or(0, |second| second.saturating_sub(first))
     };
     let steps: Vec<i64> = (0..indices.ndim()).map(step).collect();
     let is_even = indices.indexed_iter().all(|(at, &index)| {
-        let way = |(&at, step): (&usize, &i64)| i64::try_from(at).unwrap_or(i64::MAX) * step;
-        index == first + at.slice().iter().zip(&steps).map(way).sum::<i64>()
+        let way = |(&at, &step): (&usize, &i64)| step.saturating_mul(at as i64);
+        let ways = at.slice().iter().zip(&steps).map(way);
+        index == ways.fold(first, i64::saturating_add)
     });
     if !is_even || first < 0 || steps.iter().any(|&step| step < 0) {
         return None;
     }
-    (0..indices.ndim()).max_by_key(|&axis| steps[axis] * (indices.shape()[axis] as i64 - 1))
+    (0..indices.ndim())
+        .max_by_key(|&axis| steps[axis].saturating_mul(indices.shape()[axis] as i64 - 1))
 }
 
 /// Operators whose output has the axes of this input.
@@ -286,6 +288,7 @@ mod tests {
         };
         assert_eq!(after(tile([1, 2, 1, 1]), &[]), map);
         assert_eq!(after(tile([1, 1, 2, 1]), &[]), None);
+        assert_eq!(after(NearestUpsample { scales: tvec!(1, 1, 2, 3) }, &[]), map);
         assert_eq!(after(CumSum { axis: 2, exclusive: false, reverse: false }, &[]), map);
     }
 }

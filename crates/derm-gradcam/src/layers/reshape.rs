@@ -61,10 +61,9 @@ impl Reshape {
             return Some(axis + self.to.len() - self.from.len());
         }
         let (length, to) = (self.from[axis - self.at], self.result_axis(axis)?);
-        let is_multiple = |a: usize, b: usize| b > 0 && a % b == 0;
         let found = self.to[to];
         let keeps = found == length
-            || length > 1 && (is_multiple(found, length) || is_multiple(length, found));
+            || length > 1 && (found.is_multiple_of(length) || length.is_multiple_of(found));
         keeps.then_some(self.at + to)
     }
 
@@ -85,10 +84,9 @@ impl Reshape {
         if self.is_outside(axis) || self.from[axis - self.at] != sides[0] * sides[1] {
             return None;
         }
-        let before: usize = self.from[..axis - self.at].iter().product();
-        let starts = |&row: &usize| {
-            self.to[..row].iter().product::<usize>() == before && self.to[row..].starts_with(&sides)
-        };
+        let before = product(&self.from[..axis - self.at]);
+        let starts =
+            |&row: &usize| product(&self.to[..row]) == before && self.to[row..].starts_with(&sides);
         Some(self.at + (0..self.to.len()).find(starts)?)
     }
 
@@ -96,17 +94,15 @@ impl Reshape {
     /// of `axis`; axes of length 1 belong to axes of length 1.
     fn result_axis(&self, axis: usize) -> Option<usize> {
         let axis = axis - self.at;
-        let before: usize = self.from[..axis].iter().product();
+        let before = product(&self.from[..axis]);
         let is_single = self.from[axis] == 1;
-        let mut product = 1;
-        for (index, &length) in self.to.iter().enumerate() {
-            if product == before && (length == 1) == is_single {
-                return Some(index);
-            }
-            product *= length;
-        }
-        None
+        (0..self.to.len())
+            .find(|&to| product(&self.to[..to]) == before && (self.to[to] == 1) == is_single)
     }
+}
+
+fn product(lengths: &[usize]) -> usize {
+    lengths.iter().fold(1, |product, &length| product.saturating_mul(length))
 }
 
 #[cfg(test)]

@@ -240,6 +240,8 @@ fn element(
 /// Whether everything that reads this input casts it to floating point, at once or after changes of
 /// its axes: then the graph may be fed with floating point, which has derivatives.
 fn is_only_cast(graph: &GraphProto, input: &str) -> bool {
+    // Each is looked for among all nodes.
+    const MAX_STEPS: usize = 32;
     const AXES: [&str; 6] = ["Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"];
     let to_float = |node: &tract_onnx::pb::NodeProto| {
         let to = node.attribute.iter().find(|attribute| attribute.name == "to");
@@ -256,6 +258,9 @@ fn is_only_cast(graph: &GraphProto, input: &str) -> bool {
     while let Some(value) = left.pop() {
         if !seen.insert(value) {
             continue;
+        }
+        if seen.len() > MAX_STEPS {
+            return false;
         }
         if graph.output.iter().any(|output| output.name == value) {
             return false;

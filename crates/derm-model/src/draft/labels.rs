@@ -10,7 +10,7 @@ const MAX_CLASSES: usize = 10_000;
 /// Names from a configuration, from the file's metadata, or numbered ones; as many as the graph has
 /// scores (two for one unit).
 pub(super) fn classes(found: &Found, configuration: &Configuration) -> Known<Vec<String>> {
-    let needed = found.units.map(|units| units.max(2).min(MAX_CLASSES));
+    let needed = found.units.map(|units| units.clamp(2, MAX_CLASSES));
     let ultralytics = || {
         let names = python_dictionary(found.metadata.get("names")?)?;
         Some(Known::from(names, "metadata of the file"))

@@ -23,9 +23,11 @@ pub(crate) use verified::{check_supported, unverified};
 use derm_engine::Unary;
 use derm_engine::graph_ops::Function;
 use tract_onnx::model::{Onnx, OnnxOpRegister, ParsingContext};
-use tract_onnx::pb::NodeProto;
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
 use tract_onnx::prelude::*;
-use tract_onnx::tract_hir::internal::InferenceOp;
+use tract_onnx::tract_hir::internal::{InferenceOp, format_err};
 use tract_onnx::tract_hir::ops::element_wise::ElementWiseIntoHir;
 
 /// What a reader of a node returns: the operator, and the names of missing inputs.
@@ -33,8 +35,9 @@ type Read = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
 /// The operators of tract's that are replaced here. They stay under `derm.NAME`, for the graphs that
 /// replace them.
-const REPLACED: [&str; 15] = [
+const REPLACED: [&str; 16] = [
     "BatchNormalization",
+    "ConstantOfShape",
     "ConvTranspose",
     "DequantizeLinear",
     "Einsum",
@@ -61,6 +64,7 @@ pub(crate) fn onnx() -> Onnx {
         }
     }
     own.insert("Celu", celu);
+    own.insert("ConstantOfShape", constant_of_shape);
     own.insert("Swish", swish);
     own.insert("BatchNormalization", normalization::batch_normalization);
     own.insert("DeformConv", deform_conv::read);
@@ -100,6 +104,27 @@ fn insert_bodies(to: &mut OnnxOpRegister) {
 /// `Celu-12`: tract leaves out the factor `alpha`.
 fn celu(_: &ParsingContext<'_>, node: &NodeProto) -> Read {
     read(Unary::Celu(node.get_attr_opt("alpha")?.unwrap_or(1.0)))
+}
+
+/// `ConstantOfShape`: without a value the standard says zeros of float32, and tract makes float64.
+fn constant_of_shape(context: &ParsingContext<'_>, node: &NodeProto) -> Read {
+    let mut node = node.clone();
+    if node.attribute.iter().all(|attribute| attribute.name != "value") {
+        let zero = TensorProto {
+            dims: vec![1],
+            data_type: DataType::Float as i32,
+            float_data: vec![0.0],
+            ..TensorProto::default()
+        };
+        node.attribute.push(AttributeProto {
+            name: "value".to_owned(),
+            r#type: AttributeType::Tensor as i32,
+            t: Some(zero),
+            ..AttributeProto::default()
+        });
+    }
+    let own = context.framework.op_register.0.get("derm.ConstantOfShape");
+    own.ok_or_else(|| format_err!("ConstantOfShape"))?(context, &node)
 }
 
 /// `Swish-24`: tract takes `alpha` for 1.

@@ -22,8 +22,7 @@ pub(crate) fn computes_in(graph: &GraphProto, picture: Option<DataType>) -> Opti
         node.op_type == "Cast" && node.attribute.iter().any(|a| a.name == "to" && a.i == half)
     };
     match picture {
-        Some(DataType::Double) => picture,
-        Some(DataType::Float16) => picture,
+        Some(DataType::Double | DataType::Float16) => picture,
         _ => graph.node.iter().any(makes_half).then_some(DataType::Float16),
     }
 }
@@ -93,7 +92,7 @@ fn convert(tensor: &mut TensorProto, from: DataType) -> Result<(), String> {
     }
     let raw = std::mem::take(&mut tensor.raw_data);
     let width = if from == DataType::Double { 8 } else { 2 };
-    if raw.len() % width != 0 {
+    if !raw.len().is_multiple_of(width) {
         return Err(format!("tensor {:?} is cut short", tensor.name));
     }
     tensor.float_data.clear();

@@ -48,10 +48,10 @@ impl Needed {
             if !needed.values.insert(value.to_owned()) {
                 continue;
             }
-            if let Some(&index) = computed_by.get(value) {
-                if needed.nodes.insert(index) {
-                    left.extend(reads(&graph.node[index]));
-                }
+            if let Some(&index) = computed_by.get(value)
+                && needed.nodes.insert(index)
+            {
+                left.extend(reads(&graph.node[index]));
             }
         }
         needed

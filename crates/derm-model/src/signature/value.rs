@@ -10,7 +10,7 @@ use tract_onnx::pb::type_proto::Value as TypeValue;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Declared {
     pub(crate) name: String,
-    /// `None`: it is no tensor, but a sequence or a map, or nothing is declared.
+    /// `None`: it is no tensor, but a sequence or a map.
     pub(crate) element: Option<DataType>,
     /// `None`: not declared. A free dimension is `None`.
     pub(crate) shape: Option<Vec<Option<usize>>>,
@@ -20,7 +20,12 @@ impl Declared {
     pub(crate) fn read(info: &ValueInfoProto) -> Declared {
         let value = info.r#type.as_ref().and_then(|kind| kind.value.as_ref());
         let tensor = value.map(|TypeValue::TensorType(tensor)| tensor);
-        let element = tensor.and_then(|tensor| DataType::try_from(tensor.elem_type).ok());
+        let element = match (&info.r#type, tensor) {
+            (None, _) => Some(DataType::Undefined),
+            (Some(_), tensor) => {
+                tensor.and_then(|tensor| DataType::try_from(tensor.elem_type).ok())
+            }
+        };
         let shape = tensor.and_then(|tensor| tensor.shape.as_ref()).map(|shape| {
             let length = |dimension: &Option<Dimension>| match dimension {
                 Some(Dimension::DimValue(length)) => usize::try_from(*length).ok(),

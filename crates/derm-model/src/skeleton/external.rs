@@ -1,7 +1,7 @@
 //! External data that the stored tensors of a file name, found without reading the file whole.
 
 use super::protobuf::{Field, fields};
-use super::{fields_of_graph, malformed, number};
+use super::{Outline, malformed, number};
 use crate::Error;
 
 /// Where a tensor's bytes lie, as the file says.
@@ -18,8 +18,8 @@ pub(crate) struct ExternalData {
 /// # Errors
 /// [`Error::Graph`]: the file is not ONNX, or was cut short.
 pub(crate) fn external_data(file: &[u8]) -> Result<Vec<ExternalData>, Error> {
-    let (_, _, graph) = fields_of_graph(file)?;
-    let tensors = graph.iter().filter(|field| field.number == number::GRAPH_INITIALIZER);
+    let Outline { inside, .. } = Outline::read(file)?;
+    let tensors = inside.iter().filter(|field| field.number == number::GRAPH_INITIALIZER);
     let mut found = Vec::new();
     for tensor in tensors {
         found.extend(read(file, tensor).ok_or_else(malformed)?);

@@ -72,7 +72,7 @@ pub(crate) struct Skeleton {
 /// # Errors
 /// [`Error::Graph`]: the file is not ONNX, was cut short, or has more than one graph.
 pub(crate) fn skeleton(file: &[u8]) -> Result<Skeleton, Error> {
-    let (model, graph, inside) = fields_of_graph(file)?;
+    let Outline { model, graph, inside } = Outline::read(file)?;
     let left_out = large_weights(file, &inside).ok_or_else(malformed)?;
 
     let shell = without(file, &inside, &left_out);
@@ -92,18 +92,28 @@ fn malformed() -> Error {
     Error::Graph("it is not an ONNX file, or was cut short".to_owned())
 }
 
-/// The fields of the file, the range of its one graph, and the fields of that.
-fn fields_of_graph(file: &[u8]) -> Result<(Vec<Field>, Range<usize>, Vec<Field>), Error> {
-    let model = fields(file, 0..file.len()).ok_or_else(malformed)?;
-    let mut graphs = model.iter().filter(|field| field.number == number::MODEL_GRAPH);
-    let graph = graphs.next().ok_or_else(malformed)?;
-    if graphs.next().is_some() {
-        // A reader would merge them: nodes of one may read the weights of the other.
-        return Err(Error::Graph("it has more than one graph".to_owned()));
+/// The file's fields.
+struct Outline {
+    model: Vec<Field>,
+    /// Its one graph, with its key.
+    graph: Range<usize>,
+    /// The fields of that.
+    inside: Vec<Field>,
+}
+
+impl Outline {
+    fn read(file: &[u8]) -> Result<Outline, Error> {
+        let model = fields(file, 0..file.len()).ok_or_else(malformed)?;
+        let mut graphs = model.iter().filter(|field| field.number == number::MODEL_GRAPH);
+        let graph = graphs.next().ok_or_else(malformed)?;
+        if graphs.next().is_some() {
+            // A reader would merge them: nodes of one may read the weights of the other.
+            return Err(Error::Graph("it has more than one graph".to_owned()));
+        }
+        let inside = fields(file, graph.content.clone()).ok_or_else(malformed)?;
+        let graph = graph.whole.clone();
+        Ok(Outline { model, graph, inside })
     }
-    let inside = fields(file, graph.content.clone()).ok_or_else(malformed)?;
-    let whole = graph.whole.clone();
-    Ok((model, whole, inside))
 }
 
 /// The graph's fields but for the weights that are left out, each of which becomes an input.

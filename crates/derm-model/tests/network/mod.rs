@@ -93,6 +93,11 @@ impl Network {
         self.graph.output = declared.collect();
     }
 
+    /// An output of which nothing but its name is declared.
+    pub(crate) fn undeclared_output(&mut self, name: &str) {
+        self.graph.output = vec![ValueInfoProto { name: name.to_owned(), ..Default::default() }];
+    }
+
     pub(crate) fn tensor(&mut self, name: &str, element: i32, shape: &[i64], values: &[f64]) {
         self.graph.initializer.push(TensorProto {
             name: name.to_owned(),

@@ -306,6 +306,17 @@ case(
     lo=9,
 )
 case("ConstantOfShape zeros", "ConstantOfShape", lambda g: g("Add", "x", g("ConstantOfShape", g.i(6, 1))), lo=9)
+case(
+    "ConstantOfShape zeros overwritten",
+    "ConstantOfShape",
+    lambda g: g(
+        "ScatterND",
+        g("Unsqueeze", g("ConstantOfShape", g.i(3, 6, 6)), g.i(0)),
+        g.w(np.zeros((1, 1), np.int64)),
+        "x",
+    ),
+    lo=13,
+)
 case("EyeLike", "EyeLike", lambda g: g("MatMul", "x", g("EyeLike", g.w(np.zeros((6, 6), F)))), lo=9)
 for k in (1, -2):
     case(

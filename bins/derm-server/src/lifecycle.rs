@@ -1,0 +1,165 @@
+//! Life cycle: when the server is ready, and how it stops.
+
+use crate::error::ApiError;
+use crate::permits::{Demand, deadline};
+use crate::state::State;
+use crate::systemd;
+use actix_web::web::Data;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep};
+
+/// Time from one look whether the server is idle to the next.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What the probes are told.
+#[derive(Debug, Default)]
+pub(crate) struct Lifecycle {
+    /// Whether the model was loaded and run once.
+    checked: AtomicBool,
+    /// Whether that is being tried.
+    checking: AtomicBool,
+    draining: AtomicBool,
+}
+
+/// Whether requests should be sent here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    Ready,
+    /// The model has not been loaded and run yet.
+    Unchecked,
+    /// The server is about to stop.
+    Draining,
+}
+
+impl Lifecycle {
+    pub(crate) fn readiness(&self) -> Readiness {
+        if self.is_draining() {
+            Readiness::Draining
+        } else if self.checked.load(Relaxed) {
+            Readiness::Ready
+        } else {
+            Readiness::Unchecked
+        }
+    }
+
+    /// Says that the model has been loaded and run.
+    pub(crate) fn set_checked(&self) {
+        self.checked.store(true, Relaxed);
+    }
+
+    /// Whether the server is about to stop, so that connections should not be kept.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+}
+
+/// Loads the model and runs it once, with the memory that takes set aside.
+///
+/// # Errors
+/// Those of [`derm::Classifier::check`], and [`ApiError::Busy`].
+pub(crate) async fn check_model(state: &Data<State>) -> Result<(), ApiError> {
+    let deadline = deadline(state.config.timeout());
+    let client = state.permits.client(IpAddr::from(Ipv4Addr::LOCALHOST).into());
+    let mut permit = state.permits.inference(&client, || Demand::Unknown, deadline).await?;
+    let shared = state.clone();
+    let check = state.inferences.run(move || {
+        let checked = shared.classifier.check()?;
+        shared.permits.keep_for_weights(&mut permit, checked.footprint.weights);
+        Ok(())
+    });
+    check.await?.map_err(|error| ApiError::of(error, state.config.timeout()))?;
+    state.lifecycle.set_checked();
+    Ok(())
+}
+
+/// Begins to check the model, unless that is being done.
+pub(crate) fn begin_to_check(state: &Data<State>) {
+    if state.lifecycle.checking.swap(true, Relaxed) {
+        return;
+    }
+    let state = state.clone();
+    actix_web::rt::spawn(async move {
+        if let Err(error) = check_model(&state).await {
+            tracing::error!(%error, "the model cannot be used; not ready");
+        }
+        state.lifecycle.checking.store(false, Relaxed);
+    });
+}
+
+/// Waits until the server is to stop taking connections: after SIGTERM and DRAIN_SECONDS, after
+/// SIGINT, or when nobody has been connected for EXIT_IDLE_SECONDS.
+pub(crate) async fn stopped(state: Data<State>, mut signals: StopSignals) {
+    tokio::select! {
+        () = signals.received() => {}
+        () = idle(&state) => tracing::info!("nobody is connected: stopping"),
+    }
+    state.lifecycle.draining.store(true, Relaxed);
+    systemd::notify_stopping();
+    let drain = state.config.drain_time();
+    if signals.is_urgent || drain.is_zero() {
+        return;
+    }
+    tracing::info!(seconds = drain.as_secs(), "draining");
+    tokio::select! {
+        () = sleep(drain) => {}
+        () = signals.received() => {}
+    }
+}
+
+/// SIGTERM and SIGINT.
+pub(crate) struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// Whether there is no time for draining.
+    is_urgent: bool,
+}
+
+impl StopSignals {
+    /// Takes the signals over from the system, which would end the process.
+    ///
+    /// # Errors
+    /// If the system does not let it.
+    pub(crate) fn new() -> std::io::Result<StopSignals> {
+        let (terminate, interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(StopSignals { terminate, interrupt, is_urgent: false })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => self.is_urgent = true,
+        }
+    }
+}
+
+/// Waits until nobody has been connected for EXIT_IDLE_SECONDS; for ever if that is 0.
+async fn idle(state: &State) {
+    let Some(limit) = state.config.exit_idle() else { return std::future::pending().await };
+    let mut since = Instant::now();
+    while since.elapsed() < limit {
+        sleep(TICK).await;
+        if state.connections.take_used() || state.permits.is_busy() {
+            since = Instant::now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_means_checked_and_not_draining() {
+        let lifecycle = Lifecycle::default();
+        assert_eq!(lifecycle.readiness(), Readiness::Unchecked);
+        lifecycle.set_checked();
+        assert_eq!(lifecycle.readiness(), Readiness::Ready);
+        lifecycle.draining.store(true, Relaxed);
+        assert_eq!(lifecycle.readiness(), Readiness::Draining);
+    }
+}

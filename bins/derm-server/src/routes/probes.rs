@@ -1,0 +1,26 @@
+//! Probes: whether the process answers, and whether requests should be sent here.
+
+use crate::lifecycle::{Readiness, begin_to_check};
+use crate::state::State;
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+use serde_json::json;
+
+/// `GET /livez`: the process responds.
+pub(crate) async fn live() -> &'static str {
+    "ok"
+}
+
+/// `GET /readyz`: the model has been loaded and run once, and the server is not about to stop. The
+/// first call that finds it unchecked has it checked.
+pub(crate) async fn ready(state: Data<State>) -> HttpResponse {
+    let reason = match state.lifecycle.readiness() {
+        Readiness::Ready => return HttpResponse::Ok().body("ok"),
+        Readiness::Draining => "the server is about to stop",
+        Readiness::Unchecked => {
+            begin_to_check(&state);
+            "the model has not been checked yet; try again in a few seconds"
+        }
+    };
+    HttpResponse::ServiceUnavailable().json(json!({ "error": reason }))
+}
