@@ -36,8 +36,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let slow = raise_descriptors(arguments.connections)?;
     let binary = arguments.binary.clone().map_or_else(server::build, Ok)?;
     let budget = arguments.budget_mb.to_string();
-    let server = Server::start(&binary, &[("MEMORY_BUDGET_MB", budget), ("MAX_REQUESTS", "0".to_owned())])?;
-    let picture = std::fs::read("bins/derm-server/src/page/example.jpg").context("run it in the repository")?;
+    let server =
+        Server::start(&binary, &[("MEMORY_BUDGET_MB", budget), ("MAX_REQUESTS", "0".to_owned())])?;
+    let picture = std::fs::read("bins/derm-server/src/page/example.jpg")
+        .context("run it in the repository")?;
     server.predict("gradcam=false", "image/jpeg", &picture)?;
     let alone = p99(&server, &picture, arguments.requests)?;
     let ends = AtomicBool::new(false);

@@ -1,7 +1,7 @@
 //! Failing surroundings: whatever becomes of stderr, the environment, `/proc` or the limits of the
 //! process, requests are answered.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 #![cfg(unix)]
 
 mod common;
@@ -110,7 +110,7 @@ fn no_proc_and_no_sys() {
         tried.is_ok_and(|status| status.success())
     };
     let Some(arguments) = [as_root, as_user].into_iter().find(|arguments| can(arguments)) else {
-        println!("SKIPPED: mount namespaces are not allowed here");
+        eprintln!("SKIPPED: mount namespaces are not allowed here");
         return;
     };
     let port = free_port().to_string();

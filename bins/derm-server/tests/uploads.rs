@@ -285,7 +285,7 @@ fn messages_repeat_at_most_80_characters_of_input() {
     case("/predict/", &format!("{JPEG}Content-Encoding: {long}\r\n"), picture());
     for body in [
         format!("\"{long}\""),
-        format!("{long}"),
+        long.clone(),
         format!("{{\"{long}"),
         format!("{{\"image\": {long}}}"),
         format!("{{\"image\": \"{long}$\"}}"),

@@ -426,4 +426,26 @@ mod tests {
         let error = late(&classifier, &Request::default().with_tta(8), 3);
         assert!(matches!(error, Error::TimeLimit(Task::Prediction)), "{error}");
     }
+
+    #[test]
+    fn cancelled_work_ends_between_two_runs() {
+        let folder = derm_zoo::entry("mobilenetv2.opset13").unwrap().make(&derm_zoo::folder());
+        let source = ModelSource::at(folder.unwrap());
+        let classifier = Classifier::new(source, Options::default()).unwrap();
+        let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../derm-preprocess/tests/data");
+        let bytes = std::fs::read(format!("{data}/baseline.jpg")).unwrap();
+        let picture = classifier.open(bytes).unwrap();
+        let explain = Request::default().with_explain(Explain::new(Method::ScoreCam));
+        std::thread::scope(|scope| {
+            let work = || classifier.classify(&picture, &explain, Instant::now() + LONG);
+            // More than a thousand runs.
+            let running = scope.spawn(work);
+            while !classifier.is_loaded() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            classifier.cancel();
+            assert!(matches!(running.join().unwrap(), Err(Error::Cancelled)));
+            assert!(matches!(work(), Err(Error::Cancelled)));
+        });
+    }
 }

@@ -510,7 +510,8 @@ mod tests {
             let (available, inferences) = (all - weights, 0);
             assert_eq!(left, Reserved { available, inferences, high_water: 0, uploads: 0 });
         }
-        let again = permits.inference(&client(&permits), || Demand::Bytes(all - 2 * MIB), soon());
+        let one = client(&permits);
+        let again = permits.inference(&one, || Demand::Bytes(all - 2 * MIB), soon());
         assert!(again.await.is_ok());
     }
 }

@@ -5,6 +5,7 @@ use actix_web::error::PayloadError;
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
 use actix_web::web::Bytes;
 use futures_util::Stream;
+use memchr::memchr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -66,11 +67,18 @@ impl Scanner {
     /// The chunk with its headers made ASCII; copied only if that changes it.
     fn ascii(&mut self, chunk: Bytes) -> Bytes {
         let mut changed: Option<Vec<u8>> = None;
-        for (at, &byte) in chunk.iter().enumerate() {
+        let mut at = 0;
+        while let Some(&byte) = chunk.get(at) {
+            if matches!(self.place, Place::Content(0)) && byte != self.delimiter[0] {
+                // Nothing of a picture's file is of interest but this byte.
+                at += memchr(self.delimiter[0], &chunk[at..]).unwrap_or(chunk.len() - at);
+                continue;
+            }
             if matches!(self.place, Place::Headers(_)) && !byte.is_ascii() {
                 changed.get_or_insert_with(|| chunk.to_vec())[at] = REPLACEMENT;
             }
             self.place = self.next(byte);
+            at += 1;
         }
         changed.map_or(chunk, Bytes::from)
     }
