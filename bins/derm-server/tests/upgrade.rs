@@ -148,7 +148,7 @@ fn no_answer_mixes_two_models() {
     model(folder.path(), "model-0");
     let path = folder.path().to_str().unwrap();
     // Beside each other, and one after the other where the budget has room for one only.
-    for budget in ["256", "30"] {
+    for budget in ["256", "40"] {
         let server = Server::start(&[
             ("MODEL_PATH", path),
             ("MAX_REQUESTS", "0"),

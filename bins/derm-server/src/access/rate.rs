@@ -2,16 +2,14 @@
 
 use crate::clients::ClientAddress;
 use crate::error::ApiError;
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota};
 use serde::Deserialize;
+use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-/// Clients that have all their requests left are forgotten after so many requests.
-const TIDY_EVERY: u32 = 1024;
+/// Clients that have all their requests left are forgotten when the table has grown by so many.
+const GROWTH: usize = 1024;
 
 /// RATE_LIMIT: `60`, `60/m`, `2/s`, `500/h`; without a unit, per minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -39,20 +37,26 @@ impl TryFrom<String> for RateLimit {
     }
 }
 
-/// Counts the requests of each client.
+/// Counts the requests of each client, by the generic cell rate algorithm: of each client, only the
+/// time is kept at which it has all its requests left again.
 #[derive(Debug)]
 pub(crate) struct RateLimiter {
-    limiter: DefaultKeyedRateLimiter<ClientAddress>,
-    checks: AtomicU32,
+    limit: RateLimit,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    restored: HashMap<ClientAddress, Instant>,
+    /// Length at which clients that have all their requests left are forgotten.
+    tidy_at: usize,
 }
 
 impl RateLimiter {
-    /// A client may send all requests of the time at once, and then one whenever its part of it is over.
+    /// A client may send all requests of the time at once, and then one whenever its part of it is
+    /// over.
     pub(crate) fn new(limit: RateLimit) -> RateLimiter {
-        let apart = (limit.within / limit.requests.get()).max(Duration::from_nanos(1));
-        let quota = Quota::with_period(apart).unwrap_or(Quota::per_minute(limit.requests));
-        let limiter = governor::RateLimiter::keyed(quota.allow_burst(limit.requests));
-        RateLimiter { limiter, checks: AtomicU32::new(0) }
+        RateLimiter { limit, table: Mutex::default() }
     }
 
     /// Counts a request of this client.
@@ -60,13 +64,24 @@ impl RateLimiter {
     /// # Errors
     /// [`ApiError::TooManyRequests`].
     pub(crate) fn check(&self, client: ClientAddress) -> Result<(), ApiError> {
-        if self.checks.fetch_add(1, Relaxed) % TIDY_EVERY == TIDY_EVERY - 1 {
-            self.limiter.retain_recent();
+        self.check_at(client, Instant::now())
+    }
+
+    fn check_at(&self, client: ClientAddress, now: Instant) -> Result<(), ApiError> {
+        let RateLimit { requests, within } = self.limit;
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.restored.len() >= table.tidy_at {
+            table.restored.retain(|_, restored| *restored > now);
+            table.tidy_at = table.restored.len() + GROWTH;
         }
-        self.limiter.check_key(&client).map_err(|later| {
-            let wait = later.wait_time_from(DefaultClock::default().now());
-            ApiError::TooManyRequests { seconds: wait.as_secs() + 1 }
-        })
+        let restored = table.restored.get(&client).map_or(now, |&restored| restored.max(now));
+        let after = restored + within / requests.get();
+        let wait = (after - now).saturating_sub(within);
+        if !wait.is_zero() {
+            return Err(ApiError::TooManyRequests { seconds: wait.as_secs() + 1 });
+        }
+        table.restored.insert(client, after);
+        Ok(())
     }
 }
 
@@ -93,24 +108,38 @@ mod tests {
     }
 
     #[test]
-    fn each_client_has_its_own_count() {
+    fn each_client_has_its_own_count_and_gets_one_request_after_the_other_back() {
         let limiter = RateLimiter::new(RateLimit::try_from("3/h".to_owned()).unwrap());
+        let start = Instant::now();
+        let at = |low, seconds| limiter.check_at(client(low), start + Duration::from_secs(seconds));
         for _ in 0..3 {
-            limiter.check(client(1)).unwrap();
+            at(1, 0).unwrap();
         }
-        let Err(ApiError::TooManyRequests { seconds }) = limiter.check(client(1)) else {
-            panic!("a fourth request")
-        };
-        assert!((1..=1201).contains(&seconds), "{seconds}");
-        limiter.check(client(2)).unwrap();
+        for (seconds, wait) in [(0, 1201), (1000, 201), (1199, 2)] {
+            let Err(ApiError::TooManyRequests { seconds }) = at(1, seconds) else {
+                panic!("a fourth request after {seconds} s")
+            };
+            assert_eq!(seconds, wait);
+        }
+        at(2, 0).unwrap();
+        at(1, 1200).unwrap();
+        assert!(at(1, 1201).is_err());
+        for _ in 0..3 {
+            at(1, 10_000).unwrap();
+        }
+        assert!(at(1, 10_000).is_err());
     }
 
     #[test]
     fn clients_that_have_all_requests_left_are_forgotten() {
-        let limiter = RateLimiter::new(RateLimit::try_from("4000000000/s".to_owned()).unwrap());
-        for low in 0..20 * TIDY_EVERY {
-            limiter.check(client(low)).unwrap();
+        let limiter = RateLimiter::new(RateLimit::try_from("1/s".to_owned()).unwrap());
+        let start = Instant::now();
+        for low in 0..100_000 {
+            // Ten clients at once, and the next ten when these have their request back.
+            let now = start + Duration::from_secs(u64::from(low / 10) * 2);
+            limiter.check_at(client(low), now).unwrap();
         }
-        assert!(limiter.limiter.len() <= 2 * TIDY_EVERY as usize, "{}", limiter.limiter.len());
+        let kept = limiter.table.lock().unwrap().restored.len();
+        assert!(kept <= GROWTH + 10, "{kept}");
     }
 }
