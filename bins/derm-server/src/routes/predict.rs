@@ -46,7 +46,7 @@ async fn answer(
 ) -> Result<Answer, ApiError> {
     let deadline = deadline(state.config.timeout());
     let failed = |error| ApiError::of(error, state.config.timeout());
-    let body = upload::receive(request, payload, state, deadline).await?;
+    let body = upload::receive(request, payload, &state.config, &state.permits, deadline).await?;
     let shared = state.clone();
     // Base64 and the header of a hostile picture take a while: the event loop does not wait for them.
     // The permit goes with the bytes.

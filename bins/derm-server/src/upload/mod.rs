@@ -3,11 +3,11 @@
 mod encoding;
 mod json;
 
+use crate::config::Config;
 use crate::error::ApiError;
 use crate::intake::{Intake, malformed};
 use crate::parameters::{MAX_VALUE, Parameters};
-use crate::permits::UploadPermit;
-use crate::state::State;
+use crate::permits::{Permits, UploadPermit};
 use actix_multipart::Multipart;
 use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
@@ -63,18 +63,19 @@ impl Body {
 pub(crate) async fn receive(
     request: &HttpRequest,
     payload: Payload,
-    state: &State,
+    config: &Config,
+    permits: &Permits,
     deadline: Instant,
 ) -> Result<Body, ApiError> {
     let mut parameters = Parameters::from_query(request.query_string())?;
-    let max_upload = state.config.max_upload_bytes;
+    let max_upload = config.max_upload_bytes;
     let largest = largest_body(max_upload);
     let length = content_length(request.headers())?;
     if length.is_some_and(|length| length > largest) {
         return Err(ApiError::UploadTooLarge(max_upload));
     }
-    let limit = state.config.upload_time();
-    let mut intake = Intake::new(&state.permits, (largest, max_upload), limit, deadline);
+    let limit = config.upload_time();
+    let mut intake = Intake::new(permits, (largest, max_upload), limit, deadline);
     let (bytes, encoding) =
         read(request, payload, &mut parameters, (max_upload, length), &mut intake).await?;
     Ok(Body { bytes, encoding, parameters, max_upload, permit: intake.into_permit() })

@@ -41,6 +41,9 @@ impl WebP {
         let frame = decoder.dimensions();
         let channels = if decoder.color_type() == ColorType::Rgba8 { 4 } else { 3 };
         let (canvas, left, top) = match &animated {
+            _ if coded_size(&file).is_some_and(|size| size != frame) => {
+                return Err(undecodable("its pixels have another size than its header says"));
+            }
             None => (frame, 0, 0),
             Some(first) if first.size != frame => {
                 return Err(undecodable("its first frame has two sizes"));
@@ -68,6 +71,17 @@ fn chunk(bytes: &[u8], wanted: &[u8; 4]) -> Option<Range<usize>> {
         // Padded to an even length.
         start = end.checked_add(length % 2)?;
     }
+}
+
+/// Width and height of lossy pixels, by their own header (RFC 6386, section 9.1). `image-webp` takes memory
+/// for them before it compares them with the file's.
+fn coded_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    if chunk(bytes, b"VP8L").is_some() {
+        return None;
+    }
+    let [w0, w1, h0, h1] = *bytes[chunk(bytes, b"VP8 ")?].get(6..)?.first_chunk::<4>()?;
+    let side = |low, high| u32::from(u16::from_le_bytes([low, high]) & 0x3fff);
+    Some((side(w0, w1), side(h0, h1)))
 }
 
 /// The first frame of an animation.
