@@ -127,6 +127,16 @@ fn animated_webp(frames: usize) -> Vec<u8> {
     chunk(b"RIFF", &chunks)
 }
 
+/// A lossy WebP of 8x8 pixels whose compressed data has so many bytes, nearly all of which are not read.
+fn padded_webp(length: usize) -> Vec<u8> {
+    // A key frame: a first partition of 64 bytes, the start code, the size.
+    let mut pixels = ((64u32 << 5) | 0x10).to_le_bytes()[..3].to_vec();
+    pixels.extend([0x9d, 0x01, 0x2a, 8, 0, 8, 0]);
+    pixels.resize(length, 0);
+    let content = [b"WEBPVP8 ", &(length as u32).to_le_bytes()[..], &pixels].concat();
+    [b"RIFF", &(content.len() as u32).to_le_bytes()[..], &content].concat()
+}
+
 /// A grey TIFF, one pixel wide, of which each row is a strip.
 fn tiff_of_rows(rows: u32) -> Vec<u8> {
     // Type 4: 32 bits. Offsets and lengths lie behind the directory, one byte of pixels behind them.
@@ -190,6 +200,7 @@ fn bombs() -> Vec<(String, Vec<u8>)> {
         ("GIF of many frames".to_owned(), frames),
         ("PNG of many frames".to_owned(), animated_png(2000)),
         ("WebP of many frames".to_owned(), animated_webp(2000)),
+        ("WebP with too much data".to_owned(), padded_webp(4 << 20)),
         ("TIFF of many strips".to_owned(), tiff_of_rows(20_000)),
     ]
 }

@@ -26,6 +26,8 @@ pub(super) struct WebP {
     frame: (u32, u32),
     channels: usize,
     orientation: Orientation,
+    /// Bytes of compressed pixels.
+    compressed: u64,
     /// Where the chunks of an animation's first frame lie in the file.
     animated: Option<Range<usize>>,
 }
@@ -50,7 +52,8 @@ impl WebP {
             }
             Some(first) => (first.canvas, first.left, first.top),
         };
-        Ok(WebP { canvas, left, top, frame, channels, orientation, animated: range })
+        let compressed = file.len() as u64;
+        Ok(WebP { canvas, left, top, frame, channels, orientation, compressed, animated: range })
     }
 }
 
@@ -150,7 +153,10 @@ impl Decoder for WebP {
         let side = |length: u32| u64::from(length.next_multiple_of(16));
         let pixels = side(self.frame.0) * side(self.frame.1);
         let copy = self.animated.as_ref().map_or(0, |chunks| chunks.len() as u64 + 30);
-        (self.channels as u64 + 6) * pixels + copy + TABLES + Strips::memory(self.canvas.0 as usize)
+        // The last partition is copied to a buffer that doubles as it grows, and once more.
+        let compressed = 3 * self.compressed + copy;
+        let strip = Strips::memory(self.canvas.0 as usize);
+        (self.channels as u64 + 6) * pixels + compressed + TABLES + strip
     }
 
     fn decode(
