@@ -132,7 +132,9 @@ impl Config {
 
     /// One variable at a time, so that the message names the one that is wrong: serde alone would
     /// say only that some number was invalid.
-    fn from_pairs(pairs: impl Iterator<Item = (String, String)>) -> anyhow::Result<Config> {
+    pub(crate) fn from_pairs(
+        pairs: impl Iterator<Item = (String, String)>,
+    ) -> anyhow::Result<Config> {
         // An empty variable counts as not set, since deployment forms leave them so.
         let pairs: Vec<(String, String)> =
             pairs.filter(|(_, value)| !value.trim().is_empty()).collect();

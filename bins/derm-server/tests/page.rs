@@ -284,6 +284,25 @@ fn a_file_that_is_no_picture_is_told() {
 }
 
 #[test]
+fn a_picture_that_only_the_browser_reads_is_converted() {
+    let Some(browser) = browser(true) else { return };
+    let server = Server::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let svg = folder.path().join("drawn.svg");
+    let text = "<svg xmlns='http://www.w3.org/2000/svg' width='90' height='60'>\
+                <circle cx='45' cy='30' r='20' fill='brown'/></svg>";
+    std::fs::write(&svg, text).unwrap();
+    let refused = server.post("/predict/", "Content-Type: image/svg+xml\r\n", text.as_bytes());
+    assert_eq!(refused.status, 415, "{}", refused.text());
+    browser.open(&server.address());
+    browser.keys("#image", svg.to_str().unwrap());
+    browser.click("#analyse");
+    browser.wait("!document.getElementById('answer').hidden");
+    assert_eq!(browser.value("document.querySelectorAll('#bars tr').length"), 7);
+    assert_eq!(browser.text("#error"), "");
+}
+
+#[test]
 fn the_plain_form_works_without_javascript() {
     let Some(browser) = browser(false) else { return };
     let server = Server::start(&[]);

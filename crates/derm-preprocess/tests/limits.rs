@@ -53,6 +53,24 @@ fn a_bomb_of_pixels_costs_nothing() {
 }
 
 #[test]
+fn a_webp_whose_pixels_are_larger_than_its_header_says_is_refused_by_the_header() {
+    let lossy = bytes("lossy.webp");
+    let extended = |width: u32, height: u32| {
+        let side = |length: u32| (length - 1).to_le_bytes();
+        let (w, h) = (side(width), side(height));
+        let canvas = [&[0; 4], &w[..3], &h[..3]].concat();
+        let chunks = [b"WEBPVP8X\x0a\0\0\0", &canvas[..], &lossy[12..]].concat();
+        [b"RIFF", &(chunks.len() as u32).to_le_bytes()[..], &chunks].concat()
+    };
+    let (width, height) = decoded(&lossy, &Limits::default()).unwrap();
+    let file = extended(width, height);
+    assert_eq!(decoded(&file, &Limits::default()).unwrap(), (width, height));
+    let file = extended(16, 16);
+    let error = Picture::open(&file[..], &Limits::default()).unwrap_err();
+    assert!(matches!(error, Error::Undecodable { format: "WebP", .. }), "{error}");
+}
+
+#[test]
 fn memory_is_counted_before_it_is_taken() {
     let limits = Limits { max_memory: 100_000, ..Limits::default() };
     for name in ["rgb.png", "baseline.jpg", "progressive.jpg"] {

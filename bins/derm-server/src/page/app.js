@@ -71,14 +71,9 @@ async function analyse() {
 async function ask(parameters) {
   $("error").textContent = "";
   $("status").textContent = texts.working;
-  const form = new FormData();
-  form.append("image", picture, "picture");
-  form.append("output", "heatmap");
-  form.append("lang", language);
-  for (const [name, value] of Object.entries(parameters)) form.append(name, value);
   try {
-    const headers = { Accept: "application/json", "Accept-Language": language, ...access() };
-    const response = await fetch("/predict/", { method: "POST", body: form, headers });
+    let response = await send(parameters);
+    if (response.status === 415 && (await convert())) response = await send(parameters);
     const answer = await response.json();
     if (response.ok) return answer;
     fail(answer.error);
@@ -96,6 +91,46 @@ async function ask(parameters) {
 // The header with the key, where one was typed in. It is kept nowhere else.
 function access() {
   return $("key").value ? { Authorization: `Bearer ${$("key").value}` } : {};
+}
+
+function send(parameters) {
+  const form = new FormData();
+  form.append("image", picture, "picture");
+  form.append("output", "heatmap");
+  form.append("lang", language);
+  for (const [name, value] of Object.entries(parameters)) form.append(name, value);
+  const headers = { Accept: "application/json", "Accept-Language": language, ...access() };
+  return fetch("/predict/", { method: "POST", body: form, headers });
+}
+
+// Makes a JPEG of a picture that the server does not read and this browser shows: AVIF, SVG, HEIC on an iPhone.
+async function convert() {
+  const file = picture;
+  const image = new Image();
+  image.src = URL.createObjectURL(file);
+  try {
+    await image.decode();
+    const made = await jpeg(image, image.naturalWidth, image.naturalHeight);
+    // Another one may have been chosen meanwhile.
+    if (!made || picture !== file) return false;
+    picture = made;
+    return true;
+  } catch {
+    return false;
+  } finally {
+    URL.revokeObjectURL(image.src);
+  }
+}
+
+// A JPEG of what an element shows, on white; nothing where there are no pixels or too many.
+function jpeg(source, width, height) {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [width, height];
+  const context = canvas.getContext("2d");
+  context.fillStyle = "white";
+  context.fillRect(0, 0, width, height);
+  context.drawImage(source, 0, 0, width, height);
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.92));
 }
 
 async function show(answer) {
@@ -199,11 +234,8 @@ function closeCamera() {
 
 function capture() {
   const video = $("video");
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
-  canvas.getContext("2d").drawImage(video, 0, 0);
+  jpeg(video, video.videoWidth, video.videoHeight).then(choose);
   closeCamera();
-  canvas.toBlob(choose, "image/jpeg", 0.92);
 }
 
 $("image").addEventListener("change", (event) => choose(event.target.files[0]));

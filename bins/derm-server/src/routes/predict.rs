@@ -124,7 +124,9 @@ async fn receive(
 ) -> Result<Body, ApiError> {
     let connection = request.conn_data::<Arc<Connection>>();
     connection.inspect(|connection| connection.body());
-    let body = upload::receive(request, payload, state, Arc::clone(client), deadline).await;
+    let (config, permits) = (&state.config, &state.permits);
+    let body =
+        upload::receive(request, payload, config, permits, Arc::clone(client), deadline).await;
     connection.inspect(|connection| connection.request());
     body
 }

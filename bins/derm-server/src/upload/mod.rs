@@ -7,12 +7,12 @@ mod json;
 mod part_headers;
 
 use crate::clients::Client;
+use crate::config::Config;
 use crate::error::ApiError;
 use crate::excerpt::quoted;
 use crate::intake::Intake;
 use crate::parameters::Parameters;
-use crate::permits::UploadPermit;
-use crate::state::State;
+use crate::permits::{Permits, UploadPermit};
 use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::web::{Bytes, Payload};
@@ -69,16 +69,17 @@ impl Body {
 pub(crate) async fn receive(
     request: &HttpRequest,
     payload: Payload,
-    state: &State,
+    config: &Config,
+    permits: &Permits,
     client: Arc<Client>,
     deadline: Instant,
 ) -> Result<Body, ApiError> {
     let mut parameters = Parameters::from_query(request.query_string())?;
-    let max_upload = state.config.max_upload_bytes;
+    let max_upload = config.max_upload_bytes;
     let largest = largest_body(max_upload);
     let length = check_announced(request.headers(), max_upload)?;
-    let limit = state.config.upload_time();
-    let mut intake = Intake::new(&state.permits, client, (largest, max_upload), limit, deadline);
+    let limit = config.upload_time();
+    let mut intake = Intake::new(permits, client, (largest, max_upload), limit, deadline);
     let (bytes, encoding) =
         read(request, payload, &mut parameters, (max_upload, length), &mut intake).await?;
     Ok(Body { bytes, encoding, parameters, max_upload, permit: intake.into_permit() })

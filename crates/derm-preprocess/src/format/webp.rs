@@ -26,6 +26,8 @@ pub(super) struct WebP {
     frame: (u32, u32),
     channels: usize,
     orientation: Orientation,
+    /// Bytes of compressed pixels.
+    compressed: u64,
     /// Where the chunks of an animation's first frame lie in the file.
     animated: Option<Range<usize>>,
 }
@@ -41,13 +43,17 @@ impl WebP {
         let frame = decoder.dimensions();
         let channels = if decoder.color_type() == ColorType::Rgba8 { 4 } else { 3 };
         let (canvas, left, top) = match &animated {
+            _ if coded_size(&file).is_some_and(|size| size != frame) => {
+                return Err(undecodable("its pixels have another size than its header says"));
+            }
             None => (frame, 0, 0),
             Some(first) if first.size != frame => {
                 return Err(undecodable("its first frame has two sizes"));
             }
             Some(first) => (first.canvas, first.left, first.top),
         };
-        Ok(WebP { canvas, left, top, frame, channels, orientation, animated: range })
+        let compressed = file.len() as u64;
+        Ok(WebP { canvas, left, top, frame, channels, orientation, compressed, animated: range })
     }
 }
 
@@ -68,6 +74,17 @@ fn chunk(bytes: &[u8], wanted: &[u8; 4]) -> Option<Range<usize>> {
         // Padded to an even length.
         start = end.checked_add(length % 2)?;
     }
+}
+
+/// Width and height of lossy pixels, by their own header (RFC 6386, section 9.1). `image-webp` takes memory
+/// for them before it compares them with the file's.
+fn coded_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    if chunk(bytes, b"VP8L").is_some() {
+        return None;
+    }
+    let [w0, w1, h0, h1] = *bytes[chunk(bytes, b"VP8 ")?].get(6..)?.first_chunk::<4>()?;
+    let side = |low, high| u32::from(u16::from_le_bytes([low, high]) & 0x3fff);
+    Some((side(w0, w1), side(h0, h1)))
 }
 
 /// The first frame of an animation.
@@ -136,7 +153,10 @@ impl Decoder for WebP {
         let side = |length: u32| u64::from(length.next_multiple_of(16));
         let pixels = side(self.frame.0) * side(self.frame.1);
         let copy = self.animated.as_ref().map_or(0, |chunks| chunks.len() as u64 + 30);
-        (self.channels as u64 + 6) * pixels + copy + TABLES + Strips::memory(self.canvas.0 as usize)
+        // The last partition is copied to a buffer that doubles as it grows, and once more.
+        let compressed = 3 * self.compressed + copy;
+        let strip = Strips::memory(self.canvas.0 as usize);
+        (self.channels as u64 + 6) * pixels + compressed + TABLES + strip
     }
 
     fn decode(

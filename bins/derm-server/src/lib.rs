@@ -1,0 +1,103 @@
+//! The server as a library, for the binary of the same name and for fuzzing. Configuration comes from
+//! the environment; see `docs/deployment-checklist.md` for every variable.
+
+mod access;
+mod answer;
+mod answer_body;
+mod check;
+mod clients;
+mod config;
+mod connections;
+mod data_url;
+mod error;
+mod excerpt;
+#[cfg(fuzzing)]
+pub mod fuzz;
+mod half_closed;
+mod health;
+mod housekeeping;
+mod html;
+mod intake;
+mod jobs;
+mod lifecycle;
+mod logging;
+mod middleware;
+mod model;
+mod parameters;
+mod permits;
+mod reload;
+mod routes;
+mod serve;
+mod shutdown;
+mod state;
+mod systemd;
+mod upload;
+
+use clap::Parser;
+use config::Config;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Serves a classifier of skin lesions over HTTP, with Grad-CAM heatmaps, in little memory.
+///
+/// Configured by environment variables: HOST, PORT, MODEL_PATH, ENABLE_GRADCAM, THREADS,
+/// OMP_NUM_THREADS, WORKERS, TIMEOUT, UPLOAD_SECONDS, MAX_REQUESTS, MAX_REQUESTS_JITTER,
+/// MODEL_IDLE_SECONDS, MAX_UPLOAD_BYTES, MAX_IMAGE_PIXELS, MEMORY_BUDGET_MB, MAX_CONNECTIONS,
+/// TRUSTED_PROXIES, PRELOAD, DRAIN_SECONDS, EXIT_IDLE_SECONDS, ADMIN_KEY, API_KEYS_FILE, CORS_ORIGINS,
+/// RATE_LIMIT, WEIGHTS, ALLOW_UNVERIFIED_OPERATORS, KEEP_ALIVE_SECONDS, SHUTDOWN_SECONDS, RUST_LOG.
+#[derive(Parser)]
+#[command(disable_version_flag = true)]
+struct Arguments {
+    /// Validate the configuration and the model, print what was found, and exit
+    #[arg(long)]
+    check: bool,
+    /// With --check: compare with the probabilities in this CSV file (a picture's path, then one
+    /// probability for each class), and say which preprocessing would fit better
+    #[arg(long, requires = "check", value_name = "FILE.csv")]
+    against: Option<PathBuf>,
+    /// Print a draft of the manifest of this ONNX file, and exit
+    #[arg(long, conflicts_with_all = ["check", "health"], value_name = "MODEL.onnx")]
+    new_manifest: Option<PathBuf>,
+    /// Ask the server that runs on HOST and PORT whether it is healthy; for container health checks
+    #[arg(long, conflicts_with = "check")]
+    health: bool,
+    /// Print the version, and the license of the bundled model's weights
+    #[arg(short = 'V', long, conflicts_with_all = ["check", "health"])]
+    version: bool,
+}
+
+/// Reads the command line and the environment, and serves until it is told to stop.
+pub fn main() {
+    derm::memory::tune_allocator();
+    let arguments = Arguments::parse();
+    if let Err(error) = run(&arguments) {
+        // One line, for the log.
+        let _ = writeln!(std::io::stderr(), "derm-server: {error:#}");
+        std::process::exit(1);
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.version {
+        writeln!(std::io::stdout(), "{}", model::version())?;
+        return Ok(());
+    }
+    if let Some(model) = &arguments.new_manifest {
+        write!(std::io::stdout(), "{}", derm::draft_manifest(model)?)?;
+        return Ok(());
+    }
+    let config = Config::from_environment()?;
+    if arguments.health {
+        return health::ask(&config);
+    }
+    let _last_lines = logging::start(&config.rust_log)?;
+    let classifier = model::classifier(&config)?;
+    if arguments.check {
+        check::print(&config, &classifier)?;
+        return match &arguments.against {
+            Some(file) => check::compare(&config, file),
+            None => Ok(()),
+        };
+    }
+    actix_web::rt::System::new().block_on(serve::serve(config, classifier))
+}
