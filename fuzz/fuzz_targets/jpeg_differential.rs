@@ -34,10 +34,9 @@ fn encoded(bytes: &[u8]) -> Option<Vec<u8>> {
     let (width, height) = (u16::from(width % 80) + 1, u16::from(height % 80) + 1);
     let mut file = Vec::new();
     let mut encoder = Encoder::new(&mut file, quality % 100 + 1);
-    // Of one component the encoder counts restart intervals in blocks that its factors, without effect, span.
-    if coding & 8 == 0 {
-        encoder.set_sampling_factor(SAMPLING[usize::from(sampling) % SAMPLING.len()]);
-    }
+    // Of one component the encoder counts restart intervals by its factors, which have no effect there.
+    let sampling = SAMPLING[usize::from(sampling) % SAMPLING.len()];
+    encoder.set_sampling_factor(if coding & 8 != 0 { SamplingFactor::F_1_1 } else { sampling });
     encoder.set_optimized_huffman_tables(coding & 1 != 0);
     if coding & 2 != 0 {
         encoder.set_progressive_scans(2 + (coding >> 4) % 8);
