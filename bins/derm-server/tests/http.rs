@@ -112,9 +112,7 @@ fn a_client_that_closes_its_side_gets_its_answer() {
 /// is gone.
 #[test]
 fn a_half_closed_client_waits_and_one_that_is_gone_does_not() {
-    let model = SlowModel::new();
-    let server =
-        Server::start(&[("MODEL_PATH", model.path()), ("THREADS", "1"), ("MAX_REQUESTS", "0")]);
+    let (model, server) = SlowModel::serve(&[("THREADS", "1"), ("MAX_REQUESTS", "0")]);
     let body = form(&[("image", true, &picture()), ("gradcam", false, b"false")]);
     let send = || {
         let mut stream = server.connect();

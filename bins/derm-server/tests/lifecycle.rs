@@ -68,8 +68,7 @@ fn send(server: &Server) -> TcpStream {
 
 #[test]
 fn who_waits_too_long_is_told_to_come_back() {
-    let model = SlowModel::new();
-    let server = Server::start(&[("MODEL_PATH", model.path()), ("THREADS", "1"), ("TIMEOUT", "1")]);
+    let (model, server) = SlowModel::serve(&[("THREADS", "1"), ("TIMEOUT", "1")]);
     // One of them begins to load the model, and is finished however long that takes. All others wait.
     let (sender, answers) = std::sync::mpsc::channel();
     for _ in 0..21 {
@@ -100,9 +99,7 @@ fn who_waits_too_long_is_told_to_come_back() {
 
 #[test]
 fn a_client_that_leaves_frees_its_place() {
-    let model = SlowModel::new();
-    let server =
-        Server::start(&[("MODEL_PATH", model.path()), ("THREADS", "1"), ("MAX_REQUESTS", "0")]);
+    let (model, server) = SlowModel::serve(&[("THREADS", "1"), ("MAX_REQUESTS", "0")]);
     let mut first = send(&server);
     server.until("running", |running| *running == 1);
     let others: Vec<TcpStream> = (0..60).map(|_| send(&server)).collect();
@@ -117,8 +114,7 @@ fn a_client_that_leaves_frees_its_place() {
 
 #[test]
 fn the_server_answers_while_a_plan_is_being_built() {
-    let model = SlowModel::new();
-    let server = Server::start(&[("MODEL_PATH", model.path()), ("MAX_REQUESTS", "0")]);
+    let (model, server) = SlowModel::serve(&[("MAX_REQUESTS", "0")]);
     model.let_load();
     assert_eq!(read_answer(&mut send(&server)).status, 200);
     // This method has a plan of its own, for which the manifest is read once more.
@@ -139,8 +135,7 @@ fn the_server_answers_while_a_plan_is_being_built() {
 
 #[test]
 fn a_layer_that_does_not_exist_is_refused_without_memory() {
-    let model = SlowModel::new();
-    let server = Server::start(&[("MODEL_PATH", model.path()), ("MAX_REQUESTS", "0")]);
+    let (model, server) = SlowModel::serve(&[("MAX_REQUESTS", "0")]);
     model.let_load();
     assert_eq!(read_answer(&mut send(&server)).status, 200);
     // Holds all memory, since what its plan takes is not known yet.
@@ -160,8 +155,7 @@ fn a_layer_that_does_not_exist_is_refused_without_memory() {
 
 #[test]
 fn sigterm_finishes_what_runs() {
-    let model = SlowModel::new();
-    let server = Server::start(&[("MODEL_PATH", model.path())]);
+    let (model, server) = SlowModel::serve(&[]);
     let mut stream = send(&server);
     server.until("running", |running| *running == 1);
     server.terminate();
@@ -238,9 +232,7 @@ fn stalled_uploads_do_not_hold_up_the_end() {
 /// One loads the model for ever; the others wait.
 #[test]
 fn requests_that_load_or_wait_do_not_hold_up_the_end() {
-    let model = SlowModel::new();
-    let environment = [("MODEL_PATH", model.path()), ("THREADS", "1"), ("SHUTDOWN_SECONDS", "3")];
-    let server = Server::start(&environment);
+    let (_model, server) = SlowModel::serve(&[("THREADS", "1"), ("SHUTDOWN_SECONDS", "3")]);
     let mut requests = vec![send(&server)];
     server.until("running", |running| *running == 1);
     requests.extend((0..5).map(|_| send(&server)));
@@ -266,8 +258,7 @@ fn a_long_explanation_does_not_hold_up_the_end() {
 
 #[test]
 fn what_ends_in_time_is_answered_after_sigterm() {
-    let model = SlowModel::new();
-    let server = Server::start(&[("MODEL_PATH", model.path()), ("SHUTDOWN_SECONDS", "300")]);
+    let (model, server) = SlowModel::serve(&[("SHUTDOWN_SECONDS", "300")]);
     let mut stream = send(&server);
     server.until("running", |running| *running == 1);
     server.terminate();

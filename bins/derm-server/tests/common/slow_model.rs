@@ -1,5 +1,6 @@
 //! A model that takes as long to load as a test wants.
 
+use super::Server;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,30 +8,30 @@ use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use tempfile::TempDir;
 
-/// The bundled model with a named pipe for its manifest: whoever reads that waits until the test
-/// writes it. The server reads it once at its start, and then at each load of the model.
+/// The bundled model, whose manifest becomes a named pipe once the server has started: whoever reads
+/// that waits until the test writes it. The server reads it at each load of the model, to tell whether
+/// it has changed.
 pub struct SlowModel {
-    folder: TempDir,
+    _folder: TempDir,
     write: Sender<()>,
 }
 
 impl SlowModel {
-    /// Lets the server start; a load then waits for [`SlowModel::let_load`].
-    pub fn new() -> SlowModel {
+    /// A server whose loads wait for [`SlowModel::let_load`].
+    pub fn serve(environment: &[(&str, &str)]) -> (SlowModel, Server) {
         let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/derm-lite0");
         let folder = tempfile::tempdir().unwrap();
-        std::fs::copy(bundled.join("model.onnx"), folder.path().join("model.onnx")).unwrap();
-        let manifest = std::fs::read_to_string(bundled.join("model.toml")).unwrap();
+        for name in ["model.onnx", "model.toml"] {
+            std::fs::copy(bundled.join(name), folder.path().join(name)).unwrap();
+        }
+        let path = folder.path().to_str().unwrap();
+        let server = Server::start(&[&[("MODEL_PATH", path)], environment].concat());
         let pipe = folder.path().join("model.toml");
+        let manifest = std::fs::read_to_string(&pipe).unwrap();
+        std::fs::remove_file(&pipe).unwrap();
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         let write = writer(pipe, manifest);
-        let model = SlowModel { folder, write };
-        model.let_load();
-        model
-    }
-
-    pub fn path(&self) -> &str {
-        self.folder.path().to_str().unwrap()
+        (SlowModel { _folder: folder, write }, server)
     }
 
     /// Lets one load go on, whether it has begun or not.
