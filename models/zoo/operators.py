@@ -173,7 +173,9 @@ OPERATORS = {
     "cumsum": lambda: Function(lambda x: torch.cumsum(x, dim=2)),
     "gather_elements": lambda: Function(lambda x: torch.gather(x, 3, indices(4, 6, 3)[None])),
     "scatter_elements": lambda: Function(lambda x: x.scatter(3, distinct(4, 6, 3)[None], torch.sigmoid(x[..., :3]))),
-    "scatter_elements_add": lambda: Function(lambda x: x.scatter_add(3, indices(4, 6, 3)[None], torch.sigmoid(x[..., :3]))),
+    "scatter_elements_add": lambda: Function(
+        lambda x: x.scatter_add(3, indices(4, 6, 3)[None], torch.sigmoid(x[..., :3]))
+    ),
     "top_k": lambda: Function(lambda x: torch.topk(x, 3, dim=1).values),
     "trilu": lambda: Function(lambda x: torch.tril(x, 1) * 2 + torch.triu(x)),
     "pixel_shuffle": lambda: nn.PixelShuffle(2),

@@ -42,7 +42,7 @@ def awaken(model):
 
     torch.manual_seed(0)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if not tensor.dtype.is_floating_point or tensor.ndim > 1 and tensor.std() > 1e-4:
+        if not tensor.dtype.is_floating_point or (tensor.ndim > 1 and tensor.std() > 1e-4):
             continue
         if name.endswith(("running_var", "weight")) or "gamma" in name or "scale" in name:
             tensor.data.uniform_(0.6, 1.2)
@@ -103,11 +103,29 @@ class Timm(Networks):
 
 class Torchvision(Networks):
     def names(self):
-        yield from (
-            "alexnet convnext_tiny densenet121 efficientnet_b0 efficientnet_v2_s googlenet inception_v3 mnasnet0_5 maxvit_t "
-            "mobilenet_v2 mobilenet_v3_small regnet_y_400mf resnet18 resnext50_32x4d shufflenet_v2_x1_0 squeezenet1_1 "
-            "swin_t swin_v2_t vgg11_bn vit_b_32 wide_resnet50_2"
-        ).split()
+        yield from [
+            "alexnet",
+            "convnext_tiny",
+            "densenet121",
+            "efficientnet_b0",
+            "efficientnet_v2_s",
+            "googlenet",
+            "inception_v3",
+            "mnasnet0_5",
+            "maxvit_t",
+            "mobilenet_v2",
+            "mobilenet_v3_small",
+            "regnet_y_400mf",
+            "resnet18",
+            "resnext50_32x4d",
+            "shufflenet_v2_x1_0",
+            "squeezenet1_1",
+            "swin_t",
+            "swin_v2_t",
+            "vgg11_bn",
+            "vit_b_32",
+            "wide_resnet50_2",
+        ]
 
     def make(self, name):
         import torchvision
@@ -175,10 +193,25 @@ class Keras:
     layout = "nhwc"
 
     def names(self):
-        yield from (
-            "ConvNeXtTiny DenseNet121 EfficientNetB0 EfficientNetV2B0 EfficientNetV2S InceptionResNetV2 InceptionV3 MobileNet "
-            "MobileNetV2 MobileNetV3Large MobileNetV3Small NASNetMobile ResNet50 ResNet50V2 ResNet101 VGG16 Xception"
-        ).split()
+        yield from [
+            "ConvNeXtTiny",
+            "DenseNet121",
+            "EfficientNetB0",
+            "EfficientNetV2B0",
+            "EfficientNetV2S",
+            "InceptionResNetV2",
+            "InceptionV3",
+            "MobileNet",
+            "MobileNetV2",
+            "MobileNetV3Large",
+            "MobileNetV3Small",
+            "NASNetMobile",
+            "ResNet50",
+            "ResNet50V2",
+            "ResNet101",
+            "VGG16",
+            "Xception",
+        ]
 
     def export(self, name, file):
         import keras
@@ -246,7 +279,9 @@ def served(server, folder, image):
                 break
             except OSError:
                 time.sleep(0.05)
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/predict/?gradcam=1", image, {"Content-Type": "image/png"})
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/predict/?gradcam=1", image, {"Content-Type": "image/png"}
+        )
         answer = json.load(urllib.request.urlopen(request, timeout=300))
     except OSError as error:
         return "CRASH" if process.poll() is not None else "REFUSED", f"{error} {getattr(error, 'read', bytes)()[:300]}"
@@ -279,7 +314,13 @@ def verdict(server, networks, name):
 
 def main():
     server, framework, *wanted = sys.argv[1:]
-    kinds = {"timm": Timm, "torchvision": Torchvision, "transformers": Transformers, "ultralytics": Ultralytics, "keras": Keras}
+    kinds = {
+        "timm": Timm,
+        "torchvision": Torchvision,
+        "transformers": Transformers,
+        "ultralytics": Ultralytics,
+        "keras": Keras,
+    }
     networks = kinds[framework]()
     count = collections.Counter()
     for name in wanted or networks.names():

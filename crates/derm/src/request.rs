@@ -59,7 +59,7 @@ pub struct Explain {
     /// The method of explanation.
     pub method: Method,
     /// The layer whose positions are attributed to: a name, or the number of one of
-    /// [`Classifier::layers`](crate::Classifier::layers). Of no effect on methods of the input.
+    /// [`Description::layers`](crate::Description::layers). Of no effect on methods of the input.
     pub layer: Layer,
     /// Smoothing: the heatmaps of so many flips and rotations of the picture are averaged; bounds as
     /// those of [`Request::tta`].

@@ -212,7 +212,9 @@ def report_decision(logits, part, held):
     mine = held.sources == data.NUMBER["ham"]
     divisor = float(temperature(logits[mine], held.labels[mine]))
     weights = (-SHARES / divisor * log_shares(part)).exp()
-    weights = {name: round(float(weight), 4) for name, weight in zip(data.CLASSES, weights / weights.max(), strict=True)}
+    weights = {
+        name: round(float(weight), 4) for name, weight in zip(data.CLASSES, weights / weights.max(), strict=True)
+    }
     print(json.dumps({"temperature": divisor, "decision_weights": weights}), flush=True)
 
 
