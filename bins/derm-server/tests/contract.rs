@@ -251,7 +251,7 @@ fn what_is_no_dermoscopy_is_called_uncertain() {
     let (score, threshold) = (&answer["ood"]["score"], &answer["ood"]["threshold"]);
     assert!(score.as_f64().unwrap() > threshold.as_f64().unwrap());
     assert!(answer["flagged"].is_array());
-    assert_eq!(answer["decision"], answer["results"][0], "without weights");
+    assert!(answer["results"].as_array().unwrap().contains(&answer["decision"]), "{answer}");
     let page = server.post("/predict/", &format!("{FORM}Accept: text/html\r\n"), &body).text();
     assert!(page.contains("does not know pictures of this kind"), "{page}");
     let example =
