@@ -9,8 +9,8 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|text: &str| {
     watch_panics();
     let (manifest, used) = metered(|| Manifest::parse(text));
-    // A tree of its values, and the manifest.
-    let allowed = 256 * text.len() as u64 + 64 * 1024;
+    // A tree of its values, the manifest, and the message with an excerpt.
+    let allowed = 512 * text.len() as u64 + 128 * 1024;
     assert!(used.memory <= allowed, "{} bytes for {}", used.memory, text.len());
     let Ok(manifest) = manifest else { return };
     let scores = vec![0.5; manifest.classes.len()];

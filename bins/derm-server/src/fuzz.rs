@@ -6,6 +6,7 @@ use crate::parameters::Parameters;
 use crate::permits::Permits;
 use crate::upload::{self, Upload, largest_body};
 use actix_web::FromRequest;
+use actix_web::http::header::HeaderValue;
 use actix_web::test::TestRequest;
 use actix_web::web::Payload;
 use std::net::{IpAddr, Ipv4Addr};
@@ -50,6 +51,7 @@ pub fn upload(content_type: &str, query: &str, body: &[u8]) -> Result<Vec<u8>, S
         static RUNTIME: actix_web::rt::Runtime = actix_web::rt::Runtime::new().expect("a runtime");
     }
     let (config, permits) = &*STATE;
+    let content_type = HeaderValue::from_str(content_type).map_err(|error| error.to_string())?;
     let request = TestRequest::post()
         .uri(&format!("/?{query}"))
         .insert_header(("content-type", content_type))
