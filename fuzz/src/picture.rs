@@ -31,29 +31,23 @@ pub fn decode(bytes: &[u8], formats: &[Format]) -> Option<(Prepared, RgbImage)> 
     let slack = SLACK + if picture.format() == Format::WebP { PARTITION } else { 0 };
     let announced = picture.cost(&spec).ok()?.memory + slack;
     let (prepared, decoding) = metered(|| picture.prepare(&spec));
-    let held = decoding.memory;
-    assert!(
-        held <= announced,
-        "{:?} {:?}: {held} bytes, not {announced}",
-        picture.format(),
-        picture.size()
-    );
+    check_held(&picture, decoding.memory, announced);
     // The whole picture as well, of a part of the inputs: the decoder is the same.
     if bytes.len() % 4 != 0 && !formats.contains(&Format::Jpeg) {
         return None;
     }
     let announced = picture.cost_with_upload(&spec).ok()?.memory + slack;
     let (both, decoding) = metered(|| picture.prepare_with_upload(&spec));
-    let held = decoding.memory;
-    assert!(
-        held <= announced,
-        "{:?} {:?}: {held} bytes, not {announced}",
-        picture.format(),
-        picture.size()
-    );
+    check_held(&picture, decoding.memory, announced);
     assert_eq!(prepared.is_ok(), both.is_ok(), "decoding twice gives two answers");
     let (prepared, (again, whole)) = (prepared.ok()?, both.ok()?);
     assert!(prepared == again, "decoding twice gives two pictures");
     assert_eq!(whole.dimensions(), picture.size());
     Some((prepared, whole))
+}
+
+/// Fails where decoding held more bytes than were announced.
+fn check_held(picture: &Picture<'_>, held: u64, announced: u64) {
+    let (format, size) = (picture.format(), picture.size());
+    assert!(held <= announced, "{format:?} {size:?}: {held} bytes, not {announced}");
 }

@@ -112,16 +112,22 @@ fn a_client_that_leaves_frees_its_place() {
     assert_eq!(server.memory()["predictions"], 2, "none of those who left was run");
 }
 
+/// Asks for an explanation whose method has a plan of its own; returns when it runs.
+fn explain_by_own_plan(server: &Server) -> TcpStream {
+    let body = form(&[("image", true, &picture()), ("method", false, b"saliency")]);
+    let mut stream = server.connect();
+    stream.write_all(&post_bytes("/predict/", FORM, &body)).unwrap();
+    server.until("running", |running| *running == 1);
+    stream
+}
+
 #[test]
 fn the_server_answers_while_a_plan_is_being_built() {
     let (model, server) = SlowModel::serve(&[("MAX_REQUESTS", "0")]);
     model.let_load();
     assert_eq!(read_answer(&mut send(&server)).status, 200);
     // This method has a plan of its own, for which the manifest is read once more.
-    let body = form(&[("image", true, &picture()), ("method", false, b"saliency")]);
-    let mut explained = server.connect();
-    explained.write_all(&post_bytes("/predict/", FORM, &body)).unwrap();
-    server.until("running", |running| *running == 1);
+    let mut explained = explain_by_own_plan(&server);
     // It runs alone, since what its plan takes is not known yet; the event loop does not wait.
     let mut next = send(&server);
     server.until("waiting", |waiting| *waiting == 1);
@@ -139,10 +145,7 @@ fn a_layer_that_does_not_exist_is_refused_without_memory() {
     model.let_load();
     assert_eq!(read_answer(&mut send(&server)).status, 200);
     // Holds all memory, since what its plan takes is not known yet.
-    let body = form(&[("image", true, &picture()), ("method", false, b"saliency")]);
-    let mut explained = server.connect();
-    explained.write_all(&post_bytes("/predict/", FORM, &body)).unwrap();
-    server.until("running", |running| *running == 1);
+    let mut explained = explain_by_own_plan(&server);
     let body = form(&[("image", true, &picture())]);
     for layer in ["nowhere", "100000"] {
         let refused = server.post(&format!("/predict/?layer={layer}"), FORM, &body);

@@ -3,7 +3,7 @@
 use crate::Error;
 use derm_engine::Bytes;
 use std::fs::{File, FileType};
-use std::io::{Read, Seek};
+use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
@@ -64,24 +64,23 @@ const OTHER_FORMATS: [(&[u8], &str); 8] = [
     (b"\x1c\0\0\0TFL3", "a TensorFlow Lite model"),
 ];
 
+impl FileFault {
+    /// The error of loading the file at this path.
+    pub(crate) fn at(self, path: &Path) -> Error {
+        let path = path.to_owned();
+        match self {
+            FileFault::Unreadable(source) => Error::Read { path, source },
+            fault => Error::File { path, fault },
+        }
+    }
+}
+
 /// Opens a file of weights, after a look at its kind, size and first bytes.
 ///
 /// # Errors
 /// What is wrong with it. Nothing is read from what is no regular file, so that a FIFO does not block.
 pub(crate) fn open_file(path: &Path) -> Result<File, FileFault> {
-    let metadata = std::fs::metadata(path).map_err(FileFault::Unreadable)?;
-    if let Some(kind) = irregular(metadata.file_type()) {
-        return Err(FileFault::NotRegular(kind));
-    }
-    let file = File::open(path).map_err(FileFault::Unreadable)?;
-    let first = first_bytes(&file).map_err(FileFault::Unreadable)?;
-    if first.is_empty() {
-        return Err(FileFault::Empty);
-    }
-    if first.starts_with(b"version https://git-lfs") {
-        return Err(FileFault::GitLfsPointer);
-    }
-    Ok(file)
+    Ok(open_checked(path)?.0)
 }
 
 /// Opens the file of a graph: as [`open_file`], and its first bytes are of no other format.
@@ -89,22 +88,29 @@ pub(crate) fn open_file(path: &Path) -> Result<File, FileFault> {
 /// # Errors
 /// [`Error::Read`], [`Error::File`].
 pub(crate) fn open_model(path: &Path) -> Result<File, Error> {
-    let checked = open_file(path).and_then(|file| {
-        let first = first_bytes(&file).map_err(FileFault::Unreadable)?;
-        let other = OTHER_FORMATS.iter().find(|(known, _)| first.starts_with(known));
-        other.map_or(Ok(file), |(_, name)| Err(FileFault::OtherFormat(name)))
-    });
-    checked.map_err(|fault| match fault {
-        FileFault::Unreadable(source) => Error::Read { path: path.to_owned(), source },
-        fault => Error::File { path: path.to_owned(), fault },
-    })
+    let (file, first) = open_checked(path).map_err(|fault| fault.at(path))?;
+    match OTHER_FORMATS.iter().find(|(known, _)| first.starts_with(known)) {
+        None => Ok(file),
+        Some((_, name)) => Err(FileFault::OtherFormat(name).at(path)),
+    }
 }
 
-fn first_bytes(mut file: &File) -> std::io::Result<Vec<u8>> {
+/// The file, and its first bytes.
+fn open_checked(path: &Path) -> Result<(File, Vec<u8>), FileFault> {
+    let metadata = std::fs::metadata(path).map_err(FileFault::Unreadable)?;
+    if let Some(kind) = irregular(metadata.file_type()) {
+        return Err(FileFault::NotRegular(kind));
+    }
+    let file = File::open(path).map_err(FileFault::Unreadable)?;
     let mut first = Vec::new();
-    file.rewind()?;
-    file.take(64).read_to_end(&mut first)?;
-    Ok(first)
+    (&file).take(64).read_to_end(&mut first).map_err(FileFault::Unreadable)?;
+    if first.is_empty() {
+        return Err(FileFault::Empty);
+    }
+    if first.starts_with(b"version https://git-lfs") {
+        return Err(FileFault::GitLfsPointer);
+    }
+    Ok((file, first))
 }
 
 /// What it is, if it is no regular file.

@@ -100,16 +100,10 @@ pub(crate) fn open_manifest(path: &Path, model: &Path) -> Result<(File, String),
         Ok((file, text))
     };
     let read = |file| read(file).map_err(FileFault::Unreadable);
-    open_file(path).and_then(read).map_err(|fault| {
-        let path = path.to_owned();
-        match fault {
-            FileFault::Unreadable(source)
-                if source.kind() == ErrorKind::NotFound && model.exists() =>
-            {
-                Error::NoManifest { path, model: model.to_owned() }
-            }
-            FileFault::Unreadable(source) => Error::Read { path, source },
-            fault => Error::File { path, fault },
+    open_file(path).and_then(read).map_err(|fault| match fault {
+        FileFault::Unreadable(error) if error.kind() == ErrorKind::NotFound && model.exists() => {
+            Error::NoManifest { path: path.to_owned(), model: model.to_owned() }
         }
+        fault => fault.at(path),
     })
 }

@@ -209,34 +209,21 @@ for kind, code in (
 case("Cast saturate", "Cast", lambda g: g("Cast", "x", to=T.FLOAT, saturate=0), lo=19)
 case("CastLike", "CastLike", lambda g: g("Mul", "x", g("CastLike", g.i(2), "x")), lo=15)
 case("CastLike int", "CastLike", lambda g: g.cast(g("CastLike", g("Mul", "x", g.f(9)), g.i(2)), T.FLOAT), lo=15)
-case(
-    "BitShift left",
-    "BitShift",
-    lambda g: g.cast(
-        g(
-            "BitShift",
-            g.cast(g("Mul", g("Abs", "x"), g.f(20)), T.UINT32),
-            g.w(np.array([2], np.uint32)),
-            direction="LEFT",
+for direction in ("LEFT", "RIGHT"):
+    case(
+        f"BitShift {direction.lower()}",
+        "BitShift",
+        lambda g, direction=direction: g.cast(
+            g(
+                "BitShift",
+                g.cast(g("Mul", g("Abs", "x"), g.f(20)), T.UINT32),
+                g.w(np.array([2], np.uint32)),
+                direction=direction,
+            ),
+            T.FLOAT,
         ),
-        T.FLOAT,
-    ),
-    lo=11,
-)
-case(
-    "BitShift right",
-    "BitShift",
-    lambda g: g.cast(
-        g(
-            "BitShift",
-            g.cast(g("Mul", g("Abs", "x"), g.f(20)), T.UINT32),
-            g.w(np.array([2], np.uint32)),
-            direction="RIGHT",
-        ),
-        T.FLOAT,
-    ),
-    lo=11,
-)
+        lo=11,
+    )
 for name in ["BitwiseAnd", "BitwiseOr", "BitwiseXor"]:
     case(
         name,
