@@ -1,7 +1,7 @@
 //! `derm explain`: heatmaps of pictures, by one method or by several on a contact sheet.
 
 use crate::model::ModelOption;
-use crate::pictures;
+use crate::pictures::{self, PictureArguments};
 use crate::predict::Outcome;
 use anyhow::{Context, ensure};
 use derm::{Classifier, Drawing, Explain, Layer, Limits, Method, Options, Request};
@@ -14,9 +14,8 @@ use std::time::{Duration, Instant};
 /// Explain pictures: a heatmap for one method and class, a contact sheet for several
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Files, folders (searched recursively), or - for a picture on standard input
-    #[arg(required = true, value_name = "PICTURE|DIR|-")]
-    pictures: Vec<PathBuf>,
+    #[command(flatten)]
+    pictures: PictureArguments,
     #[command(flatten)]
     model: ModelOption,
     /// Methods, comma-separated, named as in the HTTP parameter; or `all`
@@ -47,8 +46,8 @@ const LINE: u32 = 16;
 pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let classifier = arguments.model.classifier(Options::default())?;
     let methods = methods(&arguments.method)?;
-    let found = pictures::find(&arguments.pictures)?;
-    let several = found.len() > 1 || arguments.pictures.iter().any(|path| path.is_dir());
+    let found = pictures::find(&arguments.pictures.paths)?;
+    let several = found.len() > 1 || arguments.pictures.paths.iter().any(|path| path.is_dir());
     let mut outcome = Outcome::Complete;
     for path in &found {
         let bytes = match pictures::read(path, &Limits::default()) {
@@ -86,7 +85,7 @@ fn unreadable(path: &Path, error: &anyhow::Error) -> anyhow::Result<Outcome> {
 
 /// Where the heatmap of one of several pictures goes: as in the folder that it is of, so that equal names do not meet.
 fn place(arguments: &Arguments, path: &Path) -> anyhow::Result<PathBuf> {
-    let inner = arguments.pictures.iter().find_map(|folder| path.strip_prefix(folder).ok());
+    let inner = arguments.pictures.paths.iter().find_map(|folder| path.strip_prefix(folder).ok());
     let inner = inner.filter(|inner| !inner.as_os_str().is_empty());
     let name =
         inner.or_else(|| path.file_name().map(Path::new)).context("a picture without name")?;

@@ -12,6 +12,14 @@ const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif"
 /// The name of standard input.
 const STANDARD_INPUT: &str = "-";
 
+/// The arguments that name pictures.
+#[derive(Debug, clap::Args)]
+pub struct PictureArguments {
+    /// Files, folders (searched recursively), or - for a picture on standard input
+    #[arg(required = true, value_name = "PICTURE|DIR|-")]
+    pub paths: Vec<PathBuf>,
+}
+
 /// The pictures that these arguments name, in their order: a file is itself, `-` is standard input, and a folder is every
 /// picture in it, recursively, sorted by path; links to folders are followed.
 ///

@@ -5,7 +5,7 @@ mod resume;
 mod sink;
 
 use crate::model::ModelOption;
-use crate::pictures;
+use crate::pictures::{self, PictureArguments};
 use anyhow::Context;
 use console::style;
 use derm::{Classifier, Limits, Options, Request};
@@ -23,9 +23,8 @@ const BATCH: usize = 32;
 /// Classify pictures
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Files, folders (searched recursively), or - for a picture on standard input
-    #[arg(required = true, value_name = "PICTURE|DIR|-")]
-    pictures: Vec<PathBuf>,
+    #[command(flatten)]
+    pictures: PictureArguments,
     #[command(flatten)]
     model: ModelOption,
     /// Write CSV: one row a picture, one column a class, probabilities 0..1
@@ -67,7 +66,7 @@ pub enum Outcome {
 /// record of the output and [`Outcome::Partial`].
 pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let classifier = arguments.model.classifier(Options::default())?;
-    let mut wanted = pictures::find(&arguments.pictures)?;
+    let mut wanted = pictures::find(&arguments.pictures.paths)?;
     let format = match (arguments.csv, arguments.jsonl) {
         (true, _) => Format::Csv,
         (_, true) => Format::JsonLines,
