@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::model;
-use derm::{Agreement, Comparison, Reference};
+use derm::{Comparison, Reference};
 use std::io::Write;
 use std::path::Path;
 
@@ -44,20 +44,14 @@ pub(crate) fn print(config: &Config, classifier: &derm::Classifier) -> anyhow::R
         mib(usage.rss),
         mib(usage.peak),
     )?;
-    let derm::Operators { native, fallback } = &checked.operators;
-    let native: Vec<&str> = native.iter().copied().collect();
-    let fallback: Vec<String> =
-        fallback.iter().map(|(operator, node)| format!("{operator} ({node})")).collect();
-    let listed = |names: &[String]| match names {
+    let unverified = match &checked.unverified[..] {
         [] => "none".to_owned(),
         names => names.join(", "),
     };
     writeln!(
         std::io::stdout(),
-        "operators: native {}; evaluated by tract: {}; not compared with onnxruntime: {}",
-        native.join(", "),
-        listed(&fallback),
-        listed(&checked.unverified),
+        "operators: {}; not compared with onnxruntime: {unverified}",
+        checked.operators,
     )?;
     for note in &checked.notes {
         writeln!(std::io::stdout(), "note: {note}")?;
@@ -70,33 +64,13 @@ pub(crate) fn print(config: &Config, classifier: &derm::Classifier) -> anyhow::R
 pub(crate) fn compare(config: &Config, file: &Path) -> anyhow::Result<()> {
     let source = model::source(config)?;
     let reference = Reference::read(file, &source.manifest()?)?;
-    let comparison = Comparison::new(&source, &model::options(config), reference)?;
-    let found = comparison.agreement()?;
-    let mut to = std::io::stdout();
-    writeln!(to, "against {}: {}", file.display(), shown(&found))?;
-    if found.is_within_tolerance() {
-        return Ok(());
-    }
-    if let Some(better) = comparison.better_fit()? {
-        writeln!(to, "better: {}, with this in [input]:", shown(&better.agreement))?;
-        for line in &better.changes {
-            writeln!(to, "    {line}")?;
-        }
-    } else {
-        writeln!(
-            to,
-            "no usual preprocessing fits better: are classes, output and weights the same?"
-        )?;
-    }
-    anyhow::bail!("the probabilities differ by up to {:.4}", found.largest_difference)
-}
-
-fn shown(agreement: &Agreement) -> String {
-    format!(
-        "{} pictures, {} with the same most probable class, probabilities differ by {:.4} in the mean, {:.4} at most",
-        agreement.pictures,
-        agreement.same_class,
-        agreement.mean_difference,
-        agreement.largest_difference,
-    )
+    let verdict = Comparison::new(&source, &model::options(config), reference)?.verdict()?;
+    writeln!(std::io::stdout(), "against {}: {verdict}", file.display())?;
+    let agreement = &verdict.agreement;
+    anyhow::ensure!(
+        agreement.is_within_tolerance(),
+        "the probabilities differ by up to {:.4}",
+        agreement.largest_difference
+    );
+    Ok(())
 }

@@ -1,15 +1,20 @@
 //! `derm check`: loads a model, runs it once, and prints what was found.
 
 use crate::model::ModelOption;
-use derm::{Classifier, Options};
+use derm::{Classifier, Comparison, Operators, Options, Reference, Verdict};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// Check a model: load it, run it once, and say what it is, what it takes and whether it can be explained
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The model: a folder with model.onnx and model.toml, or an ONNX file beside its manifest [default: the bundled model]
     model: Option<PathBuf>,
+    /// Compare with the probabilities in this CSV file (a picture's path, then one probability for each class), and
+    /// say which preprocessing would fit better
+    #[arg(long, value_name = "FILE.csv")]
+    against: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -35,21 +40,42 @@ struct Found {
     unexplained: Option<String>,
     /// What was adapted when the file was read, and doubts about the manifest.
     notes: Vec<String>,
+    /// The engine's own operations.
+    native_operators: Vec<&'static str>,
+    /// Operators that tract evaluates, with the first node of each.
+    fallback_operators: BTreeMap<String, String>,
+    /// Nodes that were not compared with onnxruntime as they are used, with the reason.
+    unverified_operators: Vec<String>,
+    /// What `--against` found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    against: Option<Verdict>,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// The model cannot be loaded or run.
+/// The model cannot be loaded or run; its probabilities are not those of `--against`.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let model = ModelOption { path: arguments.model.clone() };
     let classifier = model.classifier(Options::default())?;
-    let found = look_at(&classifier)?;
+    let (mut found, operators) = look_at(&classifier)?;
+    found.against =
+        arguments.against.as_deref().map(|file| compare(&model, &classifier, file)).transpose()?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&found)?);
-        return Ok(());
+    } else {
+        print(&found, &operators);
     }
-    let Found { name, version, input: [height, width], classes, layers, .. } = &found;
+    match found.against.map(|verdict| verdict.agreement) {
+        Some(agreement) if !agreement.is_within_tolerance() => {
+            anyhow::bail!("the probabilities differ by up to {:.4}", agreement.largest_difference)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn print(found: &Found, operators: &Operators) {
+    let Found { name, version, input: [height, width], classes, layers, .. } = found;
     println!("model       {name} {version}");
     println!("license     {}", found.license.as_deref().unwrap_or("not stated"));
     println!("digest      {}", found.digest);
@@ -57,20 +83,32 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     println!("classes     {}: {}", classes.len(), shortened(classes));
     println!("load        {:.0} ms, one inference {:.1} ms", found.load_ms, found.infer_ms);
     println!("memory      weights {:.1} MiB, arena {:.1} MiB", found.weights_mib, found.arena_mib);
+    println!("operators   {operators}");
     match &found.unexplained {
         Some(reason) => println!("heatmaps    none: {reason}"),
         None => println!("heatmaps    of {layers} layers"),
     }
+    let unverified = |node| println!("unverified  {node}: not compared with onnxruntime");
+    found.unverified_operators.iter().for_each(unverified);
     found.notes.iter().for_each(|note| println!("note        {note}"));
-    Ok(())
+    if let Some(verdict) = &found.against {
+        println!("against     {verdict}");
+    }
 }
 
-fn look_at(classifier: &Classifier) -> anyhow::Result<Found> {
+/// Compares with the probabilities in a CSV file.
+fn compare(model: &ModelOption, classifier: &Classifier, file: &Path) -> anyhow::Result<Verdict> {
+    let reference = Reference::read(file, &classifier.manifest())?;
+    Ok(Comparison::new(&model.source(), &Options::default(), reference)?.verdict()?)
+}
+
+fn look_at(classifier: &Classifier) -> anyhow::Result<(Found, Operators)> {
     let checked = classifier.check()?;
     let manifest = classifier.manifest();
     let mib = |bytes: usize| bytes as f64 / derm::memory::MIB;
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(3600);
-    Ok(Found {
+    let Operators { native, fallback } = &checked.operators;
+    let found = Found {
         name: manifest.name.clone(),
         version: manifest.version.clone(),
         license: manifest.license.clone(),
@@ -84,7 +122,12 @@ fn look_at(classifier: &Classifier) -> anyhow::Result<Found> {
         layers: classifier.describe(deadline)?.layers.len(),
         unexplained: checked.unexplained.map(|reason| reason.to_string()),
         notes: checked.notes,
-    })
+        native_operators: native.iter().copied().collect(),
+        fallback_operators: fallback.clone(),
+        unverified_operators: checked.unverified,
+        against: None,
+    };
+    Ok((found, checked.operators))
 }
 
 /// The first names of a list.

@@ -5,6 +5,7 @@
 pub mod check;
 pub mod evaluate;
 pub mod explain;
+pub mod manifest;
 pub mod model;
 pub mod pictures;
 pub mod predict;

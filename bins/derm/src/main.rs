@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory, Parser};
 use derm_cli::predict::Outcome;
-use derm_cli::{check, evaluate, explain, predict, profile, quantize};
+use derm_cli::{check, evaluate, explain, manifest, predict, profile, quantize};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +17,7 @@ enum Command {
     Predict(predict::Arguments),
     Explain(explain::Arguments),
     Check(check::Arguments),
+    Manifest(manifest::Arguments),
     Evaluate(evaluate::Arguments),
     Quantize(quantize::Arguments),
     Profile(profile::Arguments),
@@ -51,6 +52,7 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Predict(arguments) => return predict::run(&arguments),
         Command::Explain(arguments) => return explain::run(&arguments),
         Command::Check(arguments) => check::run(&arguments)?,
+        Command::Manifest(arguments) => manifest::run(&arguments)?,
         Command::Evaluate(arguments) => evaluate::run(&arguments)?,
         Command::Quantize(arguments) => quantize::run(&arguments)?,
         Command::Profile(arguments) => profile::run(&arguments)?,

@@ -136,7 +136,48 @@ fn a_model_is_described_for_people_and_programs() {
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&found["name"], &found["input"][0]), (&"derm-lite0".into(), &224.into()));
     assert!(found["layers"].as_u64() > Some(1) && found["unexplained"].is_null(), "{found}");
-    assert!(text(&derm(folder.path(), &["check"]).stdout).contains("derm-lite0"));
+    let native = found["native_operators"].as_array().unwrap();
+    assert!(native.len() > 2 && found["unverified_operators"] == serde_json::json!([]), "{found}");
+    let shown = derm(folder.path(), &["check"]);
+    assert!(text(&shown.stdout).contains("derm-lite0"));
+    assert!(text(&shown.stdout).contains("operators   native "), "{shown:?}");
+}
+
+#[test]
+fn a_check_compares_with_given_probabilities() {
+    let folder = pictures();
+    let lines = derm(folder.path(), &["predict", "a.jpg", "--csv", "--quiet"]);
+    let mut reader = csv::Reader::from_reader(&lines.stdout[..]);
+    let header = reader.headers().unwrap().clone();
+    let row = reader.records().next().unwrap().unwrap();
+    let classes = header.iter().skip(header.len() - 7).collect::<Vec<_>>().join(",");
+    let right: Vec<&str> = row.iter().skip(header.len() - 7).collect();
+    let compare = |probabilities: &[&str]| {
+        let reference = format!("picture,{classes}\na.jpg,{}\n", probabilities.join(","));
+        std::fs::write(folder.path().join("expected.csv"), reference).unwrap();
+        derm(folder.path(), &["check", "--against", "expected.csv"])
+    };
+    let agreed = compare(&right);
+    assert!(agreed.status.success(), "{agreed:?}");
+    assert!(text(&agreed.stdout).contains("1 pictures, 1 with the same"), "{agreed:?}");
+    let mut wrong = right.clone();
+    wrong.rotate_left(3);
+    let differing = compare(&wrong);
+    assert_eq!(differing.status.code(), Some(2));
+    assert!(text(&differing.stderr).starts_with("derm: the probabilities differ"), "{differing:?}");
+}
+
+#[test]
+fn a_manifest_is_drafted_and_nothing_is_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("model.onnx"), derm_lite0::MODEL).unwrap();
+    let shown = derm(folder.path(), &["manifest", "model.onnx"]);
+    assert!(text(&shown.stdout).contains("CHECK"), "{shown:?}");
+    let write = || derm(folder.path(), &["manifest", "model.onnx", "-o", "model.toml"]);
+    assert!(write().status.success());
+    let written = std::fs::read(folder.path().join("model.toml")).unwrap();
+    assert_eq!(written, shown.stdout);
+    assert_eq!(write().status.code(), Some(2));
 }
 
 #[test]

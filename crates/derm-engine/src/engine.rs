@@ -4,6 +4,7 @@ use crate::lower::Value;
 use crate::program::{Arena, Layout, Program, Step, Work};
 use crate::{Options, RunError};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 use tract_onnx::prelude::tract_ndarray::ArrayViewD;
@@ -30,6 +31,20 @@ pub struct Operators {
     pub native: BTreeSet<&'static str>,
     /// Fallback operators, which tract evaluates, each with the node that is the first to use it.
     pub fallback: BTreeMap<String, String>,
+}
+
+/// One line: `native Add, Conv; evaluated by tract: ArgMax (/head/ArgMax)`.
+impl fmt::Display for Operators {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let native: Vec<&str> = self.native.iter().copied().collect();
+        write!(f, "native {}; evaluated by tract: ", native.join(", "))?;
+        if self.fallback.is_empty() {
+            return f.write_str("none");
+        }
+        let shown = |(operator, node): (&String, &String)| format!("{operator} ({node})");
+        let fallback: Vec<String> = self.fallback.iter().map(shown).collect();
+        f.write_str(&fallback.join(", "))
+    }
 }
 
 /// A step, and how long it took.

@@ -18,6 +18,7 @@ mod served;
 
 pub use agreement::{
     Agreement, BetterFit, Comparison, Reference, ReferenceError, ReferencePicture, TOLERANCE,
+    Verdict,
 };
 pub use classifier::{Checked, Classifier, Description};
 pub use cost::Cost;

@@ -3,19 +3,22 @@
 
 mod reference;
 mod search;
+mod verdict;
 
 use crate::{Error, Limits, Manifest, ModelSource, Options};
 use derm_model::{EngineOptions, Graph, PackedWeightCache, Plan, ThreadPool};
 use derm_preprocess::{Picture, Spec};
 pub use reference::{Reference, ReferenceError, ReferencePicture};
+use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
+pub use verdict::Verdict;
 
 /// Probabilities that differ by less agree: decoders of JPEG, and arithmetic, differ so much.
 pub const TOLERANCE: f32 = 0.01;
 
 /// How well probabilities agree.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Agreement {
     /// Pictures compared.
@@ -36,7 +39,7 @@ impl Agreement {
 }
 
 /// The preprocessing that fits best, and what it changes.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct BetterFit {
     /// The whole `[input]` table.
