@@ -105,26 +105,46 @@ fn sixteen_bits_keep_their_upper_byte() {
     }
 }
 
-/// A GIF whose frame has other sizes than its encoder wrote: screen, then left, top, width, height.
-fn gif(screen: [u16; 2], frame: [u16; 4]) -> Vec<u8> {
+/// A GIF of four colours (black, red, green, blue) from its compressed indices. Its frame may have other sizes than were
+/// encoded: screen, then left, top, width, height.
+fn gif_of(screen: [u16; 2], frame: [u16; 4], data: &[u8]) -> Vec<u8> {
     let mut file = b"GIF89a".to_vec();
     file.extend(screen.iter().flat_map(|side| side.to_le_bytes()));
-    // Four colours: black, red, green, blue.
     file.extend([0x81, 0, 0, 0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255, 0x2c]);
     file.extend(frame.iter().flat_map(|side| side.to_le_bytes()));
-    file.push(0);
-    // 2x2 pixels 1 2 3 1: codes of 3 bits: clear, 1, 2, 3 (then 4 bits), 1, end.
+    file.extend([0, 2]);
+    for block in data.chunks(255) {
+        file.push(block.len() as u8);
+        file.extend(block);
+    }
+    file.extend([0, 0x3b]);
+    file
+}
+
+/// A GIF of 2x2 pixels: 1, 2, 3, 1.
+fn gif(screen: [u16; 2], frame: [u16; 4]) -> Vec<u8> {
+    // Codes of 3 bits: clear, 1, 2, 3 (then 4 bits), 1, end.
     let codes: [(u32, u32); 6] = [(4, 3), (1, 3), (2, 3), (3, 3), (1, 4), (5, 4)];
     let (mut bits, mut count) = (0u32, 0);
     for (code, length) in codes {
         bits |= code << count;
         count += length;
     }
-    let data = &bits.to_le_bytes()[..(count as usize).div_ceil(8)];
-    file.extend([2, data.len() as u8]);
-    file.extend(data);
-    file.extend([0, 0x3b]);
-    file
+    gif_of(screen, frame, &bits.to_le_bytes()[..(count as usize).div_ceil(8)])
+}
+
+#[test]
+fn rows_of_a_gif_end_anywhere_between_its_codes() {
+    let patterns: [fn(usize) -> usize; 2] = [|at| at * at / 3 % 4, |at| at / 7 % 4];
+    for (width, pattern) in (1..=40u16).flat_map(|width| patterns.map(|pattern| (width, pattern))) {
+        let indices: Vec<u8> = (0..29 * usize::from(width)).map(|at| pattern(at) as u8).collect();
+        let data = weezl::encode::Encoder::new(weezl::BitOrder::Lsb, 2).encode(&indices).unwrap();
+        let (found, prepared) = decoded(&gif_of([width, 29], [0, 0, width, 29], &data)).unwrap();
+        assert!(prepared.warnings.is_empty(), "width {width}: {:?}", prepared.warnings);
+        let colours = [[0; 3], [255, 0, 0], [0, 255, 0], [0, 0, 255]];
+        let expected = indices.iter().map(|&index| colours[usize::from(index)]);
+        assert!(found.pixels().map(|pixel| pixel.0).eq(expected), "width {width}");
+    }
 }
 
 #[test]

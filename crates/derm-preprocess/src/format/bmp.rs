@@ -69,7 +69,7 @@ impl Bmp {
         let colours = if colours == 0 && bits <= 8 { 1 << bits } else { colours.min(256) as usize };
         // Writers exist that forget the palette.
         let data = if data == 14 + size && bits <= 8 { data + 4 * colours } else { data };
-        let palette = palette(bytes, 14 + size + outside, is_core, bits, colours, data);
+        let palette = palette(bytes, 14 + size + outside, is_core, bits, colours);
         let bottom_up = !is_negative;
         Ok(Bmp { width, height, bottom_up, bits, compression, masks, palette, data })
     }
@@ -221,22 +221,21 @@ fn masks(bytes: &[u8], size: usize, bits: u16, compression: u32) -> Result<Masks
     Ok([red, green, blue, if has_alpha { alpha } else { 0 }])
 }
 
-/// The palette that starts at this index of the file; black where there is none.
+/// The palette that starts at this index of the file; black where there is none. As browsers and Pillow have it, it
+/// may reach into the pixels.
 fn palette(
     bytes: &[u8],
     start: usize,
     is_core: bool,
     bits: u16,
     colours: usize,
-    data: usize,
 ) -> Box<[[u8; 3]; 256]> {
     let mut palette = Box::new([[0; 3]; 256]);
     if bits > 8 {
         return palette;
     }
     let entry = if is_core { 3 } else { 4 };
-    let end = if data > start { data.min(bytes.len()) } else { bytes.len() };
-    let entries = bytes.get(start..end).unwrap_or_default().chunks_exact(entry);
+    let entries = bytes.get(start..).unwrap_or_default().chunks_exact(entry);
     for (to, colour) in palette.iter_mut().zip(entries.take(colours)) {
         *to = [colour[2], colour[1], colour[0]];
     }

@@ -4,7 +4,7 @@
 use super::bits::Bits;
 use super::blocks::{Block, ac_first, ac_refine, dc_first, dc_refine, sequential};
 use super::dct::{inverse, scaled};
-use super::header::{Header, ScanHeader, undecodable};
+use super::header::{Header, ScanComponent, ScanHeader, undecodable};
 use super::huffman::HuffmanTable;
 use super::planes::Bands;
 use super::rows::{BandSource, warnings};
@@ -14,8 +14,47 @@ use crate::error::Error;
 use crate::limits::Limits;
 use crate::warning::Warning;
 
-/// Encoders write about ten. Each one costs time, whatever its length.
-const MAX_SCANS: usize = 500;
+/// Work on a block in all scans together, see [`Work`]. The finest progression that T.81 allows has a scan for each of
+/// the 64 coefficients, and for each of its 14 bits; each costs two.
+const MOST_WORK: u64 = 2 * 64 * 14;
+
+/// The time that scans take, whatever their length: each block of a scan counts one, and one for each coefficient of the scan's band.
+#[derive(Default)]
+struct Work(u64);
+
+impl Work {
+    /// Adds a scan; an error where the picture's scans are more than any encoder can write.
+    fn add(&mut self, scan: &ScanHeader, header: &Header) -> Result<(), Error> {
+        let (first, last) = scan.coefficients;
+        let blocks = |component: &ScanComponent| header.blocks(component.index);
+        let of_scan: u64 = scan.components.iter().map(blocks).sum();
+        self.0 += of_scan * (last - first + 2) as u64;
+        let all: u64 = (0..header.components.len()).map(|index| header.blocks(index)).sum();
+        if self.0 > MOST_WORK * all {
+            return Err(undecodable("it has more scans than a picture can have"));
+        }
+        Ok(())
+    }
+
+    /// Checks all scans before any is decoded.
+    fn check(header: &Header, bytes: &[u8]) -> Result<(), Error> {
+        let mut work = Work::default();
+        work.add(&header.scan, header)?;
+        let mut segments = Segments::new(bytes, header.data);
+        while let Some((marker, content)) = segments.next() {
+            match marker {
+                SOS => match ScanHeader::read(content, &header.components, header.progressive) {
+                    Ok(scan) => work.add(&scan, header)?,
+                    // Told when decoding comes to it.
+                    Err(_) => break,
+                },
+                EOI => break,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
 
 /// The coefficients of one component.
 struct Plane {
@@ -62,16 +101,15 @@ impl Coefficients {
         bytes: &[u8],
         limits: &Limits,
     ) -> Result<(Coefficients, Vec<Warning>), Error> {
+        Work::check(header, bytes)?;
         let mut coefficients = Coefficients::new(header);
         let mut tables = header.tables.clone();
         let mut scan = Some(header.scan.clone());
         let mut segments = Segments::new(bytes, header.data);
-        let (mut ends_early, mut damaged, mut count) = (false, false, 0);
+        // Counted again: damaged entropy-coded data may hide scans from the first look.
+        let (mut ends_early, mut damaged, mut work) = (false, false, Work::default());
         while let Some(this) = scan.take() {
-            count += 1;
-            if count > MAX_SCANS {
-                return Err(undecodable(&format!("it has more than {MAX_SCANS} scans")));
-            }
+            work.add(&this, header)?;
             let mut reader = Scan::new(&this, &tables, &bytes[segments.position..]);
             reader.read(header, &mut coefficients, limits)?;
             ends_early |= reader.ends_early;
