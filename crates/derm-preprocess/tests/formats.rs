@@ -105,8 +105,8 @@ fn sixteen_bits_keep_their_upper_byte() {
     }
 }
 
-/// A GIF of four colours (black, red, green, blue) from its compressed indices. Its frame may have other sizes than were
-/// encoded: screen, then left, top, width, height.
+/// A GIF of four colours (black, red, green, blue) from its compressed indices. Its frame may have other sizes than
+/// were encoded: screen, then left, top, width, height.
 fn gif_of(screen: [u16; 2], frame: [u16; 4], data: &[u8]) -> Vec<u8> {
     let mut file = b"GIF89a".to_vec();
     file.extend(screen.iter().flat_map(|side| side.to_le_bytes()));

@@ -168,7 +168,8 @@ fn last_scan(file: &[u8]) -> usize {
 fn more_scans_than_a_picture_can_have_are_refused_before_the_first_is_decoded() {
     let file = bytes("progressive.jpg");
     let (first, last) = (marker(&file, 0xda), last_scan(&file));
-    // A scan's header, without data: all coefficients of a component refined, its DC coefficients refined, the last scan.
+    // Headers of scans without data, for one component: all coefficients refined, DC coefficients refined; and the last
+    // scan of the file.
     let scans: [&[u8]; 3] = [
         &[0xff, 0xda, 0, 8, 1, file[first + 5], 0, 1, 63, 0x10],
         &[0xff, 0xda, 0, 8, 1, file[first + 5], 0, 0, 0, 0x10],
@@ -192,7 +193,8 @@ fn more_scans_than_a_picture_can_have_are_refused_before_the_first_is_decoded() 
 fn scans_that_damaged_data_hides_are_counted_when_they_are_met() {
     let file = bytes("progressive.jpg");
     let (first, last) = (marker(&file, 0xda), last_scan(&file));
-    // A restart interval of one block: the second block's restart skips the unknown marker, whose length covers the scans.
+    // A restart interval of one block: the second block's restart skips the unknown marker, whose length covers the
+    // scans.
     let scan = &file[last..file.len() - 2];
     let header = 2 + usize::from(file[first + 3]);
     let mut bomb = file[..first].to_vec();
@@ -241,7 +243,7 @@ fn every_bit_of_every_coefficient_may_have_a_scan_of_its_own() {
     assert!(found.pixels().all(|pixel| pixel.0 == [128; 3]));
     // One more is too many.
     let end = file.len() - 2;
-    let more = file[end - 11..end].repeat(2);
+    let more = file[end - 11..end].to_vec();
     file.splice(end..end, more);
     assert!(refused(&file).to_string().contains("more scans"));
 }

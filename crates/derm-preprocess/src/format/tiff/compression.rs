@@ -85,8 +85,8 @@ fn pack_bits(mut data: &[u8], size: usize) -> Vec<u8> {
     unpacked
 }
 
-/// LZW of TIFF 6.0, or of files before 1992: there the bits of a code come from the other end and codes grow one code later, as in
-/// GIF. Data begins with a clear code, 256, which tells them apart, as in libtiff.
+/// LZW of TIFF 6.0, or of files before 1992: there the bits of a code come from the other end and codes grow one code
+/// later, as in GIF. Data begins with a clear code, 256, which tells them apart, as in libtiff.
 fn lzw(mut data: &[u8], size: usize) -> Vec<u8> {
     let mut decoder = match data {
         [0, second, ..] if second & 1 == 1 => weezl::decode::Decoder::new(weezl::BitOrder::Lsb, 8),
