@@ -233,6 +233,30 @@ fn a_run_length_encoded_bmp_that_is_cut_short() {
 }
 
 #[test]
+fn runs_over_the_end_of_a_row_of_a_bmp_are_cut_off_with_a_warning() {
+    // Blue, red; as blue, green, red, 0.
+    let palette = [255, 0, 0, 0, 0, 0, 255, 0, 0, 0, 0, 0];
+    for lower in [&[3, 0][..], &[0, 3, 0, 0, 1, 0], &[1, 0, 2, 0]] {
+        let data = [lower, &[0, 0, 2, 1, 0, 1]].concat();
+        let (found, prepared) = decoded(&bmp(40, 8, 1, &palette, &data)).unwrap();
+        assert_eq!(prepared.warnings, [Warning::Damaged], "{lower:?}");
+        let expected = [[255, 0, 0], [255, 0, 0], [0, 0, 255], [0, 0, 255]];
+        assert!(found.pixels().map(|pixel| pixel.0).eq(expected), "{lower:?} {:?}", found.as_raw());
+    }
+}
+
+#[test]
+fn the_palette_of_a_bmp_may_reach_into_its_pixels() {
+    // The second and third colours are the indices of the lower and the upper row, too.
+    let palette = [0, 0, 0, 0, 1, 2, 9, 0, 2, 1, 7, 0];
+    let mut file = bmp(40, 8, 0, &palette, &[]);
+    file[10] = 58;
+    let (found, _) = decoded(&file).unwrap();
+    let expected = [[7, 1, 2], [9, 2, 1], [9, 2, 1], [7, 1, 2]];
+    assert!(found.pixels().map(|pixel| pixel.0).eq(expected), "{:?}", found.as_raw());
+}
+
+#[test]
 fn files_that_made_decoders_panic_are_refused_or_shown() {
     let error = refused(&bytes("fuzz-yuv.webp"));
     assert!(matches!(error, Error::Undecodable { format: "WebP", .. }), "{error}");
