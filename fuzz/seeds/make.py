@@ -46,6 +46,7 @@ for kind in ("rgb", "rgba", "grey", "palette", "bilevel"):
         save(f"tiff/{kind}-{compression}.tiff", kinds[kind], compression=compression)
 for compression in ("group3", "group4"):
     save(f"tiff/{compression}.tiff", BILEVEL, compression=compression)
+save("tiff/group3-2d.tiff", BILEVEL, compression="group3", tiffinfo={292: 1})
 save("tiff/jpeg.tiff", PICTURE, compression="jpeg")
 save("tiff/deep.tiff", DEEP, compression="tiff_lzw")
 save("tiff/cmyk.tiff", PICTURE.convert("CMYK"), compression="tiff_lzw")

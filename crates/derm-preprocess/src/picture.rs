@@ -44,7 +44,7 @@ impl<'a> Picture<'a> {
         let bytes = bytes.into();
         limits.check_bytes(bytes.len())?;
         let format = Format::guess(&bytes)?;
-        let decoder = guarded(format, || format::read_header(format, &bytes, limits))?;
+        let decoder = guarded(format, || format::read_header(format, &bytes))?;
         let (width, height) = decoder.size();
         if width == 0 || height == 0 {
             return Err(Error::undecodable(format.name(), "it has no pixels"));

@@ -105,26 +105,46 @@ fn sixteen_bits_keep_their_upper_byte() {
     }
 }
 
-/// A GIF whose frame has other sizes than its encoder wrote: screen, then left, top, width, height.
-fn gif(screen: [u16; 2], frame: [u16; 4]) -> Vec<u8> {
+/// A GIF of four colours (black, red, green, blue) from its compressed indices. Its frame may have other sizes than
+/// were encoded: screen, then left, top, width, height.
+fn gif_of(screen: [u16; 2], frame: [u16; 4], data: &[u8]) -> Vec<u8> {
     let mut file = b"GIF89a".to_vec();
     file.extend(screen.iter().flat_map(|side| side.to_le_bytes()));
-    // Four colours: black, red, green, blue.
     file.extend([0x81, 0, 0, 0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255, 0x2c]);
     file.extend(frame.iter().flat_map(|side| side.to_le_bytes()));
-    file.push(0);
-    // 2x2 pixels 1 2 3 1: codes of 3 bits: clear, 1, 2, 3 (then 4 bits), 1, end.
+    file.extend([0, 2]);
+    for block in data.chunks(255) {
+        file.push(block.len() as u8);
+        file.extend(block);
+    }
+    file.extend([0, 0x3b]);
+    file
+}
+
+/// A GIF of 2x2 pixels: 1, 2, 3, 1.
+fn gif(screen: [u16; 2], frame: [u16; 4]) -> Vec<u8> {
+    // Codes of 3 bits: clear, 1, 2, 3 (then 4 bits), 1, end.
     let codes: [(u32, u32); 6] = [(4, 3), (1, 3), (2, 3), (3, 3), (1, 4), (5, 4)];
     let (mut bits, mut count) = (0u32, 0);
     for (code, length) in codes {
         bits |= code << count;
         count += length;
     }
-    let data = &bits.to_le_bytes()[..(count as usize).div_ceil(8)];
-    file.extend([2, data.len() as u8]);
-    file.extend(data);
-    file.extend([0, 0x3b]);
-    file
+    gif_of(screen, frame, &bits.to_le_bytes()[..(count as usize).div_ceil(8)])
+}
+
+#[test]
+fn rows_of_a_gif_end_anywhere_between_its_codes() {
+    let patterns: [fn(usize) -> usize; 2] = [|at| at * at / 3 % 4, |at| at / 7 % 4];
+    for (width, pattern) in (1..=40u16).flat_map(|width| patterns.map(|pattern| (width, pattern))) {
+        let indices: Vec<u8> = (0..29 * usize::from(width)).map(|at| pattern(at) as u8).collect();
+        let data = weezl::encode::Encoder::new(weezl::BitOrder::Lsb, 2).encode(&indices).unwrap();
+        let (found, prepared) = decoded(&gif_of([width, 29], [0, 0, width, 29], &data)).unwrap();
+        assert!(prepared.warnings.is_empty(), "width {width}: {:?}", prepared.warnings);
+        let colours = [[0; 3], [255, 0, 0], [0, 255, 0], [0, 0, 255]];
+        let expected = indices.iter().map(|&index| colours[usize::from(index)]);
+        assert!(found.pixels().map(|pixel| pixel.0).eq(expected), "width {width}");
+    }
 }
 
 #[test]
@@ -210,6 +230,30 @@ fn a_run_length_encoded_bmp_that_is_cut_short() {
     let (_, prepared) = decode(&[2, 0, 0, 0, 2, 0]).unwrap();
     assert!(prepared.warnings.is_empty(), "only the end's code is missing");
     assert!(decode(&[1, 0]).is_err() && decode(&[]).is_err());
+}
+
+#[test]
+fn runs_over_the_end_of_a_row_of_a_bmp_are_cut_off_with_a_warning() {
+    // Blue, red; as blue, green, red, 0.
+    let palette = [255, 0, 0, 0, 0, 0, 255, 0, 0, 0, 0, 0];
+    for lower in [&[3, 0][..], &[0, 3, 0, 0, 1, 0], &[1, 0, 2, 0]] {
+        let data = [lower, &[0, 0, 2, 1, 0, 1]].concat();
+        let (found, prepared) = decoded(&bmp(40, 8, 1, &palette, &data)).unwrap();
+        assert_eq!(prepared.warnings, [Warning::Damaged], "{lower:?}");
+        let expected = [[255, 0, 0], [255, 0, 0], [0, 0, 255], [0, 0, 255]];
+        assert!(found.pixels().map(|pixel| pixel.0).eq(expected), "{lower:?} {:?}", found.as_raw());
+    }
+}
+
+#[test]
+fn the_palette_of_a_bmp_may_reach_into_its_pixels() {
+    // The second and third colours are the indices of the lower and the upper row, too.
+    let palette = [0, 0, 0, 0, 1, 2, 9, 0, 2, 1, 7, 0];
+    let mut file = bmp(40, 8, 0, &palette, &[]);
+    file[10] = 58;
+    let (found, _) = decoded(&file).unwrap();
+    let expected = [[7, 1, 2], [9, 2, 1], [9, 2, 1], [7, 1, 2]];
+    assert!(found.pixels().map(|pixel| pixel.0).eq(expected), "{:?}", found.as_raw());
 }
 
 #[test]

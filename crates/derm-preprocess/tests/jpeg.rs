@@ -159,19 +159,91 @@ fn a_component_without_a_scan_is_missing() {
     refused(&scans(&[1, 1, 1]));
 }
 
+/// Index of a file's last scan.
+fn last_scan(file: &[u8]) -> usize {
+    file.windows(2).rposition(|two| two == [0xff, 0xda]).unwrap()
+}
+
 #[test]
-fn thousands_of_scans_are_refused() {
+fn more_scans_than_a_picture_can_have_are_refused_before_the_first_is_decoded() {
     let file = bytes("progressive.jpg");
-    let first = marker(&file, 0xda);
-    // The last scan, again and again.
-    let last = file.windows(2).rposition(|two| two == [0xff, 0xda]).unwrap();
-    assert!(last > first);
-    let mut bomb = file[..file.len() - 2].to_vec();
-    for _ in 0..1000 {
-        bomb.extend(&file[last..file.len() - 2]);
+    let (first, last) = (marker(&file, 0xda), last_scan(&file));
+    // Headers of scans without data, for one component: all coefficients refined, DC coefficients refined; and the last
+    // scan of the file.
+    let scans: [&[u8]; 3] = [
+        &[0xff, 0xda, 0, 8, 1, file[first + 5], 0, 1, 63, 0x10],
+        &[0xff, 0xda, 0, 8, 1, file[first + 5], 0, 0, 0, 0x10],
+        &file[last..file.len() - 2],
+    ];
+    for (scan, count) in scans.into_iter().zip([100, 3000, 100]) {
+        let mut bomb = file[..file.len() - 2].to_vec();
+        (0..count).for_each(|_| bomb.extend(scan));
+        bomb.extend([0xff, 0xd9]);
+        // Past its deadline, decoding ends at the first row of blocks.
+        let deadline = Some(std::time::Instant::now());
+        let limits =
+            derm_preprocess::Limits { max_bytes: bomb.len(), deadline, ..Default::default() };
+        let picture = derm_preprocess::Picture::open(&bomb, &limits).unwrap();
+        let error = picture.prepare(&derm_preprocess::Spec::square(16)).unwrap_err();
+        assert!(error.to_string().contains("more scans"), "{error}");
     }
+}
+
+#[test]
+fn scans_that_damaged_data_hides_are_counted_when_they_are_met() {
+    let file = bytes("progressive.jpg");
+    let (first, last) = (marker(&file, 0xda), last_scan(&file));
+    // A restart interval of one block: the second block's restart skips the unknown marker, whose length covers the
+    // scans.
+    let scan = &file[last..file.len() - 2];
+    let header = 2 + usize::from(file[first + 3]);
+    let mut bomb = file[..first].to_vec();
+    bomb.extend([0xff, 0xdd, 0, 4, 0, 1]);
+    bomb.extend(&file[first..first + header + 8]);
+    bomb.extend([0xff, 0x02, 0xff, 0xff]);
+    (0..300).for_each(|_| bomb.extend(scan));
+    bomb.extend([0xff, 0xd9]);
     let limits = derm_preprocess::Limits { max_bytes: bomb.len(), ..Default::default() };
     let picture = derm_preprocess::Picture::open(&bomb, &limits).unwrap();
     let error = picture.prepare(&derm_preprocess::Spec::square(16)).unwrap_err();
-    assert!(error.to_string().contains("scans"), "{error}");
+    assert!(error.to_string().contains("more scans"), "{error}");
+}
+
+#[test]
+fn every_bit_of_every_coefficient_may_have_a_scan_of_its_own() {
+    // A grey picture; its DC coefficients, then 63 coefficients bit by bit, all zero.
+    let mut file = vec![0xff, 0xd8, 0xff, 0xdb, 0, 67, 0];
+    file.extend([1; 64]);
+    file.extend([0xff, 0xc2, 0, 11, 8, 0, 8, 0, 8, 1, 1, 0x11, 0]);
+    for class in [0, 0x10] {
+        file.extend([0xff, 0xc4, 0, 20, class, 1]);
+        file.extend([0; 16]);
+    }
+    for coefficient in 0..64 {
+        for low in (0..14u8).rev() {
+            let high = if low == 13 { 0 } else { low + 1 };
+            file.extend([
+                0xff,
+                0xda,
+                0,
+                8,
+                1,
+                1,
+                0,
+                coefficient,
+                coefficient,
+                high << 4 | low,
+                0x3f,
+            ]);
+        }
+    }
+    file.extend([0xff, 0xd9]);
+    let (found, prepared) = decoded(&file).unwrap();
+    assert_eq!(prepared.warnings, []);
+    assert!(found.pixels().all(|pixel| pixel.0 == [128; 3]));
+    // One more is too many.
+    let end = file.len() - 2;
+    let more = file[end - 11..end].to_vec();
+    file.splice(end..end, more);
+    assert!(refused(&file).to_string().contains("more scans"));
 }

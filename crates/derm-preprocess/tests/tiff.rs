@@ -7,8 +7,7 @@ mod common;
 use common::{bytes, decoded, difference, refused};
 use derm_preprocess::{Error, RgbImage, Warning};
 use fax::encoder::Encoder;
-use fax::maps::{black, white};
-use fax::{BitWriter, Bits, Color, VecWriter};
+use fax::{Color, VecWriter};
 use std::io::Write;
 
 const WIDTH: usize = 21;
@@ -380,40 +379,113 @@ fn group_4_is_decoded() {
     check(group4(width as u16, height as u16, strip), &expected, "CCITT Group 4");
 }
 
+/// Bytes from codes, as strings of bits.
+fn packed(codes: &[&str]) -> Vec<u8> {
+    let byte = |bits: &[u8]| {
+        bits.iter().enumerate().map(|(at, &bit)| u8::from(bit == b'1') << (7 - at)).sum()
+    };
+    codes.concat().as_bytes().chunks(8).map(byte).collect()
+}
+
+/// Rows of a picture as text: `#` is black.
+fn drawn(picture: &RgbImage) -> Vec<String> {
+    let text = |pixel: &image::Rgb<u8>| if pixel.0 == [0; 3] { '#' } else { '.' };
+    picture.rows().map(|row| row.map(text).collect()).collect()
+}
+
+/// Codes of T.4 and T.6: modes, white and black runs, the end of a line.
+const PASS: &str = "0001";
+const HORIZONTAL: &str = "001";
+const V0: &str = "1";
+const RIGHT_3: &str = "0000011";
+const LEFT_3: &str = "0000010";
+const EXTENSION: &str = "0000001";
+const WHITE: [&str; 9] =
+    ["00110101", "000111", "0111", "1000", "1011", "1100", "1110", "1111", "10011"];
+const BLACK: [&str; 5] = ["0000110111", "010", "11", "10", "011"];
+const EOL: &str = "000000000001";
+
 #[test]
-fn empty_runs_of_group_4_cost_no_more_than_their_codes() {
-    for falls in [false, true] {
-        let mut strip = VecWriter::new();
-        let write = |strip: &mut VecWriter, data, len| strip.write(Bits { data, len }).unwrap();
-        // Horizontal: a white run, then a black one.
-        let horizontal = |strip: &mut VecWriter, white_run: usize, black_run: usize| {
-            write(strip, 1, 3);
-            for (_, bits) in [white::ENTRIES[white_run], black::ENTRIES[black_run]] {
-                write(strip, bits.data, bits.len);
-            }
-        };
-        horizontal(&mut strip, 3, 0);
-        (0..200_000).for_each(|_| horizontal(&mut strip, 0, 0));
-        if falls {
-            horizontal(&mut strip, 1, 1);
-        }
-        // Vertical 0: the end of the row, as no change is above.
-        write(&mut strip, 1, 1);
-        // Three to the left of the change above, again and again; where positions fall, in turn with
-        // one at the change above, so that all changes lie between the two.
-        for _ in 0..200_000 {
-            if falls {
-                write(&mut strip, 1, 1);
-            }
-            write(&mut strip, 2, 7);
-        }
-        write(&mut strip, 1, 1);
-        let (found, prepared) = decoded(&group4(6000, 2, strip.finish()).file()).unwrap();
-        let expected: &[Warning] = if falls { &[Warning::Incomplete { percent: 50 }] } else { &[] };
-        assert_eq!(prepared.warnings, expected);
-        let black = found.pixels().filter(|pixel| pixel.0 != [255; 3]).count();
-        assert_eq!(black, usize::from(falls));
+fn group_4_counts_changes_around_empty_runs_as_libtiff_does() {
+    // Encoders exist that refer to them.
+    let first = [HORIZONTAL, WHITE[0], BLACK[0], HORIZONTAL, WHITE[8], BLACK[3], V0];
+    let second = [PASS, HORIZONTAL, WHITE[3], BLACK[2], V0, V0, V0];
+    let strip = packed(&[&first[..], &second].concat());
+    let (found, prepared) = decoded(&group4(16, 2, strip).file()).unwrap();
+    assert_eq!(drawn(&found), ["........###.....", "...##...###....."]);
+    assert!(prepared.warnings.is_empty(), "{:?}", prepared.warnings);
+}
+
+#[test]
+fn the_rest_of_a_damaged_row_of_group_4_is_white() {
+    let good = [HORIZONTAL, WHITE[4], BLACK[4], V0];
+    // A code that is not read; a change behind the row's end; one before the last change.
+    let damaged = [
+        vec![HORIZONTAL, WHITE[2], BLACK[2], EXTENSION],
+        vec![V0, V0, RIGHT_3],
+        vec![RIGHT_3, LEFT_3],
+    ];
+    let shown = ["..##............", "....####........", "................"];
+    for (damaged, shown) in damaged.into_iter().zip(shown) {
+        let strip = packed(&[&good[..], &damaged, &good].concat());
+        let (found, prepared) = decoded(&group4(16, 3, strip).file()).unwrap();
+        assert_eq!(drawn(&found), ["....####........", shown, "....####........"], "{damaged:?}");
+        assert_eq!(prepared.warnings, [Warning::Damaged]);
     }
+    let strip = packed(&[EXTENSION, EXTENSION, HORIZONTAL, WHITE[4], BLACK[4], V0]);
+    let error = refused(&group4(16, 3, strip).file());
+    assert!(matches!(error, Error::Undecodable { format: "TIFF", .. }), "{error}");
+}
+
+#[test]
+fn a_row_of_group_4_has_no_more_changes_than_memory_is_set_aside_for() {
+    let mut codes = vec![V0; 3];
+    for _ in 0..100_000 {
+        codes.extend([HORIZONTAL, WHITE[0], BLACK[0]]);
+    }
+    let (found, prepared) = decoded(&group4(600, 4, packed(&codes)).file()).unwrap();
+    assert!(found.pixels().all(|pixel| pixel.0 == [255; 3]));
+    assert_eq!(prepared.warnings, [Warning::Damaged]);
+    refused(&group4(600, 4, packed(&codes[3..])).file());
+}
+
+#[test]
+fn two_dimensional_group_3_is_decoded() {
+    let one = [EOL, "1", WHITE[4], BLACK[4], WHITE[8]];
+    let two = [EOL, "0", RIGHT_3, V0, V0];
+    let end = [EOL, "1", EOL, "1"];
+    let strip = packed(&[&one[..], &two, &one, &end].concat());
+    let tiff = |strip| {
+        let mut tiff = group4(16, 3, strip).tag(292, &[1]);
+        tiff.tags.iter_mut().filter(|(tag, _)| *tag == 259).for_each(|tag| tag.1 = vec![3]);
+        tiff.file()
+    };
+    let (found, prepared) = decoded(&tiff(strip)).unwrap();
+    assert_eq!(drawn(&found), ["....####........", ".......#........", "....####........"]);
+    assert!(prepared.warnings.is_empty(), "{:?}", prepared.warnings);
+    // A damaged row ends at the next end of a line.
+    let damaged = [EOL, "0", EXTENSION, "110111"];
+    let strip = packed(&[&one[..], &damaged, &one, &end].concat());
+    let (found, prepared) = decoded(&tiff(strip)).unwrap();
+    assert_eq!(drawn(&found), ["....####........", "................", "....####........"]);
+    assert_eq!(prepared.warnings, [Warning::Damaged]);
+}
+
+#[test]
+fn lzw_of_both_orders_of_bits_with_clear_codes_anywhere() {
+    let pixels = all(0..3);
+    let tiff = |strip| Tiff::new(2, &[8; 3], vec![strip]).tag(259, &[5]);
+    let old = weezl::encode::Encoder::new(weezl::BitOrder::Lsb, 8).encode(&pixels).unwrap();
+    check(tiff(old), &picture(), "bits in the order before TIFF 6.0");
+    // Two clear codes, and one after every seven pixels: all codes have nine bits.
+    let mut codes = vec!["100000000".to_owned()];
+    for part in pixels.chunks(7) {
+        codes.push("100000000".to_owned());
+        codes.extend(part.iter().map(|value| format!("{value:09b}")));
+    }
+    codes.push("100000001".to_owned());
+    let codes: Vec<&str> = codes.iter().map(String::as_str).collect();
+    check(tiff(packed(&codes)), &picture(), "clear codes");
 }
 
 /// A TIFF of these JPEGs as strips of so many pixels.

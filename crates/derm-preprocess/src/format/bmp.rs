@@ -29,6 +29,16 @@ pub(super) struct Bmp {
     data: usize,
 }
 
+/// Run-length encoded pixels.
+struct Indices {
+    /// Of the palette.
+    indices: Vec<u8>,
+    /// Rows that the data has.
+    known: usize,
+    /// Runs reach over the end of a row, where they are cut off.
+    is_damaged: bool,
+}
+
 fn undecodable(reason: impl ToString) -> Error {
     Error::undecodable("BMP", reason)
 }
@@ -69,7 +79,7 @@ impl Bmp {
         let colours = if colours == 0 && bits <= 8 { 1 << bits } else { colours.min(256) as usize };
         // Writers exist that forget the palette.
         let data = if data == 14 + size && bits <= 8 { data + 4 * colours } else { data };
-        let palette = palette(bytes, 14 + size + outside, is_core, bits, colours, data);
+        let palette = palette(bytes, 14 + size + outside, is_core, bits, colours);
         let bottom_up = !is_negative;
         Ok(Bmp { width, height, bottom_up, bits, compression, masks, palette, data })
     }
@@ -83,14 +93,14 @@ impl Bmp {
         (u64::from(self.width) * u64::from(self.bits)).div_ceil(32) * 4
     }
 
-    /// Indices of the palette, row by row as stored, and how many rows the data has.
-    fn run_length_indices(&self, bytes: &[u8], limits: &Limits) -> Result<(Vec<u8>, usize), Error> {
+    /// Indices of the palette, row by row as stored.
+    fn run_length_indices(&self, bytes: &[u8], limits: &Limits) -> Result<Indices, Error> {
         let (width, height) = (self.width as usize, self.height as usize);
         // Pixels that are skipped have index 0.
         let mut indices = vec![0; width * height];
         let mut data = bytes.get(self.data..).unwrap_or_default();
         let (mut x, mut y) = (0, 0);
-        let mut is_cut = false;
+        let (mut is_cut, mut is_damaged) = (false, false);
         while y < height && !is_cut {
             let [count, value, rest @ ..] = data else {
                 is_cut = true;
@@ -100,6 +110,7 @@ impl Bmp {
             // A row costs no more than its pixels, however many codes it has.
             let left = width.saturating_sub(x);
             let mut put = |index: u8| {
+                is_damaged |= x >= width;
                 if x < width {
                     indices[y * width + x] = index;
                     x += 1;
@@ -116,7 +127,7 @@ impl Bmp {
                     limits.check_time()?;
                     (x, y) = (0, y + 1);
                 }
-                (0, 1) => return Ok((indices, height)),
+                (0, 1) => return Ok(Indices { indices, known: height, is_damaged }),
                 (0, 2) => {
                     let [right, up, rest @ ..] = data else {
                         is_cut = true;
@@ -137,13 +148,13 @@ impl Bmp {
                     data = data.get(length.next_multiple_of(2)..).unwrap_or_default();
                 }
                 (count, value) => {
-                    let count = usize::from(count).min(left);
+                    let count = usize::from(count).min(left + 1);
                     (0..count).for_each(|number| put(nibble(value, number)));
                 }
             }
         }
         let known = if is_cut { y + usize::from(x >= width) } else { height };
-        Ok((indices, known))
+        Ok(Indices { indices, known, is_damaged })
     }
 
     fn write_row(&self, row: &[u8], rgb: &mut [[u8; 3]]) {
@@ -221,22 +232,21 @@ fn masks(bytes: &[u8], size: usize, bits: u16, compression: u32) -> Result<Masks
     Ok([red, green, blue, if has_alpha { alpha } else { 0 }])
 }
 
-/// The palette that starts at this index of the file; black where there is none.
+/// The palette that starts at this index of the file; black where there is none. As browsers and Pillow have it, it
+/// may reach into the pixels.
 fn palette(
     bytes: &[u8],
     start: usize,
     is_core: bool,
     bits: u16,
     colours: usize,
-    data: usize,
 ) -> Box<[[u8; 3]; 256]> {
     let mut palette = Box::new([[0; 3]; 256]);
     if bits > 8 {
         return palette;
     }
     let entry = if is_core { 3 } else { 4 };
-    let end = if data > start { data.min(bytes.len()) } else { bytes.len() };
-    let entries = bytes.get(start..end).unwrap_or_default().chunks_exact(entry);
+    let entries = bytes.get(start..).unwrap_or_default().chunks_exact(entry);
     for (to, colour) in palette.iter_mut().zip(entries.take(colours)) {
         *to = [colour[2], colour[1], colour[0]];
     }
@@ -268,8 +278,11 @@ impl Decoder for Bmp {
         let mut strips = Strips::new(width, rows);
         let stored = |row: usize| if self.bottom_up { height - 1 - row } else { row };
         if self.is_run_length() {
-            let (indices, known) = self.run_length_indices(bytes, limits)?;
-            let warnings = incomplete("BMP", height - known, height)?;
+            let Indices { indices, known, is_damaged } = self.run_length_indices(bytes, limits)?;
+            let mut warnings = incomplete("BMP", height - known, height)?;
+            if is_damaged {
+                warnings.push(Warning::Damaged);
+            }
             for row in 0..height {
                 let line = &indices[stored(row) * width..][..width];
                 strips.row(|rgb| {

@@ -11,7 +11,6 @@ mod webp;
 use crate::decoder::Decoder;
 use crate::error::Error;
 use crate::jpeg::Jpeg;
-use crate::limits::Limits;
 use std::fmt;
 
 /// A format that is read.
@@ -69,17 +68,13 @@ impl fmt::Display for Format {
 }
 
 /// Reads a file's header.
-pub(crate) fn read_header(
-    format: Format,
-    bytes: &[u8],
-    limits: &Limits,
-) -> Result<Box<dyn Decoder>, Error> {
+pub(crate) fn read_header(format: Format, bytes: &[u8]) -> Result<Box<dyn Decoder>, Error> {
     Ok(match format {
         Format::Jpeg => Box::new(Jpeg::read_header(bytes)?),
         Format::Png => Box::new(png::Png::read_header(bytes)?),
         Format::WebP => Box::new(webp::WebP::read_header(bytes)?),
         Format::Bmp => Box::new(bmp::Bmp::read_header(bytes)?),
-        Format::Gif => Box::new(gif::Gif::read_header(bytes, limits)?),
+        Format::Gif => Box::new(gif::Gif::read_header(bytes)?),
         Format::Tiff => Box::new(tiff::Tiff::read_header(bytes)?),
     })
 }

@@ -10,12 +10,10 @@ use super::planes::Bands;
 use super::rows::{BandSource, warnings};
 use super::segments::{EOI, SOS, Segments};
 use super::tables::Tables;
+use super::work::Work;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::warning::Warning;
-
-/// Encoders write about ten. Each one costs time, whatever its length.
-const MAX_SCANS: usize = 500;
 
 /// The coefficients of one component.
 struct Plane {
@@ -62,16 +60,15 @@ impl Coefficients {
         bytes: &[u8],
         limits: &Limits,
     ) -> Result<(Coefficients, Vec<Warning>), Error> {
+        Work::check(header, bytes)?;
         let mut coefficients = Coefficients::new(header);
         let mut tables = header.tables.clone();
         let mut scan = Some(header.scan.clone());
         let mut segments = Segments::new(bytes, header.data);
-        let (mut ends_early, mut damaged, mut count) = (false, false, 0);
+        // Counted again: damaged entropy-coded data may hide scans from the first look.
+        let (mut ends_early, mut damaged, mut work) = (false, false, Work::default());
         while let Some(this) = scan.take() {
-            count += 1;
-            if count > MAX_SCANS {
-                return Err(undecodable(&format!("it has more than {MAX_SCANS} scans")));
-            }
+            work.add(&this, header)?;
             let mut reader = Scan::new(&this, &tables, &bytes[segments.position..]);
             reader.read(header, &mut coefficients, limits)?;
             ends_early |= reader.ends_early;

@@ -141,6 +141,12 @@ impl Header {
         let width = (self.width * component.across).div_ceil(across);
         (width, (self.height * component.down).div_ceil(down))
     }
+
+    /// Blocks of a component, in whole MCUs.
+    pub(super) fn blocks(&self, component: usize) -> u64 {
+        let ((across, down), component) = (self.mcus(), self.components[component]);
+        (across * down * component.across * component.down) as u64
+    }
 }
 
 struct Frame {

@@ -15,6 +15,7 @@ mod rows;
 mod segments;
 mod tables;
 mod upsample;
+mod work;
 
 use crate::decoder::{Decoder, RowSink};
 use crate::error::Error;

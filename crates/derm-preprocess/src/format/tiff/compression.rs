@@ -22,12 +22,11 @@ impl Compression {
         Ok(match number {
             1 => Compression::None,
             2 => Compression::Fax(Fax::RunLength),
-            3 if t4_options & 1 == 0 => Compression::Fax(Fax::Group3),
+            3 => Compression::Fax(Fax::Group3 { two_dimensional: t4_options & 1 == 1 }),
             4 => Compression::Fax(Fax::Group4),
             5 => Compression::Lzw,
             8 | 32946 => Compression::Deflate,
             32773 => Compression::PackBits,
-            3 => return Err(unsupported("two-dimensional CCITT Group 3 compression")),
             6 => return Err(unsupported("old-style JPEG compression")),
             7 => Compression::Jpeg,
             34925 => return Err(unsupported("LZMA compression")),
@@ -86,16 +85,21 @@ fn pack_bits(mut data: &[u8], size: usize) -> Vec<u8> {
     unpacked
 }
 
+/// LZW of TIFF 6.0, or of files before 1992: there the bits of a code come from the other end and codes grow one code
+/// later, as in GIF. Data begins with a clear code, 256, which tells them apart, as in libtiff.
 fn lzw(mut data: &[u8], size: usize) -> Vec<u8> {
+    let mut decoder = match data {
+        [0, second, ..] if second & 1 == 1 => weezl::decode::Decoder::new(weezl::BitOrder::Lsb, 8),
+        _ => weezl::decode::Decoder::with_tiff_size_switch(weezl::BitOrder::Msb, 8),
+    };
     let mut unpacked = vec![0; size];
-    let mut decoder = weezl::decode::Decoder::with_tiff_size_switch(weezl::BitOrder::Msb, 8);
     let mut length = 0;
+    // Each call takes bytes or a code that the decoder holds; where it has none left, it says so.
     while length < size {
         let result = decoder.decode_bytes(data, &mut unpacked[length..]);
         data = &data[result.consumed_in..];
         length += result.consumed_out;
-        let is_stuck = result.consumed_in == 0 && result.consumed_out == 0;
-        if is_stuck || !matches!(result.status, Ok(weezl::LzwStatus::Ok)) {
+        if !matches!(result.status, Ok(weezl::LzwStatus::Ok)) {
             break;
         }
     }
@@ -134,7 +138,8 @@ mod tests {
 
     #[test]
     fn damaged_data_gives_what_precedes_the_damage() {
-        let fax = [Fax::RunLength, Fax::Group3, Fax::Group4].map(Compression::Fax);
+        let group3 = [false, true].map(|two_dimensional| Fax::Group3 { two_dimensional });
+        let fax = [Fax::RunLength, Fax::Group4].into_iter().chain(group3).map(Compression::Fax);
         for compression in [Compression::Lzw, Compression::Deflate].into_iter().chain(fax) {
             for data in [&[][..], &[0; 3], &[0xff; 300], &[0x78, 0x9c, 1, 2, 3]] {
                 let found = compression.decompress(data, 100, 8, &Limits::default());

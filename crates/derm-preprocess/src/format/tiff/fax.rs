@@ -7,6 +7,7 @@ use fax::maps::{Mode, black, mode, white};
 use fax::{BitReader, ByteReader};
 use std::convert::Infallible;
 use std::iter::repeat_n;
+use std::mem::swap;
 
 /// Rows after which the time is checked.
 const ROWS_BETWEEN_CHECKS: usize = 64;
@@ -16,45 +17,98 @@ const ROWS_BETWEEN_CHECKS: usize = 64;
 pub(super) enum Fax {
     /// One-dimensional, rows begin at bytes, no codes between rows (TIFF 6.0, section 10).
     RunLength,
-    /// T.4, one-dimensional.
-    Group3,
-    /// T.6.
+    /// T.4: rows are one-dimensional, or a bit before each one tells whether it is.
+    Group3 { two_dimensional: bool },
+    /// T.6: all rows are two-dimensional.
     Group4,
 }
 
-/// Bytes that decoding holds beside the decoded rows: the colour changes of two rows, two bytes each,
-/// in lists that double as they grow.
+/// The most colour changes of a row. Rows with as many as pixels exist; more are of empty runs.
+fn most_changes(width: u16) -> usize {
+    2 * usize::from(width) + 64
+}
+
+/// Bytes that decoding holds beside the decoded rows: the colour changes of two rows.
 pub(super) fn memory(width: usize) -> u64 {
-    10 * width as u64 + 1024
+    let width = u16::try_from(width).unwrap_or(u16::MAX);
+    2 * (most_changes(width) * size_of::<u16>()) as u64 + 1024
+}
+
+/// A row, as the positions at which its colour changes; it begins white. Positions do not fall. Two are
+/// equal where a run is empty: both count, as in libtiff, because encoders refer to them.
+struct Row {
+    width: u16,
+    changes: Vec<u16>,
+}
+
+impl Row {
+    fn new(width: u16) -> Row {
+        Row { width, changes: Vec::with_capacity(most_changes(width)) }
+    }
+
+    fn is_black(&self) -> bool {
+        self.changes.len() % 2 == 1
+    }
+
+    /// Changes the colour. Whether there may be one more change.
+    fn change(&mut self, at: u16) -> bool {
+        let has_room = self.changes.len() < most_changes(self.width);
+        if has_room {
+            self.changes.push(at);
+        }
+        has_room
+    }
+
+    /// Makes the rest of a damaged row white.
+    fn end(&mut self, at: u16) {
+        if self.is_black() {
+            self.change(at);
+        }
+    }
 }
 
 /// Rows of bits, black is 1.
 struct Rows<'a> {
     bits: Vec<u8>,
-    /// Bytes of all rows.
+    /// Bytes of all rows, and of one.
     size: usize,
-    width: u16,
+    row_bytes: usize,
     limits: &'a Limits,
+    /// Rows that end early or have an invalid code, and the bits that precede the first of them.
+    damaged: usize,
+    undamaged: usize,
 }
 
 impl Rows<'_> {
-    /// Appends a row from the positions at which its colour changes, which rise and are below the
-    /// width; it begins white. Whether more rows are wanted.
-    fn push(&mut self, transitions: &[u16]) -> Result<bool, Error> {
-        let (start, row) = (self.bits.len(), usize::from(self.width).div_ceil(8));
-        if start + row > self.size {
+    /// Appends a row. Whether more rows are wanted.
+    fn push(&mut self, row: &Row, is_whole: bool) -> Result<bool, Error> {
+        let start = self.bits.len();
+        if start + self.row_bytes > self.size {
             return Ok(false);
         }
-        if (start / row).is_multiple_of(ROWS_BETWEEN_CHECKS) {
+        if (start / self.row_bytes).is_multiple_of(ROWS_BETWEEN_CHECKS) {
             self.limits.check_time()?;
         }
-        self.bits.resize(start + row, 0);
-        for run in transitions.chunks(2) {
-            for x in run[0]..*run.get(1).unwrap_or(&self.width) {
+        if !is_whole {
+            self.undamaged = if self.damaged == 0 { start } else { self.undamaged };
+            self.damaged += 1;
+        }
+        self.bits.resize(start + self.row_bytes, 0);
+        for run in row.changes.chunks(2) {
+            for x in run[0]..*run.get(1).unwrap_or(&row.width) {
                 self.bits[start + usize::from(x / 8)] |= 0x80 >> (x % 8);
             }
         }
         Ok(true)
+    }
+
+    /// The bits, and whether they are damaged. What follows the first damaged row is given up where most
+    /// rows are.
+    fn finish(mut self) -> (Vec<u8>, bool) {
+        if 2 * self.damaged * self.row_bytes > self.bits.len() {
+            self.bits.truncate(self.undamaged);
+        }
+        (self.bits, self.damaged > 0)
     }
 }
 
@@ -68,41 +122,31 @@ pub(super) fn decompress(
     limits: &Limits,
 ) -> Result<(Vec<u8>, bool), Error> {
     let Ok(width) = u16::try_from(width) else { return Ok((Vec::new(), false)) };
-    let mut rows = Rows { bits: Vec::with_capacity(size), size, width, limits };
+    let bits = Vec::with_capacity(size);
+    let row_bytes = usize::from(width).div_ceil(8);
+    let mut rows = Rows { bits, size, row_bytes, limits, damaged: 0, undamaged: 0 };
     // Codes are looked up by more bits than they have.
     let input = data.iter().copied().chain(repeat_n(0, 4)).map(Ok::<u8, Infallible>);
     let Ok(mut reader) = ByteReader::new(input);
-    let mut damaged = false;
+    let mut row = Row::new(width);
     match kind {
         Fax::RunLength => {
-            while let (row, true) = run_length_row(&mut reader, width)
-                && rows.push(&row)?
-            {
+            while run_length_row(&mut reader, &mut row) && rows.push(&row, true)? {
                 let padding = reader.bits_to_byte_boundary();
                 let Ok(()) = reader.consume(padding);
             }
         }
-        Fax::Group3 => damaged = group3(&mut reader, &mut rows)?,
+        Fax::Group3 { two_dimensional } => group3(&mut reader, two_dimensional, &mut rows, row)?,
         Fax::Group4 => {
-            let mut row = Vec::new();
-            while let Some(next) = group4_row(&mut reader, &row, width)
-                && rows.push(&next)?
+            let mut above = Row::new(width);
+            while let Some(is_whole) = two_dimensional_row(&mut reader, &above, &mut row)
+                && rows.push(&row, is_whole)?
             {
-                row = next;
+                swap(&mut above, &mut row);
             }
         }
     }
-    Ok((rows.bits, damaged))
-}
-
-/// Changes the colour at a position, which is not before the last change. Two changes at one position
-/// are none, so that a row has at most as many as pixels.
-fn toggle(transitions: &mut Vec<u16>, at: u16, width: u16) {
-    if transitions.last() == Some(&at) {
-        transitions.pop();
-    } else if at < width {
-        transitions.push(at);
-    }
+    Ok(rows.finish())
 }
 
 /// The length of a run. None: no code.
@@ -118,22 +162,24 @@ fn run(reader: &mut impl BitReader, is_black: bool) -> Option<u16> {
     }
 }
 
-/// The positions at which the colour of a one-dimensional row changes, and whether the row is whole:
-/// else its rest is white.
-fn run_length_row(reader: &mut impl BitReader, width: u16) -> (Vec<u16>, bool) {
-    let (mut transitions, mut position, mut is_black) = (Vec::new(), 0u16, false);
-    while position < width
+/// Decodes a one-dimensional row. Whether it is whole: else its rest is white.
+fn run_length_row(reader: &mut impl BitReader, row: &mut Row) -> bool {
+    row.changes.clear();
+    let mut position = 0u16;
+    while position < row.width
         && !is_line_end(reader)
-        && let Some(run) = run(reader, is_black)
+        && let Some(run) = run(reader, row.is_black())
     {
-        position = position.saturating_add(run).min(width);
-        toggle(&mut transitions, position, width);
-        is_black = !is_black;
+        position = position.saturating_add(run).min(row.width);
+        if !row.change(position) {
+            break;
+        }
     }
-    if is_black {
-        toggle(&mut transitions, position, width);
+    let is_whole = position == row.width;
+    if !is_whole {
+        row.end(position);
     }
-    (transitions, position >= width)
+    is_whole
 }
 
 /// Whether an end-of-line code (EOL) is next, or zeros that fill up before it: no other code begins
@@ -153,59 +199,81 @@ fn skip_line_end(reader: &mut impl BitReader) -> bool {
     reader.peek(1).is_some() && reader.consume(1).is_ok()
 }
 
-/// Decodes rows that EOLs separate, up to two EOLs in a row. Whether a row ends early.
-fn group3(reader: &mut impl BitReader, rows: &mut Rows<'_>) -> Result<bool, Error> {
-    let mut damaged = false;
-    let mut goes_on = !is_line_end(reader) || skip_line_end(reader);
+/// Decodes rows that EOLs separate, up to two EOLs in a row.
+fn group3(
+    reader: &mut impl BitReader,
+    two_dimensional: bool,
+    rows: &mut Rows<'_>,
+    mut row: Row,
+) -> Result<(), Error> {
+    let mut above = Row::new(row.width);
+    // Rows that are all one-dimensional may lack the first EOL.
+    let mut goes_on = (!two_dimensional && !is_line_end(reader)) || skip_line_end(reader);
     while goes_on {
-        let (row, is_whole) = run_length_row(reader, rows.width);
-        let has_end = skip_line_end(reader);
-        // The last row may lack the code that ends it.
-        if (!is_whole && !has_end) || !rows.push(&row)? {
+        // The bit behind an EOL: 1 before a one-dimensional row.
+        let is_two_dimensional = two_dimensional && reader.peek(1) == Some(0);
+        if two_dimensional && reader.consume(1).is_err() || is_line_end(reader) {
             break;
         }
-        damaged |= !is_whole;
-        goes_on = has_end && !is_line_end(reader);
+        let is_whole = match is_two_dimensional {
+            true => two_dimensional_row(reader, &above, &mut row) == Some(true),
+            false => run_length_row(reader, &mut row),
+        };
+        let has_end = skip_line_end(reader);
+        // The last row may lack the code that ends it.
+        if (!is_whole && !has_end) || !rows.push(&row, is_whole)? {
+            break;
+        }
+        swap(&mut above, &mut row);
+        goes_on = has_end;
     }
-    Ok(damaged)
+    Ok(())
 }
 
-/// The positions at which the colour of a two-dimensional row changes, from those of the row above
-/// (T.6, section 2.2, with its names). None: an invalid code, or the last.
-fn group4_row(reader: &mut impl BitReader, above: &[u16], width: u16) -> Option<Vec<u16>> {
-    let mut transitions = Vec::new();
-    let (mut a0, mut is_black, mut begins) = (0u16, false, true);
-    // The first change above that is to the right of a0, or at the row's first pixel.
-    let mut index = 0;
+/// Decodes a two-dimensional row from the row above (T.6, section 2.2, with its names). None: the end of the data. Else
+/// whether the row is whole: if not, its rest is white, as in libtiff.
+fn two_dimensional_row(reader: &mut impl BitReader, above: &Row, row: &mut Row) -> Option<bool> {
+    row.changes.clear();
+    let width = row.width;
+    let at = |index: usize| above.changes.get(index).copied().unwrap_or(width);
+    // b1 is the change above at this index: to the colour other than the present one.
+    let (mut a0, mut b1) = (0u16, 0usize);
     while a0 < width {
-        while above.get(index).is_some_and(|&at| at < a0 || (at == a0 && !begins)) {
-            index += 1;
+        // It is the first of them to the right of a0, or at the row's first pixel.
+        while !row.changes.is_empty() && at(b1) <= a0 {
+            b1 += 2;
         }
-        // b1 is a change to the other colour: above, black begins at even indices.
-        let b1 = index + usize::from((index % 2 == 1) != is_black);
-        let at = |index: usize| above.get(index).copied().unwrap_or(width);
-        match mode::decode(reader)? {
-            Mode::Pass => a0 = at(b1 + 1),
+        let is_valid = match mode::decode(reader)? {
+            Mode::Pass => {
+                a0 = at(b1 + 1);
+                b1 += 2;
+                true
+            }
             Mode::Vertical(distance) => {
-                let a1 = at(b1).checked_add_signed(distance.into())?;
-                if !(a0..=width).contains(&a1) {
-                    return None;
-                }
-                a0 = a1;
-                toggle(&mut transitions, a0, width);
-                is_black = !is_black;
+                let a1 = at(b1).checked_add_signed(distance.into());
+                let a1 = a1.filter(|a1| (a0..=width).contains(a1));
+                a0 = a1.unwrap_or(a0);
+                // The next change above, or one before it: it may be to the right of a0, too.
+                b1 = if distance < 0 && b1 > 0 { b1 - 1 } else { b1 + 1 };
+                a1.is_some() && row.change(a0)
             }
             Mode::Horizontal => {
-                for is_black in [is_black, !is_black] {
-                    a0 = a0.saturating_add(run(reader, is_black)?).min(width);
-                    toggle(&mut transitions, a0, width);
-                }
+                let is_black = row.is_black();
+                [is_black, !is_black].into_iter().all(|is_black| {
+                    let run = run(reader, is_black);
+                    a0 = a0.saturating_add(run.unwrap_or(0)).min(width);
+                    run.is_some() && row.change(a0)
+                })
             }
-            Mode::Extension | Mode::EOF => return None,
+            Mode::Extension => false,
+            Mode::EOF => return None,
+        };
+        if !is_valid {
+            row.end(a0);
+            return Some(false);
         }
-        begins = false;
     }
-    Some(transitions)
+    Some(true)
 }
 
 #[cfg(test)]
@@ -234,7 +302,8 @@ mod tests {
         };
         let data: Vec<u8> = codes.as_bytes().chunks(8).map(byte).collect();
         let decompress = |size| {
-            decompress(Fax::Group3, &data, size, 8, &Limits::default()).expect("no deadline")
+            decompress(Fax::Group3 { two_dimensional: false }, &data, size, 8, &Limits::default())
+                .expect("no deadline")
         };
         assert_eq!(decompress(9), (vec![0b0011_1000, 0, 0], true));
         assert_eq!(decompress(1), (vec![0b0011_1000], false));
