@@ -19,7 +19,7 @@ pub(crate) fn share(all: usize) -> usize {
 }
 
 /// A client: an IPv4 address, or the 64 bits of an IPv6 address that its network assigns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ClientAddress(IpAddr);
 
 impl From<IpAddr> for ClientAddress {

@@ -104,10 +104,11 @@ fn http(
 + use<> {
     let connections = Arc::clone(&state.connections);
     let admit = move |stream: TcpStream| {
-        let peer = stream.peer_addr().ok();
-        let _ = stream.set_nodelay(true);
-        let guarded = GuardedStream::new(stream, Arc::clone(&connections));
-        let admitted = guarded.map(|stream| (HalfClosed::new(stream), peer));
+        let admitted = stream.peer_addr().ok().and_then(|peer| {
+            let _ = stream.set_nodelay(true);
+            let stream = GuardedStream::new(stream, peer.ip(), Arc::clone(&connections))?;
+            Some((HalfClosed::new(stream), Some(peer)))
+        });
         ready(admitted.ok_or(DispatchError::DisconnectTimeout))
     };
     let config = state.clone();

@@ -6,15 +6,17 @@
 //! others out.
 
 mod stream;
+mod table;
 
 pub(crate) use stream::GuardedStream;
 
-use crate::clients::{ClientAddress, TrustedProxies};
-use std::collections::HashMap;
+use crate::clients::TrustedProxies;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
+use table::{Holder, Table};
 
 /// Bytes that one connection takes: its buffers, tasks and timers.
 pub(crate) const CONNECTION_BYTES: usize = 20 << 10;
@@ -34,23 +36,17 @@ pub(crate) struct Connections {
     limit: usize,
     trusted: TrustedProxies,
     table: Mutex<Table>,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    open: HashMap<u64, Arc<Connection>>,
     /// The number of the next one.
-    next: u64,
-    /// The number of the next one at the last [`Connections::take_used`].
-    seen: u64,
+    next: AtomicU64,
+    /// Whether any was opened since the last [`Connections::take_used`].
+    opened: AtomicBool,
 }
 
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
     number: u64,
-    /// `None`: a trusted proxy, which stands for many clients.
-    client: Option<ClientAddress>,
+    client: Holder,
     activity: Mutex<Activity>,
 }
 
@@ -92,29 +88,40 @@ enum Ending {
 
 impl Connections {
     pub(crate) fn new(limit: usize, trusted: TrustedProxies) -> Connections {
-        Connections { limit, trusted, table: Mutex::default() }
+        Connections {
+            limit,
+            trusted,
+            table: Mutex::default(),
+            next: AtomicU64::new(0),
+            opened: AtomicBool::new(false),
+        }
     }
 
     /// A place for a new connection; `None` where each is taken by a request.
     pub(crate) fn admit(&self, peer: IpAddr) -> Option<Arc<Connection>> {
-        let mut table = self.table();
-        if table.open.len() >= self.limit {
-            let victim = table.victim()?;
-            table.open.remove(&victim.number);
-            victim.end();
-        }
+        let now = Instant::now();
         let connection = Arc::new(Connection {
-            number: table.next,
+            number: self.next.fetch_add(1, Relaxed),
             client: (!self.trusted.contains(peer)).then(|| peer.into()),
             activity: Mutex::new(Activity {
                 phase: Phase::Idle,
-                since: Instant::now(),
+                since: now,
                 ending: None,
                 waker: None,
             }),
         });
-        table.next += 1;
-        table.open.insert(connection.number, Arc::clone(&connection));
+        self.opened.store(true, Relaxed);
+        let mut table = self.table();
+        let mut victim = None;
+        if table.len() >= self.limit {
+            let number = table.victim(now)?;
+            victim = table.remove(number);
+        }
+        table.insert(Arc::clone(&connection), now);
+        drop(table);
+        if let Some(victim) = victim {
+            victim.end();
+        }
         Some(connection)
     }
 
@@ -122,54 +129,27 @@ impl Connections {
     pub(crate) fn sweep(&self, memory_is_short: bool) {
         let stall = if memory_is_short { SHORT_STALL_LIMIT } else { STALL_LIMIT };
         let now = Instant::now();
-        self.table().open.retain(|_, connection| {
-            let overdue = connection.activity().is_overdue(now, stall);
-            if overdue {
-                connection.end();
-            }
-            !overdue
-        });
+        let is_overdue = |connection: &Connection| connection.activity().is_overdue(now, stall);
+        let overdue = self.table().extract(is_overdue);
+        overdue.iter().for_each(|connection| connection.end());
     }
 
     /// Connections that are open now.
     pub(crate) fn count(&self) -> usize {
-        self.table().open.len()
+        self.table().len()
     }
 
     /// Whether any is open, or was since the last call.
     pub(crate) fn take_used(&self) -> bool {
-        let mut table = self.table();
-        let used = !table.open.is_empty() || table.seen != table.next;
-        table.seen = table.next;
-        used
+        self.opened.swap(false, Relaxed) || self.count() > 0
     }
 
     fn remove(&self, connection: &Connection) {
-        self.table().open.remove(&connection.number);
+        self.table().remove(connection.number);
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Table {
-    /// The connection that gives way to a new one.
-    fn victim(&self) -> Option<Arc<Connection>> {
-        let mut held: HashMap<ClientAddress, usize> = HashMap::new();
-        for client in self.open.values().filter_map(|connection| connection.client) {
-            *held.entry(client).or_default() += 1;
-        }
-        let standing = |connection: &Connection| {
-            let activity = connection.activity();
-            let count = connection.client.map_or(0, |client| held[&client]);
-            (activity.phase != Phase::Busy).then(|| (count, std::cmp::Reverse(activity.since)))
-        };
-        let candidates =
-            self.open.values().filter_map(|c| standing(c).map(|standing| (standing, c)));
-        candidates
-            .max_by_key(|(standing, _)| *standing)
-            .map(|(_, connection)| Arc::clone(connection))
     }
 }
 
@@ -203,6 +183,12 @@ impl Connection {
         let mut activity = self.activity();
         activity.phase = phase;
         activity.since = Instant::now();
+    }
+
+    /// Since when it has been without a whole request; `None`: a request waits or runs.
+    fn waiting_since(&self) -> Option<Instant> {
+        let activity = self.activity();
+        (activity.phase != Phase::Busy).then_some(activity.since)
     }
 
     /// Ends it: an answer is cut off, a request that has not arrived is not waited for.

@@ -2,6 +2,7 @@
 
 use super::{Connection, Connections, Ending};
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,9 +19,12 @@ pub(crate) struct GuardedStream {
 
 impl GuardedStream {
     /// `None` where there is no place for it.
-    pub(crate) fn new(stream: TcpStream, connections: Arc<Connections>) -> Option<GuardedStream> {
-        let peer = stream.peer_addr().ok()?;
-        let connection = connections.admit(peer.ip())?;
+    pub(crate) fn new(
+        stream: TcpStream,
+        peer: IpAddr,
+        connections: Arc<Connections>,
+    ) -> Option<GuardedStream> {
+        let connection = connections.admit(peer)?;
         Some(GuardedStream { stream, connection, connections })
     }
 
