@@ -5,14 +5,18 @@
 
 mod cgroup;
 mod compare;
+mod cost;
 mod engine;
 mod explain_eval;
 mod hostile;
 mod instructions;
 mod memtest;
+mod overload;
 mod peers;
+mod process;
 mod python;
 mod server;
+mod statistics;
 mod zoo;
 
 use clap::Parser;
@@ -22,11 +26,13 @@ use derm_cli::quantize;
 #[command(name = "cargo xtask", about = "Developer commands of the derm workspace")]
 enum Command {
     Compare(compare::Arguments),
+    Cost(cost::Arguments),
     Engine(engine::Arguments),
     ExplainEval(explain_eval::Arguments),
     Hostile(hostile::Arguments),
     Instructions(instructions::Arguments),
     Memtest(memtest::Arguments),
+    Overload(overload::Arguments),
     Quantize(quantize::Arguments),
     Zoo(zoo::Arguments),
 }
@@ -34,11 +40,13 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Compare(arguments) => compare::run(&arguments),
+        Command::Cost(arguments) => cost::run(&arguments),
         Command::Engine(arguments) => engine::run(&arguments),
         Command::ExplainEval(arguments) => explain_eval::run(&arguments),
         Command::Hostile(arguments) => hostile::run(&arguments),
         Command::Instructions(arguments) => instructions::run(&arguments),
         Command::Memtest(arguments) => memtest::run(&arguments),
+        Command::Overload(arguments) => overload::run(&arguments),
         Command::Quantize(arguments) => quantize::run(&arguments),
         Command::Zoo(arguments) => zoo::run(&arguments),
     }

@@ -174,7 +174,8 @@ impl Server {
         Ok(serde_json::from_slice(&self.get("/memory/")?.body)?)
     }
 
-    fn send(&self, request: &[u8]) -> anyhow::Result<Answer> {
+    /// Sends a whole request; its answer ends when the server closes the connection.
+    pub(crate) fn send(&self, request: &[u8]) -> anyhow::Result<Answer> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(120)))?;
         stream.write_all(request)?;

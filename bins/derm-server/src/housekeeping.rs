@@ -7,6 +7,7 @@
 use crate::state::State;
 use actix_web::web::Data;
 use std::time::Duration;
+use tokio::time::{Instant, interval_at};
 
 /// Time from one look to the next.
 const TICK: Duration = Duration::from_millis(250);
@@ -25,10 +26,16 @@ pub(crate) fn start(state: &Data<State>) {
             connections.connections.sweep(connections.permits.memory_is_short());
         }
     });
-    let mut housekeeping =
-        Housekeeping { state: state.clone(), tidied: 0, was_short: false, told_superseded: false };
+    let mut housekeeping = Housekeeping {
+        state: state.clone(),
+        tidied: None,
+        opened: 0,
+        was_short: false,
+        told_superseded: false,
+    };
     actix_web::rt::spawn(async move {
-        let mut tick = tokio::time::interval(TICK);
+        // Not at once: what starting leaves is returned, too.
+        let mut tick = interval_at(Instant::now() + TICK, TICK);
         loop {
             tick.tick().await;
             housekeeping.look().await;
@@ -38,8 +45,10 @@ pub(crate) fn start(state: &Data<State>) {
 
 struct Housekeeping {
     state: Data<State>,
-    /// Inferences that had been granted when all was released last.
-    tidied: usize,
+    /// Inferences that had been granted when all was released last; `None`: that was never done.
+    tidied: Option<usize>,
+    /// Connections that had been opened then.
+    opened: u64,
     /// Whether memory was short at the last look.
     was_short: bool,
     /// Whether the log says that the model's files are not those served.
@@ -71,9 +80,12 @@ impl Housekeeping {
         self.told_superseded = is_superseded;
     }
 
-    /// Returns what the predictions since the last time have left.
+    /// Returns what starting, the predictions since the last time, or clients that are gone have left.
     async fn release(&mut self, granted: usize, busy: bool, short: bool) {
-        if granted == self.tidied {
+        let connections = &self.state.connections;
+        let opened = connections.opened();
+        let has_left = connections.count() == 0 && opened != self.opened;
+        if self.tidied == Some(granted) && !has_left {
             return;
         }
         // The heap's free pages go under load, too; what the next prediction will use again stays
@@ -84,7 +96,7 @@ impl Housekeeping {
             self.run(|state| state.classifier.release_idle()).await;
         }
         if !busy {
-            self.tidied = granted;
+            (self.tidied, self.opened) = (Some(granted), opened);
         }
     }
 

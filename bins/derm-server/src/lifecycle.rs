@@ -5,7 +5,6 @@ use crate::permits::{Demand, deadline};
 use crate::state::State;
 use crate::systemd;
 use actix_web::web::Data;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -63,8 +62,7 @@ impl Lifecycle {
 /// Those of [`derm::Classifier::check`], and [`ApiError::Busy`].
 pub(crate) async fn check_model(state: &Data<State>) -> Result<(), ApiError> {
     let deadline = deadline(state.config.timeout());
-    let client = state.permits.client(IpAddr::from(Ipv4Addr::LOCALHOST).into());
-    let mut permit = state.permits.inference(&client, || Demand::Unknown, deadline).await?;
+    let mut permit = state.permits.own_inference(|| Demand::Unknown, deadline).await?;
     let shared = state.clone();
     let check = state.inferences.run(move || {
         let checked = shared.classifier.check()?;
@@ -140,10 +138,11 @@ impl StopSignals {
 /// Waits until nobody has been connected for EXIT_IDLE_SECONDS; for ever if that is 0.
 async fn idle(state: &State) {
     let Some(limit) = state.config.exit_idle() else { return std::future::pending().await };
-    let mut since = Instant::now();
+    let (mut since, mut opened) = (Instant::now(), 0);
     while since.elapsed() < limit {
         sleep(TICK).await;
-        if state.connections.take_used() || state.permits.is_busy() {
+        let before = std::mem::replace(&mut opened, state.connections.opened());
+        if opened != before || state.connections.count() > 0 || state.permits.is_busy() {
             since = Instant::now();
         }
     }

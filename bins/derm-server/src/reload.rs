@@ -6,7 +6,6 @@ use crate::permits::{Demand, InferencePermit, deadline};
 use crate::state::State;
 use actix_web::web::Data;
 use derm::Digest;
-use std::net::{IpAddr, Ipv4Addr};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Loads what the model's paths lead to now, checks it, and serves it from then on: beside the old
@@ -29,11 +28,10 @@ pub(crate) async fn reload(state: &Data<State>) -> Result<Digest, ApiError> {
 
 async fn replace(state: &Data<State>) -> Result<Digest, ApiError> {
     let deadline = deadline(state.config.timeout());
-    let client = state.permits.client(IpAddr::from(Ipv4Addr::LOCALHOST).into());
     let available = state.permits.reserved().available;
     let beside = room_beside(state).filter(|&bytes| bytes <= available);
     let demand = || beside.map_or(Demand::All, Demand::Bytes);
-    let mut permit = state.permits.inference(&client, demand, deadline).await?;
+    let mut permit = state.permits.own_inference(demand, deadline).await?;
     let shared = state.clone();
     // A thread of its own: those of inferences go on meanwhile.
     let thread = JobQueue::new("reload", 1).map_err(|_| ApiError::Internal)?;

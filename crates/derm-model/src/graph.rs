@@ -160,6 +160,8 @@ fn typed_model(
     layer: Option<&str>,
 ) -> Result<Typed, Error> {
     let mut parsed = parse(source, manifest, layer)?;
+    // The code of each part of loading has done its work when the next begins.
+    derm_memstat::release_file_pages();
     // A batch of 1 where the graph permits, else the batch that it is fixed to, of copies.
     let batches = if parsed.input.batch > 1 { vec![1, parsed.input.batch] } else { vec![1] };
     let candidates = std::mem::take(&mut parsed.candidates);
@@ -281,6 +283,7 @@ fn parse(source: &ModelSource, manifest: &Manifest, layer: Option<&str>) -> Resu
     }
     operators::check_supported(graph, &onnx)?;
     let unverified = operators::unverified(&proto)?;
+    derm_memstat::release_file_pages();
     let parsed = onnx.parse(&proto, folder.as_deref()).map_err(unreadable)?;
     if !parsed.unresolved_inputs.is_empty() {
         let names = parsed.unresolved_inputs.join(", ");

@@ -51,8 +51,8 @@ impl Loaded {
     ) -> Result<Loaded, derm_model::Error> {
         let source = ModelSource::Opened(Arc::clone(model));
         let graph = Graph::load(&source)?;
-        // Half of the loader's code has done its work before the weights come.
-        derm_memstat::release_file_pages();
+        // What reading needed, heap and code, goes before the weights come.
+        release_unused();
         let notes = graph.notes().to_vec();
         let explainers = Explainers::new(source, graph, engine.clone())?;
         // Nothing of another model was read.

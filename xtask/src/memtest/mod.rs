@@ -3,6 +3,7 @@
 
 mod crowd;
 mod map;
+mod mixture;
 mod peers;
 pub(crate) mod pictures;
 mod plot;
@@ -39,7 +40,7 @@ pub(crate) struct Arguments {
     /// Total requests, for --limit-mb and --cpu
     #[arg(long, default_value_t = 2000)]
     requests: usize,
-    /// Send this many requests and fail if memory grows
+    /// Send this many mixed requests and fail if memory grows, or descriptors, sockets or threads
     #[arg(long, value_name = "REQUESTS")]
     soak: Option<usize>,
     /// Reload the model this many times and fail if memory grows
@@ -57,6 +58,9 @@ pub(crate) struct Arguments {
     /// Also plot memory over time, one SVG per model, into this folder
     #[arg(long, value_name = "FOLDER")]
     svg: Option<PathBuf>,
+    /// This server instead of one that is built in release mode
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
     /// Models and limits
     #[arg(long, value_name = "FILE", default_value = "xtask/memtest.toml")]
     config: PathBuf,
@@ -117,7 +121,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         None => config.models,
     };
-    let binary = server::build()?;
+    let binary = arguments.binary.clone().map_or_else(server::build, Ok)?;
     server::preload(arguments.preload.clone());
     let mut measured = Vec::new();
     let mut passed = true;

@@ -51,6 +51,7 @@ fn states(server: &Server, mut mark: impl FnMut(&'static str)) -> anyhow::Result
     ensure!(server.get("/health/")?.status == 200, "not healthy");
 
     mark("idle");
+    wait();
     let mut states = vec![("idle", server.rss()?)];
     // The first prediction loads the model; a picture of one pixel keeps preprocessing out of the peak.
     mark("load");

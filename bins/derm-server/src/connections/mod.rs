@@ -12,7 +12,7 @@ pub(crate) use stream::GuardedStream;
 
 use crate::clients::TrustedProxies;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -36,10 +36,8 @@ pub(crate) struct Connections {
     limit: usize,
     trusted: TrustedProxies,
     table: Mutex<Table>,
-    /// The number of the next one.
-    next: AtomicU64,
-    /// Whether any was opened since the last [`Connections::take_used`].
-    opened: AtomicBool,
+    /// Connections that were ever opened.
+    opened: AtomicU64,
 }
 
 /// One connection.
@@ -88,20 +86,14 @@ enum Ending {
 
 impl Connections {
     pub(crate) fn new(limit: usize, trusted: TrustedProxies) -> Connections {
-        Connections {
-            limit,
-            trusted,
-            table: Mutex::default(),
-            next: AtomicU64::new(0),
-            opened: AtomicBool::new(false),
-        }
+        Connections { limit, trusted, table: Mutex::default(), opened: AtomicU64::new(0) }
     }
 
     /// A place for a new connection; `None` where each is taken by a request.
     pub(crate) fn admit(&self, peer: IpAddr) -> Option<Arc<Connection>> {
         let now = Instant::now();
         let connection = Arc::new(Connection {
-            number: self.next.fetch_add(1, Relaxed),
+            number: self.opened.fetch_add(1, Relaxed),
             client: (!self.trusted.contains(peer)).then(|| peer.into()),
             activity: Mutex::new(Activity {
                 phase: Phase::Idle,
@@ -110,7 +102,6 @@ impl Connections {
                 waker: None,
             }),
         });
-        self.opened.store(true, Relaxed);
         let mut table = self.table();
         let mut victim = None;
         if table.len() >= self.limit {
@@ -139,9 +130,9 @@ impl Connections {
         self.table().len()
     }
 
-    /// Whether any is open, or was since the last call.
-    pub(crate) fn take_used(&self) -> bool {
-        self.opened.swap(false, Relaxed) || self.count() > 0
+    /// Connections that were ever opened.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Relaxed)
     }
 
     fn remove(&self, connection: &Connection) {

@@ -61,7 +61,10 @@ impl Table {
     }
 
     /// Takes the connections out of which this is said.
-    pub(super) fn extract(&mut self, is_meant: impl Fn(&Connection) -> bool) -> Vec<Arc<Connection>> {
+    pub(super) fn extract(
+        &mut self,
+        is_meant: impl Fn(&Connection) -> bool,
+    ) -> Vec<Arc<Connection>> {
         let meant = self.open.values().filter(|listed| is_meant(&listed.connection));
         let numbers: Vec<u64> = meant.map(|listed| listed.connection.number).collect();
         numbers.into_iter().filter_map(|number| self.remove(number)).collect()
@@ -109,7 +112,11 @@ impl Table {
     }
 
     /// Changes what a holder holds, and its rank with it.
-    fn change(&mut self, holder: Holder, change: impl FnOnce(&mut BTreeSet<(Instant, u64)>) -> bool) {
+    fn change(
+        &mut self,
+        holder: Holder,
+        change: impl FnOnce(&mut BTreeSet<(Instant, u64)>) -> bool,
+    ) {
         let entries = self.held.entry(holder).or_default();
         if let Some(rank) = Rank::of(holder, entries) {
             self.ranking.remove(&rank);

@@ -4,15 +4,20 @@
 //! an inference, and the memory that it takes. A body is read only as far as its bytes have been
 //! granted; the rest stays with the client. A request that waits for an inference or for memory holds
 //! its compressed bytes only. Waiting is bounded in time and in number, and each client has its share of
-//! the places.
+//! the places. A request that would have to wait for more than half of its time is refused at once: one
+//! that waits will be answered in time.
 
+mod pace;
 mod upload_memory;
 
 use crate::clients::{Client, ClientAddress, Clients};
 use crate::connections::CONNECTION_BYTES;
 use crate::error::ApiError;
+use pace::Pace;
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
@@ -53,8 +58,10 @@ pub(crate) struct Permits {
     waiting: AtomicUsize,
     /// How many may wait.
     max_waiting: usize,
-    /// Of these, those that wait for the memory of an inference.
+    /// Of these, those that wait for an inference, and those that wait for its memory.
+    waiting_for_inference: AtomicUsize,
     waiting_for_memory: AtomicUsize,
+    pace: std::sync::Mutex<Pace>,
     clients: Clients,
     /// Inferences that were ever granted.
     granted: AtomicUsize,
@@ -139,7 +146,9 @@ impl Permits {
             weights: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             max_waiting,
+            waiting_for_inference: AtomicUsize::new(0),
             waiting_for_memory: AtomicUsize::new(0),
+            pace: std::sync::Mutex::new(Pace::new()),
             granted: AtomicUsize::new(0),
             high_water: AtomicUsize::new(0),
         }
@@ -155,6 +164,7 @@ impl Permits {
         if self.uploads.try_grow(upload, bytes) {
             return Ok(());
         }
+        self.check_time(self.waiting(), deadline)?;
         let client = upload.client_handle();
         self.wait(&client, self.uploads.grow(upload, bytes), deadline).await
     }
@@ -173,8 +183,33 @@ impl Permits {
         demand: impl Fn() -> Demand,
         deadline: Instant,
     ) -> Result<InferencePermit, ApiError> {
+        if self.inferences.available_permits() == 0 {
+            self.check_time(self.waiting_for_inference.load(Relaxed), deadline)?;
+        }
+        self.wait_inference(client, demand, deadline).await
+    }
+
+    /// As [`Permits::inference`], for the server's own work: it waits however many wait before it.
+    pub(crate) async fn own_inference(
+        &self,
+        demand: impl Fn() -> Demand,
+        deadline: Instant,
+    ) -> Result<InferencePermit, ApiError> {
+        let client = self.client(IpAddr::from(Ipv4Addr::LOCALHOST).into());
+        self.wait_inference(&client, demand, deadline).await
+    }
+
+    async fn wait_inference(
+        &self,
+        client: &Client,
+        demand: impl Fn() -> Demand,
+        deadline: Instant,
+    ) -> Result<InferencePermit, ApiError> {
         let permit = Arc::clone(&self.inferences).acquire_owned();
+        let in_queue = Counted::new(&self.waiting_for_inference);
         let inference = self.wait(client, permit, deadline).await?;
+        drop(in_queue);
+        self.pace().granted(Instant::now(), self.waiting_for_inference.load(Relaxed) > 0);
         let first = match demand() {
             Demand::Unknown => Some(self.wait_first(client, deadline).await?),
             Demand::Bytes(_) | Demand::All => None,
@@ -199,6 +234,23 @@ impl Permits {
         self.granted.fetch_add(1, Relaxed);
         self.high_water.fetch_max(reserved, Relaxed);
         Ok(InferencePermit { memory, _inference: inference, first })
+    }
+
+    /// # Errors
+    /// [`ApiError::Busy`]: a request that has so many before it would wait for more than half of the
+    /// time until its deadline. The other half is for what cannot be known: how much the inferences of
+    /// those before it take, and its own.
+    fn check_time(&self, ahead: usize, deadline: Instant) -> Result<(), ApiError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.pace().expected(ahead) > left / 2 {
+            true => Err(ApiError::Busy("more requests are waiting than can be answered in time")),
+            false => Ok(()),
+        }
+    }
+
+    /// What was measured is whole at any time, so a poisoned lock is usable.
+    fn pace(&self) -> std::sync::MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn wait_first(

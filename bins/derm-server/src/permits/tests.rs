@@ -1,6 +1,7 @@
 //! Permits: who is admitted, and what is set aside.
 
 use super::*;
+use futures_util::FutureExt;
 
 const MIB: usize = 1 << 20;
 const CONNECTIONS: usize = 256;
@@ -175,4 +176,37 @@ async fn the_weights_of_another_model_take_the_place_of_the_last() {
     let other = client(&permits);
     let again = permits.inference(&other, || Demand::Bytes(all - 2 * MIB), soon());
     assert!(again.await.is_ok());
+}
+
+#[actix_web::test]
+async fn a_request_that_would_be_late_is_refused_at_once_and_the_servers_own_work_is_not() {
+    let permits = Permits::new(1, 2048, CONNECTIONS, 100 * MIB, 10 * MIB);
+    let client = client(&permits);
+    let mut now = Instant::now();
+    for number in 0..=40 {
+        now += Duration::from_secs(100);
+        permits.pace().granted(now, number < 40);
+    }
+    let long = deadline(Duration::from_secs(1000));
+    let mut held = Vec::new();
+    for _ in 0..GRANTED {
+        held.push(permits.inference(&client, small, long).await.unwrap());
+    }
+    // At one in 100 s, the sixth would wait for 500 s.
+    let mut waiting = Vec::new();
+    for _ in 0..5 {
+        let mut next = Box::pin(permits.inference(&client, small, long));
+        assert!((&mut next).now_or_never().is_none());
+        waiting.push(next);
+    }
+    let late = permits.inference(&client, small, long);
+    assert!(matches!(late.now_or_never(), Some(Err(ApiError::Busy(_)))));
+    let mut own = Box::pin(permits.own_inference(small, long));
+    assert!((&mut own).now_or_never().is_none());
+    // Those that wait are granted what they wait for.
+    held.clear();
+    for next in waiting {
+        drop(next.await.unwrap());
+    }
+    assert!(own.await.is_ok());
 }

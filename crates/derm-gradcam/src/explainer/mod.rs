@@ -98,6 +98,8 @@ impl Explainer {
                 (typed, Err(error))
             }
         };
+        // The code that made the gradient has done its work before the weights come.
+        derm_memstat::release_file_pages();
         let plan = Plan::new(&graph.with_typed(typed), options, cache)?;
         Ok(Explainer { plan, layout, manifest })
     }
