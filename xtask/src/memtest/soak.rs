@@ -31,8 +31,7 @@ pub(crate) fn run(binary: &Path, model: Option<&Path>, requests: usize) -> anyho
     for number in 0..WARM {
         mixture.send(number).with_context(|| format!("request {number}"))?;
     }
-    settled(&server)?;
-    let before = Holdings::of(server.id())?;
+    let before = at_rest(&server)?;
     let mut points = Vec::new();
     for number in 0..requests {
         mixture.send(number).with_context(|| format!("request {number}"))?;
@@ -40,7 +39,7 @@ pub(crate) fn run(binary: &Path, model: Option<&Path>, requests: usize) -> anyho
             points.push((number as f64 / 1000.0, settled(&server)? * 1024.0));
         }
     }
-    let after = Holdings::of(server.id())?;
+    let after = at_rest(&server)?;
     let kept = &points[points.len() / 4..];
     let slope = theil_sen(kept);
     let change = slope * kept.len() as f64 * STEP as f64 / 1000.0;
@@ -51,6 +50,19 @@ pub(crate) fn run(binary: &Path, model: Option<&Path>, requests: usize) -> anyho
         server.memory()?["model_loads"]
     );
     Ok((slope.abs() <= SLOPE || change.abs() <= CHANCE) && after == before)
+}
+
+/// What the server holds when it has stayed the same for a second: a reload may still run.
+fn at_rest(server: &Server) -> anyhow::Result<Holdings> {
+    let mut last = Holdings::of(server.id())?;
+    for _ in 0..60 {
+        std::thread::sleep(Duration::from_secs(1));
+        let now = Holdings::of(server.id())?;
+        if now == std::mem::replace(&mut last, now) {
+            break;
+        }
+    }
+    Ok(last)
 }
 
 /// Resident memory, MiB, once housekeeping has returned what is not in use: in between it depends on which
