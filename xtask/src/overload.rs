@@ -32,6 +32,9 @@ pub(crate) struct Arguments {
     /// TIMEOUT: the deadline of a request, seconds
     #[arg(long, default_value_t = 10)]
     timeout: u64,
+    /// MODEL_PATH; the bundled model by default
+    #[arg(long, value_name = "PATH")]
+    model: Option<PathBuf>,
     /// MEMORY_BUDGET_MB
     #[arg(long, default_value_t = 96)]
     budget_mb: u64,
@@ -42,11 +45,12 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let binary = arguments.binary.clone().map_or_else(server::build, Ok)?;
-    let variables = [
+    let mut variables = vec![
         ("MEMORY_BUDGET_MB", arguments.budget_mb.to_string()),
         ("TIMEOUT", arguments.timeout.to_string()),
         ("MAX_REQUESTS", "0".to_owned()),
     ];
+    variables.extend(arguments.model.iter().map(|path| ("MODEL_PATH", path.display().to_string())));
     let server = Server::start(&binary, &variables)?;
     let picture = std::fs::read("bins/derm-server/src/page/example.jpg")
         .context("run it in the repository")?;

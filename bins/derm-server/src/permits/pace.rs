@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Gaps that the mean is taken of; before so many were measured, nothing is expected.
-const GAPS: usize = 32;
+const GAPS: usize = 16;
 
 /// The last gaps between two inferences that were granted, of which the second had been waited for.
 #[derive(Debug)]
