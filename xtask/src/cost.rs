@@ -9,6 +9,9 @@ use std::path::PathBuf;
 /// Growth that is refused.
 const MOST: f64 = 1.02;
 
+/// Sends one request.
+type Request<'a> = &'a dyn Fn(&Server) -> anyhow::Result<()>;
+
 /// Compare the time of a core that one request takes with that of another build of the server
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -34,7 +37,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (baseline, server) = (baseline?, server?);
     let picture = std::fs::read("bins/derm-server/src/page/example.jpg")
         .context("run it in the repository")?;
-    let kinds: [(&str, usize, &dyn Fn(&Server) -> anyhow::Result<()>); 3] = [
+    let kinds: [(&str, usize, Request<'_>); 3] = [
         ("predict", 1, &|server| server.predict("gradcam=false", "image/jpeg", &picture).map(drop)),
         ("predict, Grad-CAM", 1, &|server| {
             server.predict("gradcam=true", "image/jpeg", &picture).map(drop)

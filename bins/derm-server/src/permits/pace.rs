@@ -3,8 +3,10 @@
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Gaps that the mean is taken of; before so many were measured, nothing is expected.
+/// Gaps that the mean is taken of.
 const GAPS: usize = 16;
+/// Before so many were measured, nothing is expected: the first may be that in which the model was loaded.
+const FEWEST: usize = 4;
 
 /// The last gaps between two inferences that were granted, of which the second had been waited for.
 #[derive(Debug)]
@@ -32,11 +34,12 @@ impl Pace {
 
     /// How long a request will wait that has so many before it.
     pub(super) fn expected(&self, ahead: usize) -> Duration {
-        if self.measured < GAPS {
+        if self.measured < FEWEST {
             return Duration::ZERO;
         }
-        let sum: Duration = self.gaps.iter().sum();
-        sum.mul_f64(ahead as f64 / GAPS as f64)
+        let known = &self.gaps[..self.measured.min(GAPS)];
+        let sum: Duration = known.iter().sum();
+        sum.mul_f64(ahead as f64 / known.len() as f64)
     }
 }
 
@@ -53,7 +56,7 @@ mod tests {
             pace.expected(10)
         };
         after(5, true);
-        for _ in 1..GAPS {
+        for _ in 1..FEWEST {
             assert_eq!(after(2, true), Duration::ZERO, "too few are known");
         }
         assert_eq!(after(2, true), Duration::from_secs(20));
