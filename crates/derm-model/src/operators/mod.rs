@@ -18,6 +18,7 @@ mod single;
 mod spatial;
 mod verified;
 
+pub(crate) use expansion::Expansion;
 pub(crate) use verified::{check_supported, unverified};
 
 use derm_engine::Unary;

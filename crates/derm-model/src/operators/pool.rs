@@ -31,10 +31,7 @@ pub(super) fn lp_pool(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     let powers = power(call, p)?;
     let channels = shape[1];
     let weights: Vec<i64> = [channels, 1].into_iter().chain(kernel.iter().copied()).collect();
-    let volume: i64 =
-        weights.iter().try_fold(1i64, |a, &b| a.checked_mul(b)).context("a kernel")?;
-    ensure!(volume <= 1 << 24, "a kernel of {volume} values");
-    let weights = call.put_floats(&weights, vec![1.0; volume as usize]);
+    let weights = call.put_floats(&weights, std::iter::repeat(1.0))?;
     let mut with = vec![
         With::Int("group", channels),
         With::Ints("kernel_shape", &kernel),
@@ -70,7 +67,7 @@ fn power(call: &mut Call<'_>, p: i64) -> TractResult<String> {
     if p == 1 {
         return Ok(value);
     }
-    let exponent = call.put_floats(&[], vec![p as f32]);
+    let exponent = call.put_float(p as f32);
     Ok(call.put("Pow", &[&value, &exponent], &[]))
 }
 
@@ -79,7 +76,7 @@ fn root(call: &mut Call<'_>, value: &str, p: i64) -> String {
         1 => call.put("Identity", &[value], &[]),
         2 => call.put("Sqrt", &[value], &[]),
         _ => {
-            let exponent = call.put_floats(&[], vec![1.0 / p as f32]);
+            let exponent = call.put_float(1.0 / p as f32);
             call.put("Pow", &[value, &exponent], &[])
         }
     }
@@ -102,7 +99,7 @@ pub(super) fn max_unpool(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     let result = call.constant::<i64>(2)?.unwrap_or(result);
     ensure!(result.iter().all(|&length| length >= 0), "a result of shape {result:?}");
     let volume = result.iter().try_fold(1i64, |a, &b| a.checked_mul(b)).context("a result")?;
-    let zero = call.put_floats(&[1], vec![0.0]);
+    let zero = call.put_floats(&[1], [0.0])?;
     let volume = call.put_ints(&[volume]);
     let zeros = call.put("Expand", &[&zero, &volume], &[]);
     let (values, indices) = (call.operand(0), call.operand(1));
