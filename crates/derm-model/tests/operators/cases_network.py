@@ -322,6 +322,20 @@ case(
         g.w(g.random.uniform(0.5, 2, 3).astype(F)),
     ),
 )
+# Parameters that the picture changes, as a network that standardises its weights or its operand itself has them.
+case(
+    "BatchNormalization computed parameters",
+    "BatchNormalization",
+    lambda g: g(
+        "BatchNormalization",
+        "x",
+        *(
+            g("Add", p, g.reshape(g("GlobalAveragePool", "x"), 3))
+            for p in (g.r(3), g.r(3), g.r(3), g.w(g.random.uniform(1.5, 2, 3).astype(F)))
+        ),
+        epsilon=0.01,
+    ),
+)
 
 
 def training(g, use):
