@@ -245,6 +245,12 @@ impl Call<'_> {
         results
     }
 
+    /// Gives the node that was appended last a further attribute.
+    pub(super) fn give(&mut self, attribute: &With<'_>) {
+        let last = self.graph.node.last_mut();
+        last.into_iter().for_each(|node| node.attribute.push(attribute.attribute()));
+    }
+
     /// Adds a list of integers.
     pub(super) fn put_ints(&mut self, values: &[i64]) -> String {
         self.put_tensor(TensorProto {

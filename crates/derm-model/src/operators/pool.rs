@@ -1,8 +1,45 @@
-//! Poolings: `LpPool`, `GlobalLpPool`, `MaxUnpool`.
+//! Poolings: `AveragePool`, `MaxPool`, `LpPool`, `GlobalLpPool`, `MaxUnpool`.
 
 use super::body::{Call, With};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
+
+/// `AveragePool` and `MaxPool`. With `ceil_mode`, a window may be longer than the operand: it is cut to what lies inside.
+/// (EfficientNets have one of as many rows as they have channels, for the whole picture.)
+pub(super) fn pool(call: &mut Call<'_>) -> TractResult<Vec<String>> {
+    let shape = call.shape(0)?;
+    let kernel = call.ints("kernel_shape")?.context("no kernel_shape")?;
+    ensure!(shape.len() == kernel.len() + 2, "a kernel of another rank than the operand");
+    let cut = cut_windows(call, &shape[2..], &kernel)?;
+    // tract keeps a list of a window's places.
+    call.room(&cut)?;
+    let (operator, operand) = (format!("derm.{}", call.operator()), call.operand(0));
+    let results = call.forward(&operator, &[operand], &["kernel_shape"]);
+    call.give(&With::Ints("kernel_shape", &cut));
+    Ok(results)
+}
+
+/// The lengths of windows without what lies beyond an operand of these lengths, where there is one window only.
+fn cut_windows(call: &Call<'_>, lengths: &[i64], kernel: &[i64]) -> TractResult<Vec<i64>> {
+    let axes = kernel.len();
+    let of_axes = |name: &str, count: usize, default: i64| -> TractResult<Vec<i64>> {
+        let given = call.ints(name)?.unwrap_or_else(|| vec![default; count]);
+        ensure!(given.len() == count, "{name} of {} numbers", given.len());
+        Ok(given)
+    };
+    let is_same = call.text("auto_pad")?.is_some_and(|auto| auto.starts_with("SAME"));
+    if is_same || call.int("ceil_mode")?.unwrap_or(0) == 0 {
+        return Ok(kernel.to_vec());
+    }
+    let (pads, strides) = (of_axes("pads", 2 * axes, 0)?, of_axes("strides", axes, 1)?);
+    let dilations = of_axes("dilations", axes, 1)?;
+    let cut = kernel.iter().enumerate().map(|(axis, &length)| {
+        let room = lengths[axis].saturating_add(pads[axis]).saturating_add(pads[axes + axis]);
+        let is_only = length > room && length.saturating_sub(room) <= strides[axis];
+        if is_only && dilations[axis] == 1 { room.max(1) } else { length }
+    });
+    Ok(cut.collect())
+}
 
 /// `LpPool`: the p-norm of each window, as a convolution of `|x|^p` with ones.
 pub(super) fn lp_pool(call: &mut Call<'_>) -> TractResult<Vec<String>> {

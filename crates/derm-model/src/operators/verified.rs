@@ -59,13 +59,10 @@ pub(crate) fn unverified(model: &ModelProto) -> Result<Vec<String>, Error> {
     Ok(found)
 }
 
-/// Places in the largest window of a convolution or pooling: tract keeps a list of them.
-const LARGEST_WINDOW: i64 = 1 << 20;
-
-/// Checks that there is a reader for every operator, and that no window is absurdly large.
+/// Checks that there is a reader for every operator.
 ///
 /// # Errors
-/// [`Error::Graph`] with the names of the first operator for which that is not so, and of its node.
+/// [`Error::Graph`] with the names of the first operator that has none, and of its node.
 pub(crate) fn check_supported(graph: &GraphProto, onnx: &Onnx) -> Result<(), Error> {
     for node in &graph.node {
         if !onnx.op_register.0.contains_key(&node.op_type) {
@@ -78,12 +75,6 @@ pub(crate) fn check_supported(graph: &GraphProto, onnx: &Onnx) -> Result<(), Err
             return Err(Error::Graph(what));
         }
         for attribute in &node.attribute {
-            let places = attribute.ints.iter().fold(1i64, |a, &b| a.saturating_mul(b));
-            if attribute.name == "kernel_shape" && places > LARGEST_WINDOW {
-                let (name, operator) = (node_name(node), &node.op_type);
-                let what = format!("{name} ({operator}): a window of {places} places");
-                return Err(Error::Graph(what));
-            }
             let mut graphs = attribute.g.iter().chain(&attribute.graphs);
             graphs.try_for_each(|graph| check_supported(graph, onnx))?;
         }

@@ -322,6 +322,15 @@ case(
         g.w(g.random.uniform(0.5, 2, 3).astype(F)),
     ),
 )
+# Windows longer than the operand: what lies inside counts.
+for operator in ("AveragePool", "MaxPool"):
+    for more in ({}, {"pads": [1, 0, 1, 1]}):
+        case(
+            f"{operator} window beyond {sorted(more)}",
+            operator,
+            lambda g, o=operator, m=more: g(o, "x", kernel_shape=[40, 8], strides=[40, 40], ceil_mode=1, **m),
+            lo=10,
+        )
 # Parameters that the picture changes, as a network that standardises its weights or its operand itself has them.
 case(
     "BatchNormalization computed parameters",
