@@ -433,6 +433,18 @@ fn functions_that_call_others_twice_are_refused() {
 }
 
 #[test]
+fn an_axis_that_is_not_there_is_refused_without_a_panic() {
+    for axis in [4, 65_536, -5] {
+        let mut small = Small::default();
+        let value = small.big("Softmax", &["x"], &[int("axis", axis)]);
+        let (result, _) = read(small.file(&value), 1 << 20);
+        let error = result.expect_err("there is no such axis");
+        let is_ours = matches!(error, derm_model::Error::Graph(_));
+        assert!(is_ours || error.to_string().contains("reading the model"), "{error}");
+    }
+}
+
+#[test]
 fn constants_that_are_in_proportion_to_the_file_are_computed() {
     let mut small = Small::default();
     let shape = small.ints(&[512, 512]);
