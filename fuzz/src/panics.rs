@@ -3,8 +3,9 @@
 use std::panic::set_hook;
 use std::sync::Once;
 
-/// Sources whose panics are caught by us and become errors: what they decode is not ours to repair.
-const FOREIGN: [&str; 2] = ["/image-webp-", "/tract-"];
+/// Sources whose panics are caught by us and become errors: what they decode is not ours to repair. tract keeps its lists
+/// of axes in smallvec.
+const FOREIGN: [&str; 3] = ["/image-webp-", "/smallvec-", "/tract-"];
 
 /// Makes every panic end the process, but for those of the crates whose panics are expected.
 pub fn watch_panics() {

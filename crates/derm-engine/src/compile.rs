@@ -3,9 +3,10 @@
 use crate::engine::{Engine, Output};
 use crate::lower::{Lowered, lower};
 use crate::passes::{conv_chain, epilogue, in_place, liveness};
-use crate::program::{Layout, Program};
+use crate::program::{Layout, Program, Step};
 use crate::{Options, PackedWeightCache, Passes, StoredWeights};
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::ensure;
 
 impl Engine {
     /// Compiles a decluttered graph.
@@ -16,7 +17,8 @@ impl Engine {
     /// the others are put there.
     ///
     /// # Errors
-    /// If a size is not fixed, an output is not float32, or tract cannot compute a constant.
+    /// If a size is not fixed, an output is not float32, tract cannot compute a constant, or a run takes more than
+    /// [`Options::max_run_bytes`].
     pub fn compile(
         model: &TypedModel,
         weights: &StoredWeights,
@@ -27,10 +29,27 @@ impl Engine {
         let lowered = lower(model, weights, input_order, &options, cache)?;
         let Lowered { mut program, outputs, packed_bytes } = lowered;
         rewrite(&mut program, options.passes);
+        let largest = largest(&program);
         let layout = plan_memory(&program, &options);
         let outputs = outputs.iter().map(|value| Output::new(value, &layout)).collect();
-        Ok(Engine::new(options, program, layout, outputs, packed_bytes))
+        let most = options.max_run_bytes;
+        let engine = Engine::new(options, program, layout, outputs, packed_bytes);
+        let bytes = engine.arena_bytes();
+        ensure!(
+            bytes <= most,
+            "{largest}: with it, one run takes {} MiB, and at most {} are allowed",
+            bytes >> 20,
+            most >> 20
+        );
+        Ok(engine)
     }
+}
+
+/// The name of the step that writes most.
+fn largest(program: &Program) -> String {
+    let length = |step: &&Step| program.buffers()[step.output.index()].length;
+    // The first of those that write as much.
+    program.steps.iter().rev().max_by_key(length).map_or_else(String::new, |step| step.name.clone())
 }
 
 /// The passes that change the steps, in their order: chains are made of convolutions that have their

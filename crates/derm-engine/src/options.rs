@@ -17,11 +17,13 @@ pub struct Options {
     /// Whether a graph may have operators that nobody compared with another runtime. Whoever reads
     /// the graph knows; the engine lowers whatever it is given.
     pub allow_unverified: bool,
+    /// The most bytes that one run may take beside the weights. A graph that takes more is refused when it is compiled.
+    pub max_run_bytes: usize,
 }
 
 impl Default for Options {
     /// Weights as in the file, this machine's best instruction set, one thread, every pass,
-    /// compared operators only.
+    /// compared operators only, 2 GiB for a run.
     fn default() -> Self {
         Options {
             precision: None,
@@ -29,6 +31,7 @@ impl Default for Options {
             threads: ThreadPool::SINGLE,
             passes: Passes::default(),
             allow_unverified: false,
+            max_run_bytes: 2 << 30,
         }
     }
 }

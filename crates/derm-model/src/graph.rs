@@ -1,6 +1,7 @@
 //! From an ONNX file to a typed, simplified graph whose inputs and outputs are the manifest's.
 
 use crate::adapt::{InputForm, wire_input, wire_scores};
+use crate::budget::{Budget, Shared, limit};
 use crate::file::ModelFile;
 use crate::guard::{first_line, guarded};
 use crate::rewrite::rewrite;
@@ -14,6 +15,7 @@ use std::path::Path;
 use tract_onnx::data_resolver::ModelDataResolver;
 use tract_onnx::pb::{GraphProto, ValueInfoProto};
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_hir::internal::format_err;
 
 /// A classifier's graph: one input of [`derm_preprocess::Spec::shape`] (one channel where the file
@@ -151,6 +153,7 @@ struct Parsed {
     names: Names,
     /// What was not compared with onnxruntime.
     unverified: Vec<String>,
+    budget: Shared,
 }
 
 /// The graph with the first candidate that holds the classes as its output.
@@ -174,7 +177,10 @@ fn typed_model(
             // The last attempt takes the graph: most files need one, and its memory once.
             let model =
                 if left == 0 { std::mem::take(&mut parsed.model) } else { parsed.model.clone() };
-            let attempt = Attempt { input: &parsed.input, manifest, layer, candidate, batch };
+            let budget = &parsed.budget;
+            budget.start_again();
+            let attempt =
+                Attempt { input: &parsed.input, manifest, layer, candidate, batch, budget };
             match guarded("reading", || attempt.typed(model)) {
                 Ok(Some(typed)) => return Ok(finished(typed, parsed, batch)),
                 Ok(None) => {}
@@ -210,6 +216,7 @@ struct Attempt<'a> {
     layer: Option<&'a str>,
     candidate: &'a str,
     batch: usize,
+    budget: &'a Shared,
 }
 
 impl Attempt<'_> {
@@ -221,12 +228,13 @@ impl Attempt<'_> {
         model.select_output_outlets(&outputs).map_err(unreadable)?;
 
         let mut typed = model.into_typed().map_err(unreadable)?;
+        Budget::check(&typed).map_err(unreadable)?;
         wire_input(&mut typed, self.input, self.batch).map_err(unreadable)?;
         if !wire_scores(&mut typed, self.manifest, self.batch).map_err(unreadable)? {
             return Ok(None);
         }
         check_uncertain(&typed, self.manifest)?;
-        simplify(&mut typed).map_err(unreadable)?;
+        simplify(&mut typed, self.budget).map_err(unreadable)?;
         Ok(Some(typed))
     }
 
@@ -263,7 +271,8 @@ fn parse(source: &ModelSource, manifest: &Manifest, layer: Option<&str>) -> Resu
     // Reading each tensor's header has mapped the pages around it.
     file.release(0..file.bytes().len());
     let mut proto = onnx.proto_model_for_read(&mut &bytes[..]).map_err(unreadable)?;
-    rewrite(&mut proto, &bytes)?;
+    let budget = Budget::new(file.bytes().len(), &proto);
+    rewrite(&mut proto, &bytes, &budget)?;
     drop(bytes);
     let graph = proto.graph.as_mut().ok_or_else(|| Error::Graph("it has no graph".to_owned()))?;
     let signature = Signature::read(graph, manifest)?;
@@ -290,6 +299,14 @@ fn parse(source: &ModelSource, manifest: &Manifest, layer: Option<&str>) -> Resu
         return Err(Error::Graph(format!("no node computes {names}")));
     }
     let mut model = parsed.model;
+    let constants = model.nodes().iter().filter_map(|node| node.op_as::<Const>());
+    let sizes = constants.map(|constant| {
+        let value = constant.val();
+        value.volume().saturating_mul(value.datum_type().size_of())
+    });
+    budget.grow(sizes.sum());
+    let budget = Arc::new(budget);
+    limit(&mut model, &budget);
     let names = Names {
         nodes: model.nodes().iter().map(|node| node.name.clone()).collect(),
         values: model.outlet_labels.values().cloned().collect(),
@@ -303,7 +320,7 @@ fn parse(source: &ModelSource, manifest: &Manifest, layer: Option<&str>) -> Resu
     model.set_input_outlets(&inputs).map_err(unreadable)?;
     let mismatch = signature.mismatch(manifest);
     let Signature { candidates, notes, .. } = signature;
-    Ok(Parsed { model, weights, input, candidates, mismatch, notes, names, unverified })
+    Ok(Parsed { model, weights, input, candidates, mismatch, notes, names, unverified, budget })
 }
 
 /// The one input of the graph that no stored tensor gives a value to.
@@ -393,11 +410,13 @@ fn find(model: &InferenceModel, name: &str) -> Option<OutletId> {
     model.find_outlet_label(name)
 }
 
-/// The innermost cause first: that is where a reader learns which operator or tensor is meant.
+/// The innermost causes first: there a reader learns what is wrong; and the outermost, which names the node of the file.
 pub(crate) fn unreadable(error: TractError) -> Error {
     let mut causes: Vec<String> =
         error.chain().map(|cause| first_line(&cause.to_string())).collect();
     causes.reverse();
-    causes.truncate(3);
+    if causes.len() > 3 {
+        causes.drain(2..causes.len() - 1);
+    }
     Error::Graph(causes.join("; in: "))
 }

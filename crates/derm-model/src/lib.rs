@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod adapt;
+mod budget;
 mod digest;
 mod draft;
 mod error;

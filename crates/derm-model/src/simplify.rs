@@ -1,5 +1,6 @@
 //! Simplification: the subset of tract's passes that the engine needs.
 
+use crate::budget::{Fold, Shared};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{AxisOp, TypedModelPatch};
 use tract_onnx::tract_core::ops::Downsample;
@@ -20,15 +21,21 @@ const LEFT_OUT: [&str; 7] = [
 ];
 
 /// Folds constants, and lets every operator rewrite itself to simpler ones.
-pub(crate) fn simplify(model: &mut TypedModel) -> TractResult<()> {
+///
+/// # Errors
+/// If the budget is used up, or an operator cannot be computed.
+pub(crate) fn simplify(model: &mut TypedModel, budget: &Shared) -> TractResult<()> {
     let mut optimizer = Optimizer::declutter();
     optimizer.passes.retain(|pass| {
         let name = format!("{pass:?}");
         !LEFT_OUT.iter().any(|left_out| name.starts_with(left_out))
     });
     for pass in &mut optimizer.passes {
-        if format!("{pass:?}") == "declutter" {
+        let name = format!("{pass:?}");
+        if name == "declutter" {
             *pass = Box::new(Declutter { next: 0 });
+        } else if name.starts_with("PropConst") {
+            *pass = Box::new(Fold::new(Arc::clone(budget)));
         }
     }
     optimizer.optimize(model)

@@ -5,6 +5,7 @@ use super::value::Value;
 use crate::program::{Op, Reduce as ReduceStep, RmsNorm as RmsNormStep, Softmax as SoftmaxStep};
 use derm_kernels::Reduction;
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::ensure;
 use tract_onnx::tract_core::ops::nn::{Reduce, Reducer, RmsNorm, Softmax, SoftmaxKind};
 
 pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<bool> {
@@ -45,6 +46,9 @@ fn rows(
     axes: &[usize],
 ) -> TractResult<(Value, usize)> {
     let value = builder.value(outlet)?;
+    let rank = value.shape.len();
+    // tract takes any number for an axis of a softmax.
+    ensure!(axes.iter().all(|&axis| axis < rank), "axes {axes:?} of {rank}");
     let width = axes.iter().map(|&axis| value.shape[axis]).product();
     let value = if value.ends_with(axes) { value } else { builder.with_last(value, axes) };
     Ok((value, width))

@@ -156,7 +156,12 @@ fn append_backward<'a>(
 
 /// Says which operator has no rule, or none for this operand.
 fn no_rule(node: &TypedNode, operand: Option<usize>) -> Error {
-    let mut operator = node.op.name().into_owned();
+    let mut operator = match &*node.op.name() {
+        // As tract calls what these operators of the standard become.
+        "Scan" => "LSTM, GRU or RNN".to_owned(),
+        "GruSeq" => "GRU".to_owned(),
+        name => name.to_owned(),
+    };
     if let Some(operand) = operand {
         operator += &format!(" with respect to operand {}", operand + 1);
     }

@@ -21,7 +21,7 @@ pub(super) fn is_inf(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     if positive && negative {
         return Ok(vec![infinite]);
     }
-    let zero = call.put_floats(&[], vec![0.0]);
+    let zero = call.put_float(0.0);
     let operator = if positive { "Greater" } else { "Less" };
     let mut of_sign = call.put(operator, &[&value, &zero], &[]);
     if !positive && !negative {
@@ -64,6 +64,9 @@ pub(super) fn modulo(call: &mut Call<'_>) -> TractResult<Vec<String>> {
 pub(super) fn range(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     let datum_type = call.datum_type(0)?;
     if !datum_type.is_float() {
+        if (0..3).all(|position| call.is_constant(position)) {
+            call.room(&[whole_count(call)?])?;
+        }
         let operands = [0, 1, 2].map(|position| call.operand(position));
         return Ok(call.forward("derm.Range", &operands, &[]));
     }
@@ -76,9 +79,22 @@ pub(super) fn range(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     let [start, limit, step] = bounds;
     let count = ((limit - start) / step).ceil().max(0.0);
     ensure!(step != 0.0 && count <= 16_777_216.0, "Range of {count} values");
-    let values: Vec<f32> = (0..count as usize).map(|place| start + place as f32 * step).collect();
-    let values = call.put_floats(&[values.len() as i64], values);
+    let values = (0..count as usize).map(|place| start + place as f32 * step);
+    let values = call.put_floats(&[count as i64], values)?;
     Ok(vec![call.put("Identity", &[&values], &[])])
+}
+
+/// How many whole numbers a `Range` has. tract counts in 32 bits, and then makes as many as there are.
+fn whole_count(call: &Call<'_>) -> TractResult<i64> {
+    let mut bounds = [0i128; 3];
+    for (position, bound) in bounds.iter_mut().enumerate() {
+        let given = call.constant::<i64>(position)?.unwrap_or_default();
+        *bound = (*given.first().context("no bound")?).into();
+    }
+    let [start, limit, step] = bounds;
+    ensure!(step != 0, "a step of 0");
+    let count = (limit - start + step - step.signum()) / step;
+    Ok(i64::try_from(count.max(0)).unwrap_or(i64::MAX))
 }
 
 /// `QuantizeLinear`: of 16 bits, made of others.
@@ -92,7 +108,7 @@ pub(super) fn quantize(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     let value = call.put("Div", &[&operands[0], &scale], &[]);
     let value = call.put("Round", &[&value], &[]);
     let value = call.put("Add", &[&value, &zero], &[]);
-    let [lowest, highest] = [lowest, highest].map(|bound| call.put_floats(&[], vec![bound]));
+    let [lowest, highest] = [lowest, highest].map(|bound| call.put_float(bound));
     let value = call.put("Clip", &[&value, &lowest, &highest], &[]);
     Ok(vec![call.put("Cast", &[&value], &[With::Int("to", kind as i64)])])
 }
@@ -125,7 +141,7 @@ fn along_axis(call: &mut Call<'_>) -> TractResult<[String; 2]> {
     let mut results = [String::new(), String::new()];
     for (result, place) in results.iter_mut().zip([1, 2]) {
         if !call.has(place) {
-            *result = call.put_floats(&[], vec![0.0]);
+            *result = call.put_float(0.0);
             continue;
         }
         let operand = call.operand(place);

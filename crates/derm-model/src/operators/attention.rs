@@ -23,13 +23,13 @@ pub(super) fn attention(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     let value = repeat_heads(call, value, value_shape, heads)?;
 
     let scale = call.float("scale")?.unwrap_or_else(|| 1.0 / (size as f32).sqrt());
-    let scale = call.put_floats(&[], vec![scale]);
+    let scale = call.put_float(scale);
     let key = transpose(call, &key, &[0, 1, 3, 2]);
     let query = call.put("Mul", &[&query, &scale], &[]);
     let mut scores = call.put("MatMul", &[&query, &key], &[]);
     let cap = call.float("softcap")?.unwrap_or(0.0);
     if cap > 0.0 {
-        let cap = call.put_floats(&[], vec![cap]);
+        let cap = call.put_float(cap);
         let part = call.put("Div", &[&scores, &cap], &[]);
         let part = call.put("Tanh", &[&part], &[]);
         scores = call.put("Mul", &[&part, &cap], &[]);
@@ -39,9 +39,9 @@ pub(super) fn attention(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     }
     if call.int("is_causal")?.unwrap_or(0) != 0 {
         let is_later = |place: i64| place % columns > place / columns;
-        let values = 0..rows * columns;
-        let values = values.map(|place| if is_later(place) { f32::NEG_INFINITY } else { 0.0 });
-        let mask = call.put_floats(&[rows, columns], values.collect());
+        let values = (0..rows.saturating_mul(columns))
+            .map(|place| if is_later(place) { f32::NEG_INFINITY } else { 0.0 });
+        let mask = call.put_floats(&[rows, columns], values)?;
         scores = call.put("Add", &[&scores, &mask], &[]);
     }
     let weights = call.put("Softmax", &[&scores], &[With::Int("axis", -1)]);
@@ -91,8 +91,8 @@ fn repeat_heads(
 fn masked(call: &mut Call<'_>, scores: &str) -> TractResult<String> {
     let mut mask = call.operand(3);
     if call.datum_type(3)? == DatumType::Bool {
-        let zero = call.put_floats(&[], vec![0.0]);
-        let never = call.put_floats(&[], vec![f32::NEG_INFINITY]);
+        let zero = call.put_float(0.0);
+        let never = call.put_float(f32::NEG_INFINITY);
         mask = call.put("Where", &[&mask, &zero, &never], &[]);
     }
     Ok(call.put("Add", &[scores, &mask], &[]))

@@ -2,6 +2,7 @@
 
 use super::expansion::{Expansion, Rule};
 use super::onnx;
+use crate::budget::{Budget, Shared, limit};
 use std::sync::OnceLock;
 use tract_onnx::Onnx;
 use tract_onnx::model::ParsingContext;
@@ -49,14 +50,14 @@ impl Rule for ByBody {
         self.node.output.iter().filter(|name| !name.is_empty()).count()
     }
 
-    fn graph(&self, operands: &[TypedFact]) -> TractResult<TypedModel> {
+    fn graph(&self, operands: &[TypedFact], budget: &Shared) -> TractResult<TypedModel> {
         let graph = GraphProto { input: inputs(operands.len()), ..GraphProto::default() };
-        let mut call = Call { node: &self.node, opset: self.opset, operands, graph };
+        let mut call = Call { node: &self.node, opset: self.opset, operands, graph, budget };
         let results = (self.write)(&mut call)?;
         let wanted = self.node.output.iter().zip(results).filter(|(name, _)| !name.is_empty());
         call.graph.output = wanted.map(|(_, result)| value(&result)).collect();
         ensure!(call.graph.output.len() == self.outputs(), "an output that is not supported");
-        typed(&call.graph, operands, OPSET, None)
+        typed(&call.graph, operands, OPSET, None, budget)
     }
 }
 
@@ -76,13 +77,15 @@ pub(super) fn value(name: &str) -> ValueInfoProto {
 /// Reads a graph for operands of these types and shapes, which are its inputs.
 ///
 /// # Errors
-/// If tract cannot read it, or it reads a value that nothing computes.
+/// If tract cannot read it, it reads a value that nothing computes, or the budget is used up.
 pub(super) fn typed(
     graph: &GraphProto,
     operands: &[TypedFact],
     opset: i64,
     folder: Option<&str>,
+    budget: &Shared,
 ) -> TractResult<TypedModel> {
+    budget.graph(graph)?;
     static ONNX: OnceLock<Onnx> = OnceLock::new();
     let import = OperatorSetIdProto { domain: String::new(), version: opset };
     let model = ModelProto {
@@ -94,6 +97,7 @@ pub(super) fn typed(
     let unresolved = parsed.unresolved_inputs;
     ensure!(unresolved.is_empty(), "no node computes {}", unresolved.join(", "));
     let mut model = parsed.model;
+    limit(&mut model, budget);
     for (number, fact) in operands.iter().enumerate() {
         model.set_input_fact(number, fact.into())?;
     }
@@ -107,6 +111,7 @@ pub(super) struct Call<'a> {
     pub(super) opset: i64,
     operands: &'a [TypedFact],
     graph: GraphProto,
+    budget: &'a Budget,
 }
 
 impl Call<'_> {
@@ -152,6 +157,11 @@ impl Call<'_> {
         let tensor = tensor.with_context(|| format!("input {position} is not constant"))?;
         let cast = tensor.cast_to::<T>()?;
         Ok(Some(cast.to_plain_array_view::<T>()?.iter().copied().collect()))
+    }
+
+    /// Whether the operand at this position is there and does not depend on the picture.
+    pub(super) fn is_constant(&self, position: usize) -> bool {
+        self.fact(position).is_ok_and(|fact| fact.konst.is_some())
     }
 
     /// The node's operator.
@@ -235,6 +245,12 @@ impl Call<'_> {
         results
     }
 
+    /// Gives the node that was appended last a further attribute.
+    pub(super) fn give(&mut self, attribute: &With<'_>) {
+        let last = self.graph.node.last_mut();
+        last.into_iter().for_each(|node| node.attribute.push(attribute.attribute()));
+    }
+
     /// Adds a list of integers.
     pub(super) fn put_ints(&mut self, values: &[i64]) -> String {
         self.put_tensor(TensorProto {
@@ -245,14 +261,46 @@ impl Call<'_> {
         })
     }
 
-    /// Adds a tensor of numbers of this shape.
-    pub(super) fn put_floats(&mut self, shape: &[i64], values: Vec<f32>) -> String {
+    /// Adds a number, as a tensor without axes.
+    pub(super) fn put_float(&mut self, value: f32) -> String {
         self.put_tensor(TensorProto {
-            dims: shape.to_vec(),
             data_type: DataType::Float as i32,
-            float_data: values,
+            float_data: vec![value],
             ..TensorProto::default()
         })
+    }
+
+    /// Adds a tensor of numbers of this shape, of which `values` makes one after the other.
+    ///
+    /// # Errors
+    /// If the budget has no room for them; then none is made.
+    pub(super) fn put_floats(
+        &mut self,
+        shape: &[i64],
+        values: impl IntoIterator<Item = f32>,
+    ) -> TractResult<String> {
+        let count = self.room(shape)?;
+        let float_data: Vec<f32> = values.into_iter().take(count).collect();
+        ensure!(float_data.len() == count, "{} values for {shape:?}", float_data.len());
+        Ok(self.put_tensor(TensorProto {
+            dims: shape.to_vec(),
+            data_type: DataType::Float as i32,
+            float_data,
+            ..TensorProto::default()
+        }))
+    }
+
+    /// How many values a tensor of this shape has, which are to be made.
+    ///
+    /// # Errors
+    /// If the budget has no room for them.
+    pub(super) fn room(&self, shape: &[i64]) -> TractResult<usize> {
+        let lengths = shape.iter().map(|&length| u64::try_from(length).context("a length"));
+        let count = lengths
+            .into_iter()
+            .try_fold(1u64, |count, length| TractResult::Ok(count.saturating_mul(length?)))?;
+        self.budget.work(count.saturating_mul(size_of::<i64>() as u64))?;
+        Ok(usize::try_from(count)?)
     }
 
     fn put_tensor(&mut self, tensor: TensorProto) -> String {

@@ -2,6 +2,7 @@
 
 use super::body::{typed, value};
 use super::expansion::{Expansion, Rule, inline};
+use crate::budget::Shared;
 use std::collections::BTreeSet;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::{GraphProto, NodeProto};
@@ -12,8 +13,6 @@ use tract_onnx::tract_core::ops::logic::Iff;
 
 /// More rounds than this of a loop are refused: each becomes part of the graph.
 const MOST_ROUNDS: i64 = 1024;
-/// More nodes than this that a loop becomes are refused.
-const MOST_NODES: usize = 20_000;
 
 /// How the graphs inside a node are read.
 #[derive(Debug)]
@@ -42,10 +41,11 @@ impl Inside {
         graph: &GraphProto,
         own: &[String],
         operands: &[TypedFact],
+        budget: &Shared,
     ) -> TractResult<TypedModel> {
         let names = own.iter().chain(&self.captured);
         let graph = GraphProto { input: names.map(|name| value(name)).collect(), ..graph.clone() };
-        typed(&graph, operands, self.opset, self.folder.as_deref())
+        typed(&graph, operands, self.opset, self.folder.as_deref(), budget)
     }
 }
 
@@ -118,10 +118,10 @@ impl Rule for If {
         self.outputs
     }
 
-    fn graph(&self, operands: &[TypedFact]) -> TractResult<TypedModel> {
+    fn graph(&self, operands: &[TypedFact], budget: &Shared) -> TractResult<TypedModel> {
         let condition = operands.first().context("no condition")?;
         let own = ["derm.condition".to_owned()];
-        let branch = |graph: &GraphProto| self.inside.typed(graph, &own, operands);
+        let branch = |graph: &GraphProto| self.inside.typed(graph, &own, operands, budget);
         if let Some(condition) = truth(condition)? {
             return branch(if condition { &self.yes } else { &self.no });
         }
@@ -219,7 +219,7 @@ impl Rule for Loop {
         self.outputs
     }
 
-    fn graph(&self, operands: &[TypedFact]) -> TractResult<TypedModel> {
+    fn graph(&self, operands: &[TypedFact], budget: &Shared) -> TractResult<TypedModel> {
         let dependent = "the number of its rounds depends on the picture";
         let mut own = operands.iter();
         let mut count = None;
@@ -246,8 +246,7 @@ impl Rule for Loop {
         let mut round = 0;
         while goes_on && count.is_none_or(|count| round < count) {
             ensure!(round < MOST_ROUNDS, "it has more than {MOST_ROUNDS} rounds");
-            let results = self.round(&mut model, round, &carried, captured)?;
-            ensure!(model.nodes().len() <= MOST_NODES, "it becomes more than {MOST_NODES} nodes");
+            let results = self.round(&mut model, round, (&carried, captured), budget)?;
             goes_on = truth(model.outlet_fact(results[0])?)?.context(dependent)?;
             carried = results[1..=self.carried].into();
             for (to, &from) in scanned.iter_mut().zip(&results[1 + self.carried..]) {
@@ -273,8 +272,8 @@ impl Loop {
         &self,
         model: &mut TypedModel,
         round: i64,
-        carried: &[OutletId],
-        captured: &[OutletId],
+        (carried, captured): (&[OutletId], &[OutletId]),
+        budget: &Shared,
     ) -> TractResult<TVec<OutletId>> {
         let number = model.add_const(format!("round{round}.number"), tensor0(round))?;
         let condition = model.add_const(format!("round{round}.condition"), tensor0(true))?;
@@ -284,7 +283,7 @@ impl Loop {
             .iter()
             .map(|&outlet| model.outlet_fact(outlet).cloned())
             .collect::<TractResult<_>>()?;
-        let graph = self.inside.typed(&self.body, &self.names, &facts)?;
+        let graph = self.inside.typed(&self.body, &self.names, &facts, budget)?;
         inline(&graph, model, &format!("round{round}"), &operands)
     }
 }

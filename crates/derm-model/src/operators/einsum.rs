@@ -128,6 +128,7 @@ fn diagonals(
         }
         let joined: Vec<i64> = shape.iter().copied().chain([length * length]).collect();
         value = call.reshape(&value, &joined);
+        call.room(&[length])?;
         let places: Vec<i64> = (0..length).map(|place| place * (length + 1)).collect();
         let places = call.put_ints(&places);
         value = call.put("Gather", &[&value, &places], &[With::Int("axis", -1)]);

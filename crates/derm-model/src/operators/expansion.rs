@@ -1,6 +1,7 @@
 //! Expansion: an operator that tract lacks, or computes otherwise than the standard says, becomes a
 //! graph of other operators as soon as the types and shapes of its operands are known.
 
+use crate::budget::Shared;
 use std::collections::HashMap;
 use std::fmt::Debug;
 use tract_onnx::prelude::*;
@@ -19,21 +20,28 @@ pub(super) trait Rule: Debug + Send + Sync {
     /// inputs are the operands, in their order.
     ///
     /// # Errors
-    /// If the operator is not supported as it is used here.
-    fn graph(&self, operands: &[TypedFact]) -> TractResult<TypedModel>;
+    /// If the operator is not supported as it is used here, or the budget of the file is used up.
+    fn graph(&self, operands: &[TypedFact], budget: &Shared) -> TractResult<TypedModel>;
 }
 
 /// An operator that is replaced by a rule's graph.
 #[derive(Debug, Clone)]
-pub(super) struct Expansion {
+pub(crate) struct Expansion {
     rule: Arc<dyn Rule>,
     /// The last graph made, and for which operands: inference asks for it again and again.
     last: Option<(TVec<TypedFact>, Arc<TypedModel>)>,
+    /// What the file may take; given before the operator is asked for its graph.
+    budget: Option<Shared>,
 }
 
 impl Expansion {
     pub(super) fn new(rule: impl Rule + 'static) -> Expansion {
-        Expansion { rule: Arc::new(rule), last: None }
+        Expansion { rule: Arc::new(rule), last: None, budget: None }
+    }
+
+    /// Makes its graphs a part of what this budget is for.
+    pub(crate) fn within(&mut self, budget: &Shared) {
+        self.budget = Some(Arc::clone(budget));
     }
 
     fn graph(&self, operands: &[TypedFact]) -> TractResult<Arc<TypedModel>> {
@@ -42,7 +50,8 @@ impl Expansion {
         {
             return Ok(Arc::clone(graph));
         }
-        let graph = self.rule.graph(operands).with_context(|| self.rule.name())?;
+        let budget = self.budget.as_ref().context("no budget")?;
+        let graph = self.rule.graph(operands, budget).with_context(|| self.rule.name())?;
         Ok(Arc::new(graph))
     }
 }

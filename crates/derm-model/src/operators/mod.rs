@@ -18,6 +18,7 @@ mod single;
 mod spatial;
 mod verified;
 
+pub(crate) use expansion::Expansion;
 pub(crate) use verified::{check_supported, unverified};
 
 use derm_engine::Unary;
@@ -35,7 +36,8 @@ type Read = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
 /// The operators of tract's that are replaced here. They stay under `derm.NAME`, for the graphs that
 /// replace them.
-const REPLACED: [&str; 16] = [
+const REPLACED: [&str; 18] = [
+    "AveragePool",
     "BatchNormalization",
     "ConstantOfShape",
     "ConvTranspose",
@@ -45,6 +47,7 @@ const REPLACED: [&str; 16] = [
     "GridSample",
     "IsInf",
     "LSTM",
+    "MaxPool",
     "Mod",
     "Pad",
     "QuantizeLinear",
@@ -84,6 +87,7 @@ pub(crate) fn onnx() -> Onnx {
 fn insert_bodies(to: &mut OnnxOpRegister) {
     to.insert("AffineGrid", |c, node| body::read(c, node, spatial::affine_grid));
     to.insert("Attention", |c, node| body::read(c, node, attention::attention));
+    to.insert("AveragePool", |c, node| body::read(c, node, pool::pool));
     to.insert("CenterCropPad", |c, node| body::read(c, node, pad::center_crop_pad));
     to.insert("Col2Im", |c, node| body::read(c, node, spatial::col2im));
     to.insert("Compress", |c, node| body::read(c, node, normalization::compress));
@@ -92,6 +96,7 @@ fn insert_bodies(to: &mut OnnxOpRegister) {
     to.insert("GlobalLpPool", |c, node| body::read(c, node, pool::global_lp_pool));
     to.insert("IsInf", |c, node| body::read(c, node, arithmetic::is_inf));
     to.insert("LpPool", |c, node| body::read(c, node, pool::lp_pool));
+    to.insert("MaxPool", |c, node| body::read(c, node, pool::pool));
     to.insert("MaxUnpool", |c, node| body::read(c, node, pool::max_unpool));
     to.insert("Mod", |c, node| body::read(c, node, arithmetic::modulo));
     to.insert("Pad", |c, node| body::read(c, node, pad::pad));

@@ -14,7 +14,7 @@ pub(super) fn pad(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     let (flat, value) = if call.opset < 11 {
         let name = if call.opset < 2 { "paddings" } else { "pads" };
         let value = call.float("value")?.unwrap_or(0.0);
-        (call.ints(name)?.context("no pads")?, call.put_floats(&[], vec![value]))
+        (call.ints(name)?.context("no pads")?, call.put_float(value))
     } else {
         (call.constant(1)?.context("no pads")?, call.operand(2))
     };

@@ -1,8 +1,45 @@
-//! Poolings: `LpPool`, `GlobalLpPool`, `MaxUnpool`.
+//! Poolings: `AveragePool`, `MaxPool`, `LpPool`, `GlobalLpPool`, `MaxUnpool`.
 
 use super::body::{Call, With};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
+
+/// `AveragePool` and `MaxPool`. With `ceil_mode`, a window may be longer than the operand: it is cut to what lies inside.
+/// (EfficientNets have one of as many rows as they have channels, for the whole picture.)
+pub(super) fn pool(call: &mut Call<'_>) -> TractResult<Vec<String>> {
+    let shape = call.shape(0)?;
+    let kernel = call.ints("kernel_shape")?.context("no kernel_shape")?;
+    ensure!(shape.len() == kernel.len() + 2, "a kernel of another rank than the operand");
+    let cut = cut_windows(call, &shape[2..], &kernel)?;
+    // tract keeps a list of a window's places.
+    call.room(&cut)?;
+    let (operator, operand) = (format!("derm.{}", call.operator()), call.operand(0));
+    let results = call.forward(&operator, &[operand], &["kernel_shape"]);
+    call.give(&With::Ints("kernel_shape", &cut));
+    Ok(results)
+}
+
+/// The lengths of windows without what lies beyond an operand of these lengths, where there is one window only.
+fn cut_windows(call: &Call<'_>, lengths: &[i64], kernel: &[i64]) -> TractResult<Vec<i64>> {
+    let axes = kernel.len();
+    let of_axes = |name: &str, count: usize, default: i64| -> TractResult<Vec<i64>> {
+        let given = call.ints(name)?.unwrap_or_else(|| vec![default; count]);
+        ensure!(given.len() == count, "{name} of {} numbers", given.len());
+        Ok(given)
+    };
+    let is_same = call.text("auto_pad")?.is_some_and(|auto| auto.starts_with("SAME"));
+    if is_same || call.int("ceil_mode")?.unwrap_or(0) == 0 {
+        return Ok(kernel.to_vec());
+    }
+    let (pads, strides) = (of_axes("pads", 2 * axes, 0)?, of_axes("strides", axes, 1)?);
+    let dilations = of_axes("dilations", axes, 1)?;
+    let cut = kernel.iter().enumerate().map(|(axis, &length)| {
+        let room = lengths[axis].saturating_add(pads[axis]).saturating_add(pads[axes + axis]);
+        let is_only = length > room && length.saturating_sub(room) <= strides[axis];
+        if is_only && dilations[axis] == 1 { room.max(1) } else { length }
+    });
+    Ok(cut.collect())
+}
 
 /// `LpPool`: the p-norm of each window, as a convolution of `|x|^p` with ones.
 pub(super) fn lp_pool(call: &mut Call<'_>) -> TractResult<Vec<String>> {
@@ -31,10 +68,7 @@ pub(super) fn lp_pool(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     let powers = power(call, p)?;
     let channels = shape[1];
     let weights: Vec<i64> = [channels, 1].into_iter().chain(kernel.iter().copied()).collect();
-    let volume: i64 =
-        weights.iter().try_fold(1i64, |a, &b| a.checked_mul(b)).context("a kernel")?;
-    ensure!(volume <= 1 << 24, "a kernel of {volume} values");
-    let weights = call.put_floats(&weights, vec![1.0; volume as usize]);
+    let weights = call.put_floats(&weights, std::iter::repeat(1.0))?;
     let mut with = vec![
         With::Int("group", channels),
         With::Ints("kernel_shape", &kernel),
@@ -70,7 +104,7 @@ fn power(call: &mut Call<'_>, p: i64) -> TractResult<String> {
     if p == 1 {
         return Ok(value);
     }
-    let exponent = call.put_floats(&[], vec![p as f32]);
+    let exponent = call.put_float(p as f32);
     Ok(call.put("Pow", &[&value, &exponent], &[]))
 }
 
@@ -79,7 +113,7 @@ fn root(call: &mut Call<'_>, value: &str, p: i64) -> String {
         1 => call.put("Identity", &[value], &[]),
         2 => call.put("Sqrt", &[value], &[]),
         _ => {
-            let exponent = call.put_floats(&[], vec![1.0 / p as f32]);
+            let exponent = call.put_float(1.0 / p as f32);
             call.put("Pow", &[value, &exponent], &[])
         }
     }
@@ -102,7 +136,7 @@ pub(super) fn max_unpool(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     let result = call.constant::<i64>(2)?.unwrap_or(result);
     ensure!(result.iter().all(|&length| length >= 0), "a result of shape {result:?}");
     let volume = result.iter().try_fold(1i64, |a, &b| a.checked_mul(b)).context("a result")?;
-    let zero = call.put_floats(&[1], vec![0.0]);
+    let zero = call.put_floats(&[1], [0.0])?;
     let volume = call.put_ints(&[volume]);
     let zeros = call.put("Expand", &[&zero, &volume], &[]);
     let (values, indices) = (call.operand(0), call.operand(1));

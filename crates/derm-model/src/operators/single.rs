@@ -1,6 +1,7 @@
 //! An operator that tract lacks, as one of its own kind: evaluated as written here.
 
 use super::expansion::{Expansion, Rule};
+use crate::budget::Shared;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::TypedOp;
@@ -22,7 +23,7 @@ impl<T: TypedOp + Clone> Rule for Single<T> {
         1
     }
 
-    fn graph(&self, operands: &[TypedFact]) -> TractResult<TypedModel> {
+    fn graph(&self, operands: &[TypedFact], _: &Shared) -> TractResult<TypedModel> {
         let mut model = TypedModel::default();
         let mut sources = Vec::new();
         for (number, fact) in operands.iter().enumerate() {

@@ -13,27 +13,24 @@ pub(super) fn affine_grid(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     ensure!(size.len() == 4 || size.len() == 5, "a size of {} axes", size.len());
     let (batch, lengths) = (size[0], &size[2..]);
     let is_outermost = call.int("align_corners")?.unwrap_or(0) != 0;
-    let places: i64 = lengths
+    let places = lengths
         .iter()
-        .try_fold(1i64, |a, &b| a.checked_mul(b).filter(|&n| b > 0 && n <= 1 << 24))
+        .try_fold(1i64, |a, &b| a.checked_mul(b).filter(|_| b > 0))
         .context("a size")?;
-    // Coordinates from -1 to 1, the last axis first, and a one for the offset.
-    let mut points = Vec::with_capacity(places as usize * (lengths.len() + 1));
-    for place in 0..places {
-        let mut rest = place;
-        for &length in lengths.iter().rev() {
-            let (at, length) = ((rest % length) as f32, length as f32);
-            rest /= length as i64;
-            points.push(match is_outermost {
-                true if length == 1.0 => 0.0,
-                true => 2.0 * at / (length - 1.0) - 1.0,
-                false => (2.0 * at + 1.0) / length - 1.0,
-            });
-        }
-        points.push(1.0);
-    }
     let axes = lengths.len() as i64;
-    let points = call.put_floats(&[1, places, axes + 1], points);
+    // Coordinates from -1 to 1, the last axis first, and a one for the offset.
+    let coordinate = |place: i64, axis: i64| {
+        let Some(axis) = usize::try_from(axes - 1 - axis).ok() else { return 1.0 };
+        let within: i64 = lengths[axis + 1..].iter().product();
+        let (at, length) = ((place / within % lengths[axis]) as f32, lengths[axis] as f32);
+        match is_outermost {
+            true if length == 1.0 => 0.0,
+            true => 2.0 * at / (length - 1.0) - 1.0,
+            false => (2.0 * at + 1.0) / length - 1.0,
+        }
+    };
+    let points = (0..places).flat_map(|place| (0..=axes).map(move |axis| coordinate(place, axis)));
+    let points = call.put_floats(&[1, places, axes + 1], points)?;
     let map = call.operand(0);
     let map = call.put("Transpose", &[&map], &[With::Ints("perm", &[0, 2, 1])]);
     let grid = call.put("MatMul", &[&points, &map], &[]);
@@ -59,7 +56,7 @@ pub(super) fn col2im(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     ensure!(strides.iter().all(|&stride| stride > 0), "a stride that is not positive");
     let volume = block
         .iter()
-        .try_fold(1i64, |a, &b| a.checked_mul(b).filter(|&n| b > 0 && n <= 1 << 12))
+        .try_fold(1i64, |a, &b| a.checked_mul(b).filter(|_| b > 0))
         .context("a block_shape")?;
     let [batch, rows, _] = call.shape(0)?[..] else { bail!("an operand without three axes") };
     ensure!(rows % volume == 0, "{rows} rows for blocks of {volume}");
@@ -73,12 +70,10 @@ pub(super) fn col2im(call: &mut Call<'_>) -> TractResult<Vec<String>> {
         windows.push(room / strides[axis] + 1);
         left_over.push(room % strides[axis]);
     }
-    let mut kernels = vec![0.0; (rows * volume) as usize];
-    for row in 0..rows {
-        kernels[(row * volume + row % volume) as usize] = 1.0;
-    }
     let shape: Vec<i64> = [rows, 1].into_iter().chain(block.iter().copied()).collect();
-    let kernels = call.put_floats(&shape, kernels);
+    let is_own = |row: i64, place: i64| if row % volume == place { 1.0 } else { 0.0 };
+    let kernels = (0..rows).flat_map(|row| (0..volume).map(move |place| is_own(row, place)));
+    let kernels = call.put_floats(&shape, kernels)?;
     let value = call.operand(0);
     let value = call.reshape(&value, &windows);
     let with = [
@@ -103,7 +98,7 @@ pub(super) fn upsample(call: &mut Call<'_>) -> TractResult<Vec<String>> {
         Some("linear" | "bilinear") => "linear",
         Some(other) => bail!("mode {other}"),
     };
-    let scales = call.put_floats(&[scales.len() as i64], scales);
+    let scales = call.put_floats(&[scales.len() as i64], scales)?;
     let value = call.operand(0);
     let with = [
         With::Text("mode", mode),

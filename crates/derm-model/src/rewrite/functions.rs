@@ -2,13 +2,12 @@
 
 use super::{called, inside_mut};
 use crate::Error;
+use crate::budget::Budget;
 use crate::skeleton::protobuf::fields;
 use prost::Message;
 use std::collections::HashMap;
 use tract_onnx::pb::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto};
 
-/// More nodes than this are refused: functions that call others twice double at each level.
-const MOST_NODES: usize = 100_000;
 /// Functions that call others to a greater depth are refused; those that call themselves, too.
 const DEEPEST: usize = 32;
 /// Field numbers of `onnx.proto3`.
@@ -20,7 +19,7 @@ const FUNCTION_ATTRIBUTE_PROTO: u32 = 11;
 /// # Errors
 /// [`Error::Graph`]: a function calls itself, becomes too large, or is written for another version of
 /// the standard than the model.
-pub(super) fn inline(model: &mut ModelProto, bytes: &[u8]) -> Result<(), Error> {
+pub(super) fn inline(model: &mut ModelProto, bytes: &[u8], budget: &Budget) -> Result<(), Error> {
     if model.functions.is_empty() {
         return Ok(());
     }
@@ -38,7 +37,7 @@ pub(super) fn inline(model: &mut ModelProto, bytes: &[u8]) -> Result<(), Error> 
         let key = (function.domain().to_owned(), function.name().to_owned());
         functions.insert(key, Function { function, defaults, is_older });
     }
-    let mut inliner = Inliner { functions, calls: 0, nodes: 0 };
+    let mut inliner = Inliner { functions, calls: 0, budget };
     match &mut model.graph {
         Some(graph) => inliner.graph(graph, 0),
         None => Ok(()),
@@ -74,14 +73,15 @@ struct Function {
     is_older: bool,
 }
 
-struct Inliner {
+struct Inliner<'a> {
     functions: HashMap<(String, String), Function>,
     /// How many calls have been replaced: makes names unique.
     calls: usize,
-    nodes: usize,
+    /// What the file may take: functions that call others twice double at each level.
+    budget: &'a Budget,
 }
 
-impl Inliner {
+impl Inliner<'_> {
     fn graph(&mut self, graph: &mut GraphProto, depth: usize) -> Result<(), Error> {
         graph.node = self.nodes(std::mem::take(&mut graph.node), depth)?;
         Ok(())
@@ -94,12 +94,6 @@ impl Inliner {
                 self.graph(graph, depth)?;
             }
             let Some(body) = self.body(&node)? else {
-                self.nodes += 1;
-                if self.nodes > MOST_NODES {
-                    return Err(Error::Graph(format!(
-                        "its functions make over {MOST_NODES} nodes"
-                    )));
-                }
                 flat.push(node);
                 continue;
             };
@@ -127,6 +121,11 @@ impl Inliner {
             return Err(Error::Graph(what));
         }
         self.calls += 1;
+        let size = function.node.iter().map(Message::encoded_len).sum::<usize>();
+        let taken = self.budget.nodes(1 + function.node.len());
+        taken
+            .and_then(|()| self.budget.work(size as u64))
+            .map_err(|error| Error::Graph(format!("{}: its functions: {error}", called(call))))?;
         let name = if call.name.is_empty() { &call.op_type } else { &call.name };
         let mut names = HashMap::new();
         for (formal, actual) in [(&function.input, &call.input), (&function.output, &call.output)] {

@@ -6,15 +6,16 @@ mod names;
 mod outputs;
 
 use crate::Error;
+use crate::budget::Budget;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 
 /// Inlines the model's own functions, widens bfloat16 weights, leaves out results that nothing
 /// reads, and gives every node a name of its own. `bytes` is what `model` was read from.
 ///
 /// # Errors
-/// [`Error::Graph`]: something is used in a way that is not supported.
-pub(crate) fn rewrite(model: &mut ModelProto, bytes: &[u8]) -> Result<(), Error> {
-    functions::inline(model, bytes)?;
+/// [`Error::Graph`]: something is used in a way that is not supported, or the budget is used up.
+pub(crate) fn rewrite(model: &mut ModelProto, bytes: &[u8], budget: &Budget) -> Result<(), Error> {
+    functions::inline(model, bytes, budget)?;
     if let Some(graph) = &mut model.graph {
         bfloat16::widen(graph)?;
         outputs::leave_out_unread(graph);
@@ -24,7 +25,7 @@ pub(crate) fn rewrite(model: &mut ModelProto, bytes: &[u8]) -> Result<(), Error>
 }
 
 /// The graphs inside a node.
-fn inside(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
+pub(crate) fn inside(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
     node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
 }
 

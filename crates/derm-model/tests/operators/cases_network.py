@@ -322,6 +322,29 @@ case(
         g.w(g.random.uniform(0.5, 2, 3).astype(F)),
     ),
 )
+# Windows longer than the operand: what lies inside counts.
+for operator in ("AveragePool", "MaxPool"):
+    for more in ({}, {"pads": [1, 0, 1, 1]}):
+        case(
+            f"{operator} window beyond {sorted(more)}",
+            operator,
+            lambda g, o=operator, m=more: g(o, "x", kernel_shape=[40, 8], strides=[40, 40], ceil_mode=1, **m),
+            lo=10,
+        )
+# Parameters that the picture changes, as a network that standardises its weights or its operand itself has them.
+case(
+    "BatchNormalization computed parameters",
+    "BatchNormalization",
+    lambda g: g(
+        "BatchNormalization",
+        "x",
+        *(
+            g("Add", p, g.reshape(g("GlobalAveragePool", "x"), 3))
+            for p in (g.r(3), g.r(3), g.r(3), g.w(g.random.uniform(1.5, 2, 3).astype(F)))
+        ),
+        epsilon=0.01,
+    ),
+)
 
 
 def training(g, use):
