@@ -445,6 +445,30 @@ fn an_axis_that_is_not_there_is_refused_without_a_panic() {
 }
 
 #[test]
+fn attributes_beyond_32_bits_are_refused_without_a_panic() {
+    for operator in ["AveragePool", "ConvTranspose", "LpPool"] {
+        for name in ["kernel_shape", "strides", "pads", "output_shape"] {
+            for number in [i64::MIN, i64::MAX, 1 << 40] {
+                let mut small = Small::default();
+                let weights = small.floats(&[3, 1, 2, 2], 1.0);
+                let inputs =
+                    if operator == "ConvTranspose" { vec!["x", &*weights] } else { vec!["x"] };
+                let count = if name == "pads" { 4 } else { 2 };
+                let mut attributes = vec![ints(name, &vec![number; count])];
+                if name != "kernel_shape" {
+                    attributes.push(ints("kernel_shape", &[2, 2]));
+                }
+                let value = small.big(operator, &inputs, &attributes);
+                let (result, held) = read(small.file(&value), 1 << 30);
+                let error = result.unwrap_err().to_string();
+                assert!(error.contains(operator) && error.contains(name), "{error}");
+                assert!(held <= MEMORY, "{operator} {name} {number}: {held}");
+            }
+        }
+    }
+}
+
+#[test]
 fn constants_that_are_in_proportion_to_the_file_are_computed() {
     let mut small = Small::default();
     let shape = small.ints(&[512, 512]);

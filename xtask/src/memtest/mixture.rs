@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// Requests between two reloads of the model.
 const RELOAD: usize = 250;
+/// A reload may take so many hundredths of a second.
+const RELOAD_TICKS: usize = 6000;
 
 /// Sends requests in turn, each with what must come of it.
 pub(super) struct Mixture<'a> {
@@ -51,10 +53,19 @@ impl Mixture<'_> {
         }
     }
 
-    fn reload(&self) -> anyhow::Result<()> {
+    /// Reloads the model, and waits until it is served.
+    pub(super) fn reload(&self) -> anyhow::Result<()> {
+        let loads = || Ok::<_, anyhow::Error>(self.server.memory()?["model_loads"].as_u64());
+        let before = loads()?;
         let process = i32::try_from(self.server.id()).ok().and_then(Pid::from_raw);
         kill_process(process.ok_or_else(|| anyhow::anyhow!("no process"))?, Signal::HUP)?;
-        Ok(())
+        for _ in 0..RELOAD_TICKS {
+            if loads()? != before {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        anyhow::bail!("the model was not reloaded")
     }
 
     fn expect(&self, kind: &str, body: &[u8], statuses: &[u16]) -> anyhow::Result<()> {

@@ -20,8 +20,11 @@ const GROWTH: f64 = 2.0;
 /// Requests between two samples.
 const STEP: usize = 100;
 
-/// Requests before the first sample: by then each kind has been sent, and the model reloaded.
+/// Requests before the first sample: by then each kind has been sent.
 const WARM: usize = 500;
+/// Loads before the first sample. The allocator's heap grows by 3 KiB with each of the first hundred, as what they free lies between
+/// what stays; after a thousand by 0.1 KiB.
+const WARM_LOADS: usize = 100;
 
 /// Sends requests of all kinds, reloads the model meanwhile, and fits a line to the resident memory of the last
 /// three quarters; returns whether it stays, and whether descriptors, sockets and threads do.
@@ -30,6 +33,9 @@ pub(crate) fn run(binary: &Path, model: Option<&Path>, requests: usize) -> anyho
     let mixture = Mixture::new(&server)?;
     for number in 0..WARM {
         mixture.send(number).with_context(|| format!("request {number}"))?;
+    }
+    for _ in 0..WARM_LOADS {
+        mixture.reload()?;
     }
     let before = at_rest(&server)?;
     let mut points = Vec::new();
