@@ -1,6 +1,6 @@
 //! From an ONNX file to a typed, simplified graph whose inputs and outputs are the manifest's.
 
-use crate::adapt::{InputForm, wire_input, wire_scores};
+use crate::adapt::{GraphInput, InputForm, wire_input, wire_scores};
 use crate::budget::{Budget, Shared, limit};
 use crate::file::ModelFile;
 use crate::guard::{first_line, guarded};
@@ -25,6 +25,7 @@ pub struct Graph {
     typed: TypedModel,
     weights: StoredWeights,
     manifest: Arc<Manifest>,
+    input: GraphInput,
     names: Names,
     notes: Vec<String>,
     unverified: Vec<String>,
@@ -34,6 +35,7 @@ pub struct Graph {
 struct Typed {
     model: TypedModel,
     weights: StoredWeights,
+    input: GraphInput,
     names: Names,
     notes: Vec<String>,
     unverified: Vec<String>,
@@ -67,8 +69,13 @@ impl Graph {
             source => Arc::new(source.manifest()?),
         };
         let typed = guarded("reading", || typed_model(source, &manifest, layer))?;
-        let Typed { model: typed, weights, names, notes, unverified } = typed;
-        Ok(Graph { typed, weights, manifest, names, notes, unverified })
+        let Typed { model: typed, weights, input, names, notes, unverified } = typed;
+        Ok(Graph { typed, weights, manifest, input, names, notes, unverified })
+    }
+
+    /// The file's own input, before it was adapted.
+    pub fn input(&self) -> &GraphInput {
+        &self.input
     }
 
     /// What a user should know of how the file was read: adaptations, and doubts about the
@@ -206,7 +213,7 @@ fn finished(typed: TypedModel, parsed: Parsed, batch: usize) -> Typed {
         ));
     }
     let Parsed { weights, names, unverified, .. } = parsed;
-    Typed { model: typed, weights, names, notes, unverified }
+    Typed { model: typed, weights, input: parsed.input.declared, names, notes, unverified }
 }
 
 /// What is tried: this value as the scores, at this batch.

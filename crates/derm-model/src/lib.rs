@@ -19,6 +19,7 @@ mod simplify;
 mod skeleton;
 mod source;
 
+pub use adapt::{ElementType, GraphInput};
 pub use derm_engine::{
     Constants, Isa, Operators, Options as EngineOptions, PackedWeightCache, Precision, StepTime,
     StoredWeights, ThreadPool,

@@ -19,6 +19,9 @@ pub struct Manifest {
     /// License of the weights, as they are distributed; `licence` is read, too.
     #[serde(default, alias = "licence", skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
+    /// Whether a server of several models keeps it in memory once it is loaded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
     /// What the graph's output is.
     pub output: Output,
     /// Name of the graph's value that holds the scores; `None`: the output that fits the classes.

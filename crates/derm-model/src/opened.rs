@@ -133,6 +133,17 @@ impl OpenModel {
         Ok(digest)
     }
 
+    /// Bytes of the graph's file and those of its external data.
+    pub fn file_bytes(&self) -> u64 {
+        match &self.contents {
+            Contents::Embedded(bytes) => bytes.len() as u64,
+            Contents::Files { parts, .. } => {
+                let length = |part: &Part| part.file.metadata().map_or(0, |found| found.len());
+                parts.iter().map(length).sum()
+            }
+        }
+    }
+
     /// Whether the model can be loaded again from what is held open.
     pub fn is_intact(&self) -> bool {
         // tract finds external data by path.

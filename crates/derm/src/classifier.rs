@@ -1,18 +1,15 @@
 //! Classifier: a picture in, classes and heatmaps out.
 
 use crate::deadline::{Clock, Deadline};
-use crate::explain::ExplainJob;
 use crate::loaded::{self, Loaded};
-use crate::predict::{self, PredictJob};
-use crate::report::timed;
+use crate::classify::{classify, classify_tensor};
 use crate::served::Served;
 use crate::{
-    Cost, Digest, Error, Explain, ExplainError, Explanation, Footprint, LayerInfo, Limits,
-    Manifest, ModelError, ModelSource, Options, Picture, Reload, Report, Request, Size, Timings,
-    augmentation, cost,
+    Cost, Digest, Error, Explain, ExplainError, Explanation, Footprint, GraphInput, LayerInfo,
+    Limits, Manifest, ModelError, ModelSource, Options, Picture, Reload, Report, Request,
+    cost,
 };
 use derm_model::{EngineOptions, Operators, ThreadPool};
-use derm_preprocess::Prepared;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,6 +39,8 @@ pub struct Description {
     pub manifest: Arc<Manifest>,
     /// Its digest.
     pub digest: Digest,
+    /// The graph's own input, which [`Classifier::classify_tensor`] takes.
+    pub input: GraphInput,
     /// The layers that can be explained, in order of computation.
     pub layers: Vec<LayerInfo>,
 }
@@ -117,6 +116,17 @@ impl Classifier {
         Ok(digest)
     }
 
+    /// Replaces the model by what its paths lead to now, without loading that: the next use does. On
+    /// failure nothing changes.
+    ///
+    /// # Errors
+    /// [`Error::Model`].
+    pub fn reopen(&self) -> Result<(), Error> {
+        let _replacing = lock(&self.replacing);
+        self.replace(Served::open(&self.source, &self.engine, self.reload)?);
+        Ok(())
+    }
+
     /// Cancels all work, now and later: it ends between two inferences with [`Error::Cancelled`]. To be
     /// called when the process is about to end.
     pub fn cancel(&self) {
@@ -166,6 +176,11 @@ impl Classifier {
         loaded::release_unused();
     }
 
+    /// Bytes of the model's files: about what its weights take in memory, where their precision stays.
+    pub fn file_bytes(&self) -> u64 {
+        self.served().file_bytes()
+    }
+
     /// What the model takes; known once it was loaded, also after it was unloaded again.
     pub fn footprint(&self) -> Option<Footprint> {
         self.served().footprint()
@@ -184,7 +199,8 @@ impl Classifier {
         self.with_model(|served| {
             let loaded = served.acquire(deadline)?;
             let (manifest, digest) = (Arc::clone(served.manifest()), loaded.digest());
-            Ok(Description { manifest, digest, layers: loaded.layers().to_vec() })
+            let (input, layers) = (loaded.input().clone(), loaded.layers().to_vec());
+            Ok(Description { manifest, digest, input, layers })
         })
     }
 
@@ -245,16 +261,34 @@ impl Classifier {
     /// [`Error::Picture`]: it takes more than [`Limits::max_memory`]. [`Error::Parameter`]: the model
     /// is loaded and does not have the layer.
     pub fn cost(&self, picture: &Picture<'_>, request: &Request) -> Result<Cost, Error> {
-        let explain = request.explain.as_ref();
         let served = self.served();
+        let picture = cost::of_picture(picture, served.manifest(), request.explain.as_ref())?;
+        Classifier::cost_beside(&served, picture, request)
+    }
+
+    /// As [`Classifier::cost`], of [`Classifier::classify_tensor`]. Its values are counted, as
+    /// float32.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`]: the model is loaded and does not have the layer.
+    pub fn tensor_cost(&self, request: &Request) -> Result<Cost, Error> {
+        let served = self.served();
+        let shape = served.manifest().input.shape();
+        let values = shape.iter().product::<usize>() * size_of::<f32>();
+        Classifier::cost_beside(&served, values as u64, request)
+    }
+
+    /// The cost of a request whose picture takes so many bytes.
+    fn cost_beside(served: &Served, picture: u64, request: &Request) -> Result<Cost, Error> {
+        let explain = request.explain.as_ref();
         let refusal =
             explain.and_then(|explain| served.loaded.peek(|loaded| loaded.refusal(explain)));
         if let Some(error) = refusal.flatten() {
             return Err(error);
         }
-        let arenas = served.footprint().zip(explanation_bytes(&served, explain));
+        let arenas = served.footprint().zip(explanation_bytes(served, explain));
         let arenas = arenas.map(|(model, explanation)| (model.arena + explanation) as u64);
-        Ok(Cost { picture: cost::of_picture(picture, served.manifest(), explain)?, arenas })
+        Ok(Cost { picture, arenas })
     }
 
     /// Classifies a picture, and explains the result if the request asks for that.
@@ -270,6 +304,23 @@ impl Classifier {
     ) -> Result<Report, Error> {
         let deadline = Deadline { at: deadline, clock: self.clock, cancelled: &self.cancelled };
         self.with_model(|served| classify(served, picture, request, deadline))
+    }
+
+    /// Classifies a tensor of the graph's own input, whose values are neither resized nor
+    /// normalised: [`GraphInput::shape`] of [`Description::input`], integers as numbers. An
+    /// explanation is its heatmap's values: there is no picture to draw on.
+    ///
+    /// # Errors
+    /// Those of [`Classifier::classify`]; [`Error::Parameter`] for another number of values, and for
+    /// augmentations.
+    pub fn classify_tensor(
+        &self,
+        values: &[f32],
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Report, Error> {
+        let deadline = Deadline { at: deadline, clock: self.clock, cancelled: &self.cancelled };
+        self.with_model(|served| classify_tensor(served, values, request, deadline))
     }
 
     /// Explains a picture: one explanation for each class that `explain` names, or that of the most
@@ -315,74 +366,6 @@ fn explanation_bytes(served: &Served, explain: Option<&Explain>) -> Option<usize
     };
     let plan = served.loaded.peek(|loaded| loaded.explanation_bytes(explain)).flatten()?;
     Some(plan + cost::of_pixel_maps(served.manifest()))
-}
-
-/// [`Classifier::classify`] by one model.
-fn classify(
-    served: &Served,
-    picture: &Picture<'_>,
-    request: &Request,
-    deadline: Deadline<'_>,
-) -> Result<Report, Error> {
-    let mut timings = Timings::default();
-    let (manifest, input) = (served.manifest(), &served.manifest().input);
-    let explain = request.explain.as_ref();
-    let classes = explain.map_or(Ok(Vec::new()), |explain| explain.class_indices(manifest))?;
-    let augmentations = augmentation::checked(request.tta, input, "tta")?;
-    let smooth = explain.map_or(1, |explain| explain.smooth);
-    let smooth = augmentation::checked(smooth, input, "smooth")?;
-    deadline.check_begun()?;
-    let on_upload = explain.is_some_and(|explain| explain.size == Size::Upload);
-    let (prepared, upload) = timed(&mut timings.decode, || {
-        if on_upload {
-            return picture.prepare_with_upload(input).map(|(view, all)| (view, Some(all)));
-        }
-        picture.prepare(input).map(|view| (view, None))
-    })?;
-    let Prepared { view, region, full_size: size, warnings, .. } = prepared;
-    let loaded = timed(&mut timings.load, || served.acquire(deadline.at))?;
-    let explainer = timed(&mut timings.load, || loaded.explainer_for(explain))?;
-
-    let job = PredictJob { manifest, view: &view, augmentations, deadline };
-    let predicting = explainer.as_deref().unwrap_or(loaded.base());
-    let (probabilities, evaluation) = job.run(loaded.base(), predicting, &mut timings)?;
-    let uncertain = predict::uncertainty(&evaluation, manifest);
-    let mut predictions = predict::ranked(&probabilities, manifest);
-    let explanations = match (explain, &explainer) {
-        (None, _) => None,
-        (Some(_), Err(reason)) => Some(Err(reason.clone())),
-        (Some(explain), Ok(explainer)) => {
-            let classes = if classes.is_empty() { vec![predictions[0].index] } else { classes };
-            let job = ExplainJob {
-                manifest,
-                explainer,
-                explain,
-                classes: &classes,
-                augmentations: smooth,
-                view: &view,
-                upload,
-                region,
-                deadline,
-            };
-            Some(job.run(evaluation, &mut timings)?)
-        }
-    };
-    let decision = predict::decision(&predictions, &probabilities, manifest);
-    let flagged = predict::flagged(&predictions, manifest);
-    predictions.truncate(request.top_k.unwrap_or(usize::MAX));
-    Ok(Report {
-        predictions,
-        decision,
-        flagged,
-        uncertain,
-        explanations,
-        size,
-        region,
-        warnings,
-        manifest: Arc::clone(manifest),
-        digest: loaded.digest(),
-        timings,
-    })
 }
 
 /// Only whole values are ever put behind these locks, so a poisoned one is usable.

@@ -16,6 +16,21 @@ pub(crate) fn memory((width, height): (u32, u32)) -> u64 {
     u64::from(width) * u64::from(height) * 24
 }
 
+/// A heatmap as it is asked for; without a picture to draw on, only its values.
+pub(crate) fn rendered(
+    heatmap: &Heatmap,
+    canvas: Option<&Canvas<'_>>,
+    explain: &Explain,
+) -> Rendering {
+    match (explain.drawing, canvas) {
+        (Drawing::Npy, _) => Rendering::Npy(encode_npy(heatmap)),
+        (Drawing::Overlay | Drawing::Heatmap | Drawing::Mask, Some(canvas)) => {
+            Rendering::Png(canvas.draw(heatmap, explain))
+        }
+        (_, None) | (Drawing::Json, _) => Rendering::None,
+    }
+}
+
 /// A picture, and the part of it that the network saw.
 pub(crate) struct Canvas<'a> {
     picture: Cow<'a, RgbImage>,
@@ -45,14 +60,14 @@ impl<'a> Canvas<'a> {
         Canvas { picture: Cow::Owned(picture), left, top, width, height }
     }
 
-    /// Draws a heatmap.
-    pub(crate) fn render(&self, heatmap: &Heatmap, explain: &Explain) -> Rendering {
+    /// Draws a heatmap, a mask where neither that nor an overlay is asked for; a PNG file.
+    fn draw(&self, heatmap: &Heatmap, explain: &Explain) -> Vec<u8> {
         let &Canvas { left, top, width, height, .. } = self;
         let (whole_width, whole_height) = self.picture.dimensions();
         let level = explain.contour.into_iter();
         let line = level.flat_map(|level| contour(heatmap, width, height, level));
         let [red, green, blue] = LINE;
-        let png = |pixels: &[u8]| Rendering::Png(encode_png(whole_width, whole_height, pixels));
+        let png = |pixels: &[u8]| encode_png(whole_width, whole_height, pixels);
         match explain.drawing {
             Drawing::Overlay => {
                 let part = crop_imm(&*self.picture, left, top, width, height).to_image();
@@ -69,14 +84,12 @@ impl<'a> Canvas<'a> {
                 replace(&mut whole, &part, left.into(), top.into());
                 png(whole.as_raw())
             }
-            Drawing::Mask => {
+            Drawing::Mask | Drawing::Json | Drawing::Npy => {
                 let part = mask(heatmap, width, height, explain.contour.unwrap_or(0.5));
                 let mut whole = GrayImage::new(whole_width, whole_height);
                 replace(&mut whole, &part, left.into(), top.into());
                 png(whole.as_raw())
             }
-            Drawing::Json => Rendering::None,
-            Drawing::Npy => Rendering::Npy(encode_npy(heatmap)),
         }
     }
 }

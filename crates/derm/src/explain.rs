@@ -1,8 +1,9 @@
 //! Explanation: a heatmap for each class, and its rendering.
 
 use crate::deadline::Deadline;
-use crate::drawing::Canvas;
+use crate::drawing::{self, Canvas};
 use crate::report::timed;
+use crate::view::View;
 use crate::{Error, Explain, Explanation, Manifest, Region, Task, Timings, augmentation};
 use derm_gradcam::{Error as ExplainError, Evaluation, Explainer, Heatmap};
 use derm_preprocess::RgbImage;
@@ -16,8 +17,7 @@ pub(crate) struct ExplainJob<'a> {
     pub(crate) classes: &'a [usize],
     /// How many augmentations are averaged, the picture itself included.
     pub(crate) augmentations: usize,
-    /// The picture as the network sees it.
-    pub(crate) view: &'a RgbImage,
+    pub(crate) view: View<'a>,
     /// The whole picture, upright, if heatmaps are drawn on it, and the part that the network sees.
     pub(crate) upload: Option<RgbImage>,
     pub(crate) region: Region,
@@ -40,11 +40,12 @@ impl ExplainJob<'_> {
             Err(error) => return Ok(Err(error)),
         };
         let canvas = match self.upload.take() {
-            Some(upload) => Canvas::upload(upload, self.region),
-            None => Canvas::input(self.view),
+            Some(upload) => Some(Canvas::upload(upload, self.region)),
+            None => self.view.pixels().map(Canvas::input),
         };
         let rendered = |(heatmap, &class): (Heatmap, &usize)| {
-            let rendering = timed(&mut timings.render, || canvas.render(&heatmap, self.explain));
+            let render = || drawing::rendered(&heatmap, canvas.as_ref(), self.explain);
+            let rendering = timed(&mut timings.render, render);
             Explanation { class: self.manifest.classes[class].id.clone(), heatmap, rendering }
         };
         Ok(Ok(heatmaps.into_iter().zip(self.classes).map(rendered).collect()))
@@ -57,8 +58,7 @@ impl ExplainJob<'_> {
         let mut evaluation = Some(evaluation);
         let mut by_class: Vec<Vec<Heatmap>> = vec![Vec::new(); self.classes.len()];
         for number in 0..self.augmentations {
-            let view = augmentation::augmented(self.view, number);
-            let fill = |to: &mut [f32]| input.normalise(&view, to);
+            let fill = |to: &mut [f32]| self.view.fill(number, input, to);
             if !watch(number, self.augmentations) {
                 return Err(ExplainError::Stopped);
             }

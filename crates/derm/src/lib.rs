@@ -3,6 +3,7 @@
 mod agreement;
 mod augmentation;
 mod classifier;
+mod classify;
 mod cost;
 mod deadline;
 mod drawing;
@@ -15,6 +16,7 @@ mod predict;
 mod report;
 mod request;
 mod served;
+mod view;
 
 pub use agreement::{
     Agreement, BetterFit, Comparison, Reference, ReferenceError, ReferencePicture, TOLERANCE,
@@ -27,10 +29,10 @@ pub use derm_gradcam::{
 };
 pub use derm_memstat as memory;
 pub use derm_model::{
-    Class, Digest, Error as ModelError, Manifest, ModelSource, Operators, Output, Precision,
+    Class, Digest, ElementType, Error as ModelError, GraphInput, Manifest, ModelSource, Operators, Output, Precision,
     Uncertain, draft_manifest,
 };
-pub use derm_preprocess::{Error as PictureError, Limits, Picture, Region, Warning};
+pub use derm_preprocess::{Error as PictureError, Layout, Limits, Picture, Region, Warning};
 pub use error::{Error, Task};
 pub use loaded::Footprint;
 pub use options::{Options, Reload};

@@ -5,7 +5,7 @@ use crate::{Error, Explain};
 use derm_gradcam::{
     Error as ExplainError, ExplainRequest, Explainer, ExplainerRef, Explainers, Layer, LayerInfo,
 };
-use derm_model::{Digest, EngineOptions, Graph, ModelSource, OpenModel};
+use derm_model::{Digest, EngineOptions, Graph, GraphInput, ModelSource, OpenModel};
 use std::sync::Arc;
 
 /// A loaded model; dropping it returns its memory to the system.
@@ -13,6 +13,7 @@ use std::sync::Arc;
 pub(crate) struct Loaded {
     explainers: Explainers,
     notes: Vec<String>,
+    input: GraphInput,
     digest: Digest,
     // Fields are dropped in order: this one after the model.
     _release: ReleaseOnDrop,
@@ -54,12 +55,13 @@ impl Loaded {
         // What reading needed, heap and code, goes before the weights come.
         release_unused();
         let notes = graph.notes().to_vec();
+        let input = graph.input().clone();
         let explainers = Explainers::new(source, graph, engine.clone())?;
         // Nothing of another model was read.
         let digest = model.verify()?;
         // What only loading needed: the graph, and the code that made it.
         release_unused();
-        Ok(Loaded { explainers, notes, digest, _release: ReleaseOnDrop })
+        Ok(Loaded { explainers, notes, input, digest, _release: ReleaseOnDrop })
     }
 
     /// Of the files that it was loaded from.
@@ -70,6 +72,11 @@ impl Loaded {
     /// The explainer at the default layer, which is also the one that predicts.
     pub(crate) fn base(&self) -> &Explainer {
         self.explainers.base()
+    }
+
+    /// The graph's own input.
+    pub(crate) fn input(&self) -> &GraphInput {
+        &self.input
     }
 
     /// What a user should know of how the file was read.

@@ -2,15 +2,14 @@
 
 use crate::deadline::Deadline;
 use crate::report::timed;
-use crate::{Error, Manifest, Prediction, Task, Timings, Uncertainty, augmentation};
+use crate::view::View;
+use crate::{Error, Manifest, Prediction, Task, Timings, Uncertainty};
 use derm_gradcam::{Evaluation, Explainer};
-use derm_preprocess::RgbImage;
 
 /// What is predicted from.
 pub(crate) struct PredictJob<'a> {
     pub(crate) manifest: &'a Manifest,
-    /// The picture as the network sees it.
-    pub(crate) view: &'a RgbImage,
+    pub(crate) view: View<'a>,
     /// How many of its augmentations are averaged, itself included.
     pub(crate) augmentations: usize,
     pub(crate) deadline: Deadline<'a>,
@@ -33,12 +32,11 @@ impl PredictJob<'_> {
         };
         for number in 1..self.augmentations {
             self.deadline.check(Task::Prediction)?;
-            let view = timed(&mut timings.decode, || augmentation::augmented(self.view, number));
-            let run = || base.run(|to| input.normalise(&view, to));
+            let run = || base.run(|to| self.view.fill(number, input, to));
             add(&timed(&mut timings.infer, run)?.scores);
         }
         // The picture itself last: its evaluation keeps its memory until it is explained.
-        let run = || explainer.run(|to| input.normalise(self.view, to));
+        let run = || explainer.run(|to| self.view.fill(0, input, to));
         let evaluation = timed(&mut timings.infer, run)?;
         add(&evaluation.scores);
         probabilities.iter_mut().for_each(|sum| *sum /= self.augmentations as f32);

@@ -19,6 +19,9 @@ pub struct Report {
     /// The classes whose probability reaches their threshold, the most probable first, whatever
     /// `top_k` is.
     pub flagged: Vec<Prediction>,
+    /// The graph's scores of the picture, `[classes]` in the manifest's order: what its `output` says
+    /// they are.
+    pub scores: Vec<f32>,
     /// How far the picture is from the training data; `None` where the model cannot tell.
     pub uncertain: Option<Uncertainty>,
     /// An explanation of each class that was named, or why there is none; `None` when none was

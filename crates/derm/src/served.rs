@@ -46,6 +46,11 @@ impl Served {
         self.model.manifest()
     }
 
+    /// Bytes of its files.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.model.file_bytes()
+    }
+
     /// Whether its paths led to other files when it was loaded last.
     pub(crate) fn is_superseded(&self) -> bool {
         self.model.is_superseded()

@@ -14,6 +14,45 @@ use tract_onnx::tract_core::ops::math;
 /// A batch that is fixed to more pictures than this is refused: each is computed.
 const MAX_BATCH: usize = 64;
 
+/// The graph's own input, as the file declares it; what a tensor that is fed as it is must be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GraphInput {
+    /// Its name.
+    pub name: String,
+    /// The type of its elements.
+    pub element: ElementType,
+    /// `[1, channels, rows, columns]` in the manifest's layout.
+    pub shape: [usize; 4],
+    /// What a value of the manifest's [`Spec`] is multiplied by to be one of the graph's; 1 where
+    /// both are the same.
+    pub factor: f32,
+}
+
+/// The type of a graph input's elements. Floating-point numbers of other widths are read as float32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum ElementType {
+    F32,
+    U8,
+    I8,
+    U16,
+    I16,
+    I32,
+    I64,
+}
+
+impl ElementType {
+    /// Bytes of one element.
+    pub fn bytes(self) -> usize {
+        match self {
+            ElementType::U8 | ElementType::I8 => 1,
+            ElementType::U16 | ElementType::I16 => 2,
+            ElementType::F32 | ElementType::I32 => 4,
+            ElementType::I64 => 8,
+        }
+    }
+}
+
 /// How the graph wants its picture.
 pub(crate) struct InputForm {
     /// As fed to the graph's own input.
@@ -26,6 +65,8 @@ pub(crate) struct InputForm {
     pub(crate) batch: usize,
     /// What makes the manifest's values the integers that the graph reads; `None` for floats.
     to_integers: Option<f32>,
+    /// As the file declares it.
+    pub(crate) declared: GraphInput,
     /// What was adapted, for a user to read.
     pub(crate) notes: Vec<String>,
 }
@@ -59,7 +100,13 @@ impl InputForm {
             )));
         }
         let (datum_type, to_integers) = element(graph, input, spec, &mut notes)?;
-        Ok(InputForm { datum_type, canonical, missing, batch, to_integers, notes })
+        let declared = GraphInput {
+            name: input.name.clone(),
+            element: element_type(input.element),
+            shape: canonical,
+            factor: to_integers.unwrap_or(1.0),
+        };
+        Ok(InputForm { datum_type, canonical, missing, batch, to_integers, declared, notes })
     }
 
     /// The shape that the graph's own input is given, with this batch.
@@ -83,6 +130,19 @@ impl InputForm {
         } else {
             reason
         })
+    }
+}
+
+/// The type of the elements of an input that can be fed.
+fn element_type(declared: Option<DataType>) -> ElementType {
+    match declared {
+        Some(DataType::Uint8) => ElementType::U8,
+        Some(DataType::Int8) => ElementType::I8,
+        Some(DataType::Uint16) => ElementType::U16,
+        Some(DataType::Int16) => ElementType::I16,
+        Some(DataType::Int32) => ElementType::I32,
+        Some(DataType::Int64) => ElementType::I64,
+        _ => ElementType::F32,
     }
 }
 

@@ -5,5 +5,6 @@
 mod input;
 mod output;
 
+pub use input::{ElementType, GraphInput};
 pub(crate) use input::{InputForm, wire_input};
 pub(crate) use output::wire_scores;
