@@ -1,13 +1,12 @@
 //! Classifier: a picture in, classes and heatmaps out.
 
+use crate::classify::{classify, classify_tensor};
 use crate::deadline::{Clock, Deadline};
 use crate::loaded::{self, Loaded};
-use crate::classify::{classify, classify_tensor};
 use crate::served::Served;
 use crate::{
     Cost, Digest, Error, Explain, ExplainError, Explanation, Footprint, GraphInput, LayerInfo,
-    Limits, Manifest, ModelError, ModelSource, Options, Picture, Reload, Report, Request,
-    cost,
+    Limits, Manifest, ModelError, ModelSource, Options, Picture, Reload, Report, Request, cost,
 };
 use derm_model::{EngineOptions, Operators, ThreadPool};
 use std::borrow::Cow;
@@ -84,12 +83,30 @@ impl Classifier {
             allow_unverified: options.allow_unverified_operators,
             ..EngineOptions::default()
         };
-        let served = Served::open(&source, &engine, options.reload)?;
+        Classifier::with(source, engine, options.reload, options.limits)
+    }
+
+    /// A classifier of another model, with the options of this one. Both share the threads inside an
+    /// inference.
+    ///
+    /// # Errors
+    /// [`Error::Model`].
+    pub fn beside(&self, source: ModelSource) -> Result<Classifier, Error> {
+        Classifier::with(source, self.engine.clone(), self.reload, self.limits)
+    }
+
+    fn with(
+        source: ModelSource,
+        engine: EngineOptions,
+        reload: Option<Reload>,
+        limits: Limits,
+    ) -> Result<Classifier, Error> {
+        let served = Served::open(&source, &engine, reload)?;
         Ok(Classifier {
             source,
             engine,
-            reload: options.reload,
-            limits: options.limits,
+            reload,
+            limits,
             served: Mutex::new(Arc::new(served)),
             replacing: Mutex::default(),
             earlier_loads: AtomicU64::new(0),
@@ -154,9 +171,9 @@ impl Classifier {
     }
 
     /// Drops the model, now or when its last user is done; not while its files could not be loaded
-    /// again, since they were overwritten.
-    pub fn unload(&self) {
-        self.served().loaded.unload();
+    /// again, since they were overwritten; returns whether it does.
+    pub fn unload(&self) -> bool {
+        self.served().loaded.unload()
     }
 
     /// Drops the model if it was not used for `idle` and can be loaded again; returns whether it did.
@@ -263,7 +280,15 @@ impl Classifier {
     pub fn cost(&self, picture: &Picture<'_>, request: &Request) -> Result<Cost, Error> {
         let served = self.served();
         let picture = cost::of_picture(picture, served.manifest(), request.explain.as_ref())?;
-        Classifier::cost_beside(&served, picture, request)
+        Classifier::cost_with(&served, picture, request)
+    }
+
+    /// As [`Classifier::cost`], where [`Cost::picture`] is known.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`]: the model is loaded and does not have the layer.
+    pub fn cost_of(&self, picture: u64, request: &Request) -> Result<Cost, Error> {
+        Classifier::cost_with(&self.served(), picture, request)
     }
 
     /// As [`Classifier::cost`], of [`Classifier::classify_tensor`]. Its values are counted, as
@@ -275,11 +300,11 @@ impl Classifier {
         let served = self.served();
         let shape = served.manifest().input.shape();
         let values = shape.iter().product::<usize>() * size_of::<f32>();
-        Classifier::cost_beside(&served, values as u64, request)
+        Classifier::cost_with(&served, values as u64, request)
     }
 
     /// The cost of a request whose picture takes so many bytes.
-    fn cost_beside(served: &Served, picture: u64, request: &Request) -> Result<Cost, Error> {
+    fn cost_with(served: &Served, picture: u64, request: &Request) -> Result<Cost, Error> {
         let explain = request.explain.as_ref();
         let refusal =
             explain.and_then(|explain| served.loaded.peek(|loaded| loaded.refusal(explain)));
@@ -361,7 +386,7 @@ impl Classifier {
 /// Bytes that an explanation takes beside the arena of the prediction: 0 where it needs no plan of
 /// its own; `None` before that plan was made once.
 fn explanation_bytes(served: &Served, explain: Option<&Explain>) -> Option<usize> {
-    let Some(explain) = explain.filter(|explain| Loaded::needs_own_plan(explain)) else {
+    let Some(explain) = explain.filter(|explain| explain.needs_own_plan()) else {
         return Some(0);
     };
     let plan = served.loaded.peek(|loaded| loaded.explanation_bytes(explain)).flatten()?;

@@ -29,8 +29,8 @@ pub use derm_gradcam::{
 };
 pub use derm_memstat as memory;
 pub use derm_model::{
-    Class, Digest, ElementType, Error as ModelError, GraphInput, Manifest, ModelSource, Operators, Output, Precision,
-    Uncertain, draft_manifest,
+    Class, Digest, ElementType, Error as ModelError, GraphInput, Manifest, ModelSource, Operators,
+    Output, Precision, Uncertain, draft_manifest,
 };
 pub use derm_preprocess::{Error as PictureError, Layout, Limits, Picture, Region, Warning};
 pub use error::{Error, Task};

@@ -129,12 +129,6 @@ impl Loaded {
         unsuitable_layer(error).ok()
     }
 
-    /// Whether an explanation needs a plan beside the one that predicts.
-    pub(crate) fn needs_own_plan(explain: &Explain) -> bool {
-        let layer = explain.layer.clone();
-        ExplainRequest { method: explain.method, layer }.needs_own_plan()
-    }
-
     /// Bytes of the plan that an explanation needs beside the one that predicts; `None` before that
     /// plan was made once.
     pub(crate) fn explanation_bytes(&self, explain: &Explain) -> Option<usize> {

@@ -1,7 +1,7 @@
 //! Request: what is asked of a picture.
 
 use crate::{Error, Manifest};
-use derm_gradcam::{Colormap, Layer, Method, Scale};
+use derm_gradcam::{Colormap, ExplainRequest, Layer, Method, Scale};
 use serde::{Deserialize, Serialize};
 
 /// What is asked of a picture. [`Request::default`]: all classes, no explanation.
@@ -145,6 +145,13 @@ impl Explain {
     /// Sets the level of the contour line or mask, 0..=1.
     pub fn with_contour(self, level: f32) -> Explain {
         Explain { contour: Some(level), ..self }
+    }
+
+    /// Whether it needs a plan beside the one that predicts: at another layer than the default, or
+    /// for pixels.
+    pub fn needs_own_plan(&self) -> bool {
+        let layer = self.layer.clone();
+        ExplainRequest { method: self.method, layer }.needs_own_plan()
     }
 
     /// Indices of the classes that are named.

@@ -65,3 +65,35 @@ impl View<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ElementType;
+
+    #[test]
+    fn a_tensor_is_read_in_the_manifests_layout_and_scaled_as_the_graph_scales() {
+        let values: Vec<f32> = (0..12u8).map(f32::from).collect();
+        let filled = |layout, shape, factor| {
+            let spec = Spec { width: 2, height: 2, layout, ..Spec::square(2) };
+            let element = ElementType::U8;
+            let input = GraphInput { name: "x".to_owned(), element, shape, factor };
+            let tensor = TensorView::new(&values, &input, &spec).unwrap();
+            let mut to = [0.0; 12];
+            View::Tensor(tensor).fill(0, &spec, &mut to);
+            to
+        };
+        let last = [0.0, 4.0, 8.0, 1.0, 5.0, 9.0, 2.0, 6.0, 10.0, 3.0, 7.0, 11.0];
+        assert_eq!(filled(Layout::Nchw, [1, 3, 2, 2], 1.0), last);
+        assert_eq!(filled(Layout::Nhwc, [1, 2, 2, 3], 1.0)[..], values[..]);
+        assert_eq!(filled(Layout::Nhwc, [1, 2, 2, 3], 2.0)[3], 1.5);
+        let input = GraphInput {
+            name: "x".to_owned(),
+            element: ElementType::F32,
+            shape: [1, 3, 3, 3],
+            factor: 1.0,
+        };
+        let short = TensorView::new(&values, &input, &Spec::square(3));
+        assert!(matches!(short, Err(Error::Parameter { name: "input", .. })));
+    }
+}

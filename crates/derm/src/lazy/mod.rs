@@ -111,16 +111,20 @@ impl<T, E> Lazy<T, E> {
         self.changed.notify_all();
     }
 
-    /// Drops the value: now, or when its last lease ends.
-    pub(crate) fn unload(&self) {
-        if !self.is_loaded() || !(self.can_remake)() {
-            return;
+    /// Drops the value: now, or when its last lease ends; returns whether it does, or there is none.
+    pub(crate) fn unload(&self) -> bool {
+        if !self.is_loaded() {
+            return true;
+        }
+        if !(self.can_remake)() {
+            return false;
         }
         let mut state = self.lock();
         if let Slot::Ready(value) = &state.slot {
             state.slot = Slot::Leaving(Arc::clone(value));
         }
         self.drop_if_left(state);
+        true
     }
 
     /// Drops the value if nobody has used it for `idle`; returns whether it did.
