@@ -59,8 +59,9 @@ pub(crate) struct Class {
     pub(crate) probability: f64,
 }
 
+/// A heatmap of one class.
 #[derive(Debug, Serialize)]
-struct Heatmap {
+pub(crate) struct Heatmap {
     class: String,
     /// As [`Answer::heatmap`]; null for `output=json`.
     heatmap: Option<String>,
@@ -72,7 +73,7 @@ struct Heatmap {
 }
 
 impl Heatmap {
-    fn of(explanation: Explanation) -> Heatmap {
+    pub(crate) fn of(explanation: Explanation) -> Heatmap {
         let (class, range) = (explanation.class, explanation.heatmap.range());
         match explanation.rendering {
             Rendering::Png(file) | Rendering::Npy(file) => {
@@ -180,7 +181,7 @@ impl Answer {
 }
 
 /// Why there is no heatmap, as clients are told. The text of a failure may be a panic's.
-fn unexplained(reason: &ExplainError) -> String {
+pub(crate) fn unexplained(reason: &ExplainError) -> String {
     match reason {
         ExplainError::Failed(text) => {
             tracing::error!(error = text, "explanation");

@@ -1,13 +1,25 @@
 //! `--check`: loads the model, runs it once, and prints what was found.
 
 use crate::config::Config;
-use crate::model;
-use derm::{Comparison, Reference};
+use crate::models;
+use anyhow::Context;
+use derm::{Classifier, Comparison, Reference};
 use std::io::Write;
 use std::path::Path;
 
-/// Prints the report on standard output.
-pub(crate) fn print(config: &Config, classifier: &derm::Classifier) -> anyhow::Result<()> {
+/// Prints the report on each model on standard output.
+pub(crate) fn print(config: &Config, models: &[(String, Classifier)]) -> anyhow::Result<()> {
+    for (name, classifier) in models {
+        print_model(config, classifier).with_context(|| name.clone())?;
+        if models.len() > 1 {
+            // As a server does where the budget does not hold all of them.
+            classifier.unload();
+        }
+    }
+    Ok(())
+}
+
+fn print_model(config: &Config, classifier: &Classifier) -> anyhow::Result<()> {
     let checked = classifier.check()?;
     let manifest = classifier.manifest();
     let mib = |bytes: u64| bytes as f64 / derm::memory::MIB;
@@ -62,9 +74,9 @@ pub(crate) fn print(config: &Config, classifier: &derm::Classifier) -> anyhow::R
 /// Compares with the probabilities in a CSV file. Fails if they do not agree, after a search for
 /// preprocessing that fits better.
 pub(crate) fn compare(config: &Config, file: &Path) -> anyhow::Result<()> {
-    let source = model::source(config)?;
+    let source = models::only_source(config)?;
     let reference = Reference::read(file, &source.manifest()?)?;
-    let verdict = Comparison::new(&source, &model::options(config), reference)?.verdict()?;
+    let verdict = Comparison::new(&source, &models::options(config), reference)?.verdict()?;
     writeln!(std::io::stdout(), "against {}: {verdict}", file.display())?;
     let agreement = &verdict.agreement;
     anyhow::ensure!(

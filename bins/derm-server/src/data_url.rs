@@ -21,20 +21,28 @@ pub(crate) fn is_data_url(text: &[u8]) -> bool {
     text.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME))
 }
 
-/// Decodes the text in `range` of the buffer into the same buffer; white space is skipped.
+/// Decodes the text in `range` of the buffer into the beginning of the same range; returns the range
+/// of the bytes. White space is skipped.
 pub(crate) fn decode(
-    mut buffer: Vec<u8>,
+    buffer: &mut [u8],
     range: Range<usize>,
     max_upload: usize,
-) -> Result<Vec<u8>, ApiError> {
+) -> Result<Range<usize>, ApiError> {
+    let start = range.start;
+    let length = decode_slice(&mut buffer[range], max_upload)?;
+    Ok(start..start + length)
+}
+
+/// Decodes a text into the beginning of its own memory; returns how many bytes it holds.
+fn decode_slice(buffer: &mut [u8], max_upload: usize) -> Result<usize, ApiError> {
     let mut chunk = [0; CHUNK];
     let (mut held, mut length) = (0, 0);
-    for at in base64_of(&buffer, range)? {
+    for at in base64_of(buffer, 0..buffer.len())? {
         if buffer[at].is_ascii_whitespace() {
             continue;
         }
         if held == CHUNK {
-            let written = write(&chunk, &mut buffer, length)?;
+            let written = write(&chunk, buffer, length)?;
             if written != CHUNK / 4 * 3 {
                 return Err(bad("padding before the end"));
             }
@@ -44,12 +52,11 @@ pub(crate) fn decode(
         chunk[held] = buffer[at];
         held += 1;
     }
-    length += write(&chunk[..held], &mut buffer, length)?;
+    length += write(&chunk[..held], buffer, length)?;
     if length > max_upload {
         return Err(ApiError::UploadTooLarge(max_upload));
     }
-    buffer.truncate(length);
-    Ok(buffer)
+    Ok(length)
 }
 
 /// The range of the base64 within a text: what follows a data URL's comma, or all of it.
@@ -89,8 +96,13 @@ mod tests {
     use super::*;
     use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
+    fn decoded_within(mut buffer: Vec<u8>, range: Range<usize>) -> Result<Vec<u8>, ApiError> {
+        let bytes = decode(&mut buffer, range, 5000)?;
+        Ok(buffer[bytes].to_vec())
+    }
+
     fn decoded(text: &str) -> Result<Vec<u8>, ApiError> {
-        decode(text.as_bytes().to_vec(), 0..text.len(), 5000)
+        decoded_within(text.as_bytes().to_vec(), 0..text.len())
     }
 
     #[test]
@@ -122,7 +134,7 @@ mod tests {
                 let wrapped = text.as_bytes().chunks(76).collect::<Vec<_>>().join(&b"\n"[..]);
                 let wrapped = [b"image=", &wrapped[..], b"&top_k=3"].concat();
                 let range = 6..wrapped.len() - 8;
-                assert_eq!(decode(wrapped, range, 5000).unwrap(), bytes[..length], "{length}");
+                assert_eq!(decoded_within(wrapped, range).unwrap(), bytes[..length], "{length}");
             }
         }
     }

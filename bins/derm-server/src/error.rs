@@ -1,6 +1,7 @@
 //! The mapping from errors to HTTP status, headers and body.
 
 use crate::config::DECODING;
+use crate::excerpt::quoted;
 use crate::upload::content_encoding::READ;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
@@ -8,6 +9,7 @@ use actix_web::http::header::{
 };
 use actix_web::{HttpResponse, ResponseError};
 use derm::{ModelError, PictureError, Task};
+use serde::Serialize;
 use std::time::Duration;
 
 /// Seconds after which a client that was told 503 may try again.
@@ -45,6 +47,10 @@ pub(crate) enum ApiError {
          picture, or one that is a baseline JPEG"
     )]
     OverBudget { needed: usize, budget: usize },
+    #[error("{}", too_large(model, *needed, *available, *pinned))]
+    ModelTooLarge { model: String, needed: usize, available: usize, pinned: usize },
+    #[error("there is no model {0}; POST /v2/repository/index lists the models")]
+    UnknownModel(String),
     #[error("{0}; try again in a few seconds")]
     Busy(&'static str),
     #[error("the server is shutting down; try again in a few seconds")]
@@ -59,11 +65,18 @@ pub(crate) enum ApiError {
     Picture(PictureError),
 }
 
+/// The body of every answer that is not a success.
+#[derive(Debug, Serialize)]
+pub(crate) struct ErrorBody {
+    /// What is wrong and how to mend it.
+    pub(crate) error: String,
+}
+
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
             ApiError::BadRequest(_) => StatusCode::BAD_REQUEST,
-            ApiError::NotFound => StatusCode::NOT_FOUND,
+            ApiError::NotFound | ApiError::UnknownModel(_) => StatusCode::NOT_FOUND,
             ApiError::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::UploadTooSlow => StatusCode::REQUEST_TIMEOUT,
             ApiError::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -76,9 +89,10 @@ impl ResponseError for ApiError {
             }
             ApiError::Parameter { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             ApiError::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            ApiError::Busy(_) | ApiError::ShuttingDown | ApiError::TimeLimit { .. } => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            ApiError::Busy(_)
+            | ApiError::ShuttingDown
+            | ApiError::TimeLimit { .. }
+            | ApiError::ModelTooLarge { .. } => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::Model(_) | ApiError::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             ApiError::Picture(error) => match error {
                 PictureError::UnknownFormat | PictureError::Unsupported { .. } => {
@@ -95,11 +109,23 @@ impl ResponseError for ApiError {
     fn error_response(&self) -> HttpResponse {
         let mut response = self.empty_response();
         response.insert_header((CONTENT_TYPE, "application/json"));
-        response.json(serde_json::json!({ "error": self.to_string() }))
+        response.json(ErrorBody { error: self.to_string() })
     }
 }
 
 impl ApiError {
+    /// Whether it is the fault of one picture, so that others of the same request may do.
+    pub(crate) fn is_of_picture(&self) -> bool {
+        matches!(
+            self,
+            ApiError::Picture(_)
+                | ApiError::BadRequest(_)
+                | ApiError::UploadTooLarge(_)
+                | ApiError::OverBudget { .. }
+                | ApiError::TimeLimit { task: Task::Decoding, .. }
+        )
+    }
+
     /// Status and headers, without a body.
     pub(crate) fn empty_response(&self) -> actix_web::HttpResponseBuilder {
         let mut response = HttpResponse::build(self.status_code());
@@ -135,6 +161,22 @@ impl ApiError {
         }
         response
     }
+}
+
+/// What a model lacks, in figures.
+fn too_large(model: &str, needed: usize, available: usize, pinned: usize) -> String {
+    let mib = |bytes: usize| bytes as f64 / derm::memory::MIB;
+    let pinned = match pinned {
+        0 => String::new(),
+        bytes => format!(" beside {:.1} MiB of pinned models", mib(bytes)),
+    };
+    format!(
+        "the model {} does not fit: it takes {:.1} MiB, and the budget has {:.1} MiB for it{pinned}; \
+         have MEMORY_BUDGET_MB or the memory limit raised",
+        quoted(model),
+        mib(needed),
+        mib(available),
+    )
 }
 
 /// What a client can change so that the work ends in time.

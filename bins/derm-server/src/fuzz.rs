@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::error::ApiError;
 use crate::parameters::Parameters;
 use crate::permits::Permits;
-use crate::upload::{self, Upload, largest_body};
+use crate::upload::{self, largest_body};
 use actix_web::FromRequest;
 use actix_web::http::header::HeaderValue;
 use actix_web::test::TestRequest;
@@ -34,7 +34,9 @@ pub fn query(text: &str) -> Result<(), String> {
 /// # Errors
 /// As the client reads it.
 pub fn data_url(text: &[u8]) -> Result<Vec<u8>, String> {
-    crate::data_url::decode(text.to_vec(), 0..text.len(), usize::MAX).map_err(as_read)
+    let mut buffer = text.to_vec();
+    let bytes = crate::data_url::decode(&mut buffer, 0..text.len(), usize::MAX).map_err(as_read)?;
+    Ok(buffer[bytes].to_vec())
 }
 
 /// Reads a request's body; gives the picture in it.
@@ -63,9 +65,15 @@ pub fn upload(content_type: &str, query: &str, body: &[u8]) -> Result<Vec<u8>, S
             let deadline = Instant::now() + Duration::from_secs(60);
             let client = permits.client(IpAddr::from(Ipv4Addr::LOCALHOST).into());
             let body = upload::receive(&request, payload, config, permits, client, deadline).await;
-            let Upload { picture, parameters, .. } =
-                body.and_then(upload::Body::decode).map_err(as_read)?;
-            let _ = parameters.request(true);
+            let upload = body.and_then(upload::Body::decode).map_err(as_read)?;
+            let _ = upload.parameters.request(true);
+            if upload.has_several() {
+                let (bytes, pictures) = upload.into_all();
+                let mut read = pictures.into_iter().flatten();
+                assert!(read.all(|picture| bytes[picture].len() <= MAX_UPLOAD));
+                return Ok(Vec::new());
+            }
+            let (picture, _permit) = upload.into_only().map_err(as_read)?;
             assert!(picture.len() <= MAX_UPLOAD, "a picture of {} bytes", picture.len());
             Ok(picture)
         })

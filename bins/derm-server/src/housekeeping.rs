@@ -6,6 +6,7 @@
 
 use crate::state::State;
 use actix_web::web::Data;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, interval_at};
 
@@ -61,11 +62,16 @@ impl Housekeeping {
         // In this order: an inference that is granted in between is found busy, or is not counted yet.
         let granted = state.permits.granted();
         let busy = state.permits.is_busy();
-        let short = state.classifier.is_loaded() && is_short();
+        let short = state.models.least_recently_used().is_some() && is_short();
         self.release(granted, busy, short).await;
-        if short && self.was_short && !busy && self.state.classifier.is_loaded() {
-            self.run(|state| state.classifier.unload()).await;
-            tracing::warn!("memory is short: model unloaded");
+        if short
+            && self.was_short
+            && !busy
+            && let Some(model) = self.state.models.least_recently_used().cloned()
+        {
+            let name = model.name.clone();
+            self.run(move |_| model.classifier.unload()).await;
+            tracing::warn!(model = name, "memory is short: model unloaded");
         }
         self.was_short = short;
         self.unload_if_idle().await;
@@ -73,7 +79,8 @@ impl Housekeeping {
     }
 
     fn tell_superseded(&mut self) {
-        let is_superseded = self.state.classifier.is_superseded();
+        let mut models = self.state.models.all().iter();
+        let is_superseded = models.any(|model| model.classifier.is_superseded());
         if is_superseded && !self.told_superseded {
             tracing::warn!("the model's files have changed; they are ignored until a reload");
         }
@@ -93,7 +100,10 @@ impl Housekeeping {
         if busy && !short {
             self.run(|_| derm::memory::release_freed()).await;
         } else {
-            self.run(|state| state.classifier.release_idle()).await;
+            self.run(|state| {
+                state.models.all().iter().for_each(|model| model.classifier.release_idle());
+            })
+            .await;
         }
         if !busy {
             (self.tidied, self.opened) = (Some(granted), opened);
@@ -102,12 +112,17 @@ impl Housekeeping {
 
     async fn unload_if_idle(&self) {
         let Some(idle) = self.state.config.model_idle() else { return };
-        if !self.state.classifier.is_loaded() {
-            return;
-        }
-        let unloaded = self.run(move |state| state.classifier.unload_if_idle(idle)).await;
-        if unloaded == Some(true) {
-            tracing::info!(idle_seconds = idle.as_secs(), "model unloaded");
+        let several = self.state.models.all().len() > 1;
+        for model in self.state.models.all() {
+            if !model.classifier.is_loaded() || several && model.is_pinned() {
+                continue;
+            }
+            let idler = Arc::clone(model);
+            let unloaded = self.run(move |_| idler.classifier.unload_if_idle(idle)).await;
+            if unloaded == Some(true) {
+                let model = &model.name;
+                tracing::info!(model, idle_seconds = idle.as_secs(), "model unloaded");
+            }
         }
     }
 

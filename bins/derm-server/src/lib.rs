@@ -4,6 +4,7 @@
 mod access;
 mod answer;
 mod answer_body;
+mod batch;
 mod check;
 mod clients;
 mod config;
@@ -17,12 +18,13 @@ mod half_closed;
 mod health;
 mod housekeeping;
 mod html;
+mod inference;
 mod intake;
 mod jobs;
 mod lifecycle;
 mod logging;
 mod middleware;
-mod model;
+mod models;
 mod parameters;
 mod permits;
 mod reload;
@@ -79,7 +81,7 @@ pub fn main() {
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.version {
-        writeln!(std::io::stdout(), "{}", model::version())?;
+        writeln!(std::io::stdout(), "{}", models::version())?;
         return Ok(());
     }
     if let Some(model) = &arguments.new_manifest {
@@ -91,13 +93,13 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return health::ask(&config);
     }
     let _last_lines = logging::start(&config.rust_log)?;
-    let classifier = model::classifier(&config)?;
+    let classifiers = models::classifiers(&config)?;
     if arguments.check {
-        check::print(&config, &classifier)?;
+        check::print(&config, &classifiers)?;
         return match &arguments.against {
             Some(file) => check::compare(&config, file),
             None => Ok(()),
         };
     }
-    actix_web::rt::System::new().block_on(serve::serve(config, classifier))
+    actix_web::rt::System::new().block_on(serve::serve(config, models::Models::new(classifiers)))
 }

@@ -1,10 +1,13 @@
 //! Life cycle: when the server is ready, and how it stops.
 
 use crate::error::ApiError;
-use crate::permits::{Demand, deadline};
+use crate::models::{Availability, Model, admit_own, keep_weights};
+use crate::permits::deadline;
 use crate::state::State;
 use crate::systemd;
 use actix_web::web::Data;
+use anyhow::Context;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -56,32 +59,44 @@ impl Lifecycle {
     }
 }
 
-/// Loads the model and runs it once, with the memory that takes set aside.
+/// Loads each model and runs it once.
 ///
 /// # Errors
-/// Those of [`derm::Classifier::check`], and [`ApiError::Busy`].
-pub(crate) async fn check_model(state: &Data<State>) -> Result<(), ApiError> {
-    let deadline = deadline(state.config.timeout());
-    let mut permit = state.permits.own_inference(|| Demand::Unknown, deadline).await?;
-    let shared = state.clone();
-    let check = state.inferences.run(move || {
-        let checked = shared.classifier.check()?;
-        shared.permits.keep_for_weights(&mut permit, checked.footprint.weights);
-        Ok(())
-    });
-    check.await?.map_err(|error| ApiError::of(error, state.config.timeout()))?;
-    state.lifecycle.set_checked();
+/// Those of [`check_model`].
+pub(crate) async fn check_models(state: &Data<State>) -> anyhow::Result<()> {
+    for model in state.models.all() {
+        check_model(state, model).await.with_context(|| model.name.clone())?;
+    }
     Ok(())
 }
 
-/// Begins to check the model, unless that is being done.
-pub(crate) fn begin_to_check(state: &Data<State>) {
+/// Loads a model and runs it once, with the memory that takes set aside.
+///
+/// # Errors
+/// Those of [`derm::Classifier::check`], and [`ApiError::Busy`].
+pub(crate) async fn check_model(state: &Data<State>, model: &Arc<Model>) -> Result<(), ApiError> {
+    let deadline = deadline(state.config.timeout());
+    let mut permit = admit_own(state, model, deadline).await?;
+    let (shared, checked) = (state.clone(), Arc::clone(model));
+    let check = state.inferences.run(move || {
+        let failed = |error| ApiError::of(error, shared.config.timeout());
+        checked.classifier.check().map_err(failed)?;
+        keep_weights(&shared, &checked, &mut permit)
+    });
+    check.await??;
+    state.lifecycle.set_checked();
+    model.set_availability(Availability::Ready);
+    Ok(())
+}
+
+/// Begins to check a model, unless that is being done, or another one is checked.
+pub(crate) fn begin_to_check(state: &Data<State>, model: &Arc<Model>) {
     if state.lifecycle.checking.swap(true, Relaxed) {
         return;
     }
-    let state = state.clone();
+    let (state, model) = (state.clone(), Arc::clone(model));
     actix_web::rt::spawn(async move {
-        if let Err(error) = check_model(&state).await {
+        if let Err(error) = check_model(&state, &model).await {
             tracing::error!(%error, "the model cannot be used; not ready");
         }
         state.lifecycle.checking.store(false, Relaxed);

@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 pub(crate) const MAX_VALUE: usize = 1024;
 
 /// Every name that is not ignored.
-const NAMES: [&str; 14] = [
-    "top_k", "tta", "smooth", "gradcam", "method", "class", "layer", "scale", "output", "size",
-    "colormap", "alpha", "contour", "lang",
+const NAMES: [&str; 15] = [
+    "model", "top_k", "tta", "smooth", "gradcam", "method", "class", "layer", "scale", "output",
+    "size", "colormap", "alpha", "contour", "lang",
 ];
 
 /// Whether this is the name of a parameter; others are ignored.
@@ -39,6 +39,8 @@ pub(crate) struct Parameters {
     alpha: Option<f32>,
     contour: Option<f32>,
     tta: Option<usize>,
+    /// The model that is asked; `None`: the default.
+    pub(crate) model: Option<String>,
     /// Language of a page.
     pub(crate) lang: Option<String>,
 }
@@ -96,6 +98,7 @@ impl Parameters {
             }
             "alpha" => self.alpha = Some(fraction(value).ok_or_else(|| bad(FRACTION))?),
             "contour" => self.contour = Some(fraction(value).ok_or_else(|| bad(FRACTION))?),
+            "model" => self.model = Some(value.to_owned()),
             "lang" => self.lang = Some(value.to_owned()),
             _ => {}
         }

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::connections::{GuardedStream, HEAD_LIMIT};
 use crate::half_closed::HalfClosed;
 use crate::lifecycle::StopSignals;
+use crate::models::Models;
 use crate::state::State;
 use crate::upload::check_announced;
 use crate::{access, housekeeping, lifecycle, middleware, reload, routes, systemd};
@@ -33,21 +34,22 @@ const GIVING_WAY: usize = 128;
 const BACKLOG: i32 = 2048;
 
 /// Serves until it is told to stop.
-pub(crate) async fn serve(config: Config, classifier: derm::Classifier) -> anyhow::Result<()> {
+pub(crate) async fn serve(config: Config, models: Models) -> anyhow::Result<()> {
     ignore_file_size_limit()?;
     let (host, port, workers) = (config.host.clone(), config.port, config.http_workers);
     let (shutdown, connections) = (config.shutdown_time(), config.max_connections());
-    let state = Data::new(State::new(config, classifier)?);
+    let state = Data::new(State::new(config, models)?);
     housekeeping::start(&state);
     if state.config.preload {
-        lifecycle::check_model(&state).await.context("PRELOAD")?;
+        lifecycle::check_models(&state).await.context("PRELOAD")?;
     }
     let listener = match systemd::listener()? {
         Some(listener) => listener,
         None => listen(&host, port)?,
     };
     let address = listener.local_addr()?;
-    tracing::info!(%address, model = state.classifier.manifest().name, "listening");
+    let names: Vec<&str> = state.models.all().iter().map(|model| model.name.as_str()).collect();
+    tracing::info!(%address, model = names.join(", "), "listening");
     reload::on_hangup(&state)?;
     let builder = actix_server::Server::build()
         .workers(workers.get())
@@ -92,7 +94,7 @@ fn cancel_at_the_end(state: &Data<State>, stopping: &GracefulShutdownSignal, lim
     actix_web::rt::spawn(async move {
         stopping.notified().await;
         state.shutdown.cancel_within(limit).await;
-        state.classifier.cancel();
+        state.models.all().iter().for_each(|model| model.classifier.cancel());
     });
 }
 

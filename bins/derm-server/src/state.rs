@@ -6,11 +6,11 @@ use crate::config::Config;
 use crate::connections::Connections;
 use crate::jobs::JobQueue;
 use crate::lifecycle::Lifecycle;
+use crate::models::Models;
 use crate::permits::Permits;
 use crate::shutdown::Shutdown;
 use crate::upload::largest_body;
 use actix_web::HttpRequest;
-use derm::Classifier;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -18,7 +18,7 @@ use std::time::Instant;
 
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) classifier: Classifier,
+    pub(crate) models: Models,
     pub(crate) permits: Permits,
     pub(crate) access: Access,
     pub(crate) lifecycle: Lifecycle,
@@ -35,7 +35,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(config: Config, classifier: Classifier) -> anyhow::Result<State> {
+    pub(crate) fn new(config: Config, models: Models) -> anyhow::Result<State> {
         let concurrent = config.max_concurrent_inferences.get();
         let (inferences, background) =
             (JobQueue::new("inference", concurrent)?, JobQueue::new("background", 1)?);
@@ -45,7 +45,7 @@ impl State {
         Ok(State {
             access: Access::new(&config)?,
             lifecycle: Lifecycle::default(),
-            classifier,
+            models,
             inferences,
             shutdown: Shutdown::default(),
             background,

@@ -21,11 +21,11 @@ fn every_way_to_send_a_picture_gives_the_same_answer() {
         ("/predict/", FORM, form(&[("image", true, &picture)])),
         ("/upload/", FORM, form(&[("image", false, url.as_bytes())])),
         ("/upload/file/", FORM, form(&[("csrf", false, b"x"), ("image", true, &picture)])),
-        // The last one that has bytes.
+        // The only one that has bytes.
         (
             "/upload/file/",
             FORM,
-            form(&[("image", true, b"x"), ("image", true, &picture), ("image", true, b"")]),
+            form(&[("image", true, b""), ("image", true, &picture), ("image", true, b"")]),
         ),
         ("/predict", "Content-Type: image/jpeg\r\n", picture.clone()),
         ("/upload", "Content-Type: application/json\r\n", json.into_bytes()),

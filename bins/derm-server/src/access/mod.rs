@@ -5,7 +5,6 @@
 mod keys;
 mod rate;
 
-pub(crate) use keys::given_key;
 pub(crate) use rate::RateLimit;
 
 use crate::clients::ClientAddress;
@@ -22,18 +21,29 @@ use actix_web::http::header::{
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
-use keys::{ApiKeys, KeyHash};
+use keys::{ApiKeys, KeyHash, given_key};
 use rate::RateLimiter;
 
 /// Paths that need no key and have no limit on their rate.
-const OPEN: [&str; 8] =
-    ["/", "/style.css", "/app.js", "/example.jpg", "/health", "/livez", "/readyz", "/admin/reload"];
+const OPEN: [&str; 10] = [
+    "/",
+    "/style.css",
+    "/app.js",
+    "/example.jpg",
+    "/health",
+    "/livez",
+    "/readyz",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/admin/reload",
+];
 
 /// The configured rules.
 #[derive(Debug)]
 pub(crate) struct Access {
     /// `None`: no key is needed.
     keys: Option<ApiKeys>,
+    /// `None`: there is no administrator.
     pub(crate) admin_key: Option<KeyHash>,
     rate: Option<RateLimiter>,
 }
@@ -53,6 +63,25 @@ impl Access {
         Ok(Access { keys, admin_key, rate: config.rate_limit.map(RateLimiter::new) })
     }
 
+    /// Lets a request pass that only an administrator may send; anybody, where there is no ADMIN_KEY.
+    ///
+    /// # Errors
+    /// [`ApiError::Unauthorized`].
+    pub(crate) fn check_admin(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        match &self.admin_key {
+            Some(key) if !given_key(headers).is_some_and(|given| key.matches(given)) => {
+                Err(ApiError::Unauthorized)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a path needs no other key and has no limit: it is open, or the administrator's.
+    fn is_open(&self, path: &str) -> bool {
+        let is_repository = path.starts_with("/v2/repository/models/");
+        OPEN.contains(&path) || is_repository && self.admin_key.is_some()
+    }
+
     /// Lets a request pass; the name of its key, where one is needed.
     fn check(
         &self,
@@ -60,7 +89,7 @@ impl Access {
         headers: &HeaderMap,
         client: ClientAddress,
     ) -> Result<Option<KeyName>, ApiError> {
-        if OPEN.contains(&path) {
+        if self.is_open(path) {
             return Ok(None);
         }
         // First, so that keys cannot be tried out quickly either.

@@ -9,6 +9,7 @@
 
 mod pace;
 mod upload_memory;
+mod weights;
 
 use crate::clients::{Client, ClientAddress, Clients};
 use crate::connections::CONNECTION_BYTES;
@@ -18,13 +19,14 @@ use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedRwLockReadGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use upload_memory::UploadMemory;
 pub(crate) use upload_memory::UploadPermit;
+pub(crate) use weights::WeightsMemory;
 
 /// Why a request that waited is refused.
 pub(crate) const LATE: &str = "the server was busy for too long";
@@ -51,10 +53,6 @@ pub(crate) struct Permits {
     first: Arc<Mutex<()>>,
     /// Blocks of memory in all.
     all_memory: AtomicUsize,
-    /// Whether the weights were taken out of it; they stay out when the model is unloaded.
-    weights_kept: AtomicBool,
-    /// Blocks of them.
-    weights: AtomicUsize,
     waiting: AtomicUsize,
     /// How many may wait.
     max_waiting: usize,
@@ -75,8 +73,43 @@ pub(crate) struct Permits {
 pub(crate) struct InferencePermit {
     memory: OwnedSemaphorePermit,
     _inference: OwnedSemaphorePermit,
-    /// Held while the demand of an inference is not known.
+    /// Held by the one inference that may take memory for weights.
     first: Option<OwnedMutexGuard<()>>,
+    /// Keeps the weights that it reads from being given up.
+    _residence: Option<Residence>,
+}
+
+/// Keeps a model's weights in the memory that was taken for them.
+pub(crate) type Residence = OwnedRwLockReadGuard<()>;
+
+/// What an inference needs before it is granted.
+pub(crate) trait Needs {
+    /// Waits until the model's weights are not about to be given up, and keeps them from being so.
+    async fn reside(&self) -> Option<Residence>;
+
+    /// The memory that it takes, as far as is known now.
+    fn demand(&self) -> Demand;
+
+    /// Makes room for the model, if it is to be loaded. Called by one at a time.
+    ///
+    /// # Errors
+    /// The model does not fit, or there was no room in time.
+    async fn make_room(&self) -> Result<(), ApiError>;
+}
+
+/// An inference of the one model that there is.
+impl<F: Fn() -> Demand> Needs for F {
+    async fn reside(&self) -> Option<Residence> {
+        None
+    }
+
+    fn demand(&self) -> Demand {
+        self()
+    }
+
+    async fn make_room(&self) -> Result<(), ApiError> {
+        Ok(())
+    }
 }
 
 /// The memory of an answer that the client has not taken yet; given back when dropped.
@@ -100,6 +133,8 @@ pub(crate) enum Demand {
     Bytes(usize),
     /// Not known, since the model was never loaded or a plan never built: it gets all there is.
     Unknown,
+    /// This many bytes to load a model, or all there is.
+    Load(usize),
     /// All there is.
     All,
 }
@@ -142,8 +177,6 @@ impl Permits {
             memory: Arc::new(Semaphore::new(memory)),
             first: Arc::default(),
             all_memory: AtomicUsize::new(memory),
-            weights_kept: AtomicBool::new(false),
-            weights: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             max_waiting,
             waiting_for_inference: AtomicUsize::new(0),
@@ -174,35 +207,35 @@ impl Permits {
         self.clients.get(address)
     }
 
-    /// Waits for the right to run one inference, and then for the memory it needs. `demand` is
-    /// [`Demand::Unknown`] as long as the weights are not [kept](Self::weights_kept): what the budget
-    /// leaves beside them is not known before.
+    /// Waits for the right to run one inference, and then for the memory it needs. That is
+    /// [`Demand::Unknown`] or [`Demand::Load`] as long as the weights are not
+    /// [kept](WeightsMemory::is_kept): what the budget leaves beside them is not known before.
     pub(crate) async fn inference(
         &self,
         client: &Client,
-        demand: impl Fn() -> Demand,
+        needs: impl Needs,
         deadline: Instant,
     ) -> Result<InferencePermit, ApiError> {
         if self.inferences.available_permits() == 0 {
             self.check_time(self.waiting_for_inference.load(Relaxed), deadline)?;
         }
-        self.wait_inference(client, demand, deadline).await
+        self.wait_inference(client, needs, deadline).await
     }
 
     /// As [`Permits::inference`], for the server's own work: it waits however many wait before it.
     pub(crate) async fn own_inference(
         &self,
-        demand: impl Fn() -> Demand,
+        needs: impl Needs,
         deadline: Instant,
     ) -> Result<InferencePermit, ApiError> {
         let client = self.client(IpAddr::from(Ipv4Addr::LOCALHOST).into());
-        self.wait_inference(&client, demand, deadline).await
+        self.wait_inference(&client, needs, deadline).await
     }
 
     async fn wait_inference(
         &self,
         client: &Client,
-        demand: impl Fn() -> Demand,
+        needs: impl Needs,
         deadline: Instant,
     ) -> Result<InferencePermit, ApiError> {
         let permit = Arc::clone(&self.inferences).acquire_owned();
@@ -210,17 +243,23 @@ impl Permits {
         let inference = self.wait(client, permit, deadline).await?;
         drop(in_queue);
         self.pace().granted(Instant::now(), self.waiting_for_inference.load(Relaxed) > 0);
-        let first = match demand() {
-            Demand::Unknown => Some(self.wait_first(client, deadline).await?),
-            Demand::Bytes(_) | Demand::All => None,
-        };
+        let mut residence = self.wait_to_reside(client, &needs, deadline).await?;
+        let mut first = None;
+        if matches!(needs.demand(), Demand::Unknown | Demand::Load(_)) {
+            // Who has the turn may be waiting for this model to be given up.
+            drop(residence);
+            first = Some(self.wait_first(client, deadline).await?);
+            residence = self.wait_to_reside(client, &needs, deadline).await?;
+            needs.make_room().await?;
+        }
         // Asked again: the first inference may have found out meanwhile. The memory in all is read
         // after that: a demand in bytes is held against what the weights have left.
-        let demand = demand();
+        let demand = needs.demand();
         let all = self.all_memory.load(Relaxed);
         let (needed, first) = match demand {
             Demand::Unknown => (all as u32, first),
             Demand::All => (all as u32, None),
+            Demand::Load(bytes) => (blocks(bytes).min(all as u32), first),
             Demand::Bytes(bytes) if blocks(bytes) as usize > all => {
                 return Err(ApiError::OverBudget { needed: bytes, budget: all * BLOCK });
             }
@@ -233,7 +272,17 @@ impl Permits {
         let reserved = self.all_memory.load(Relaxed) - self.memory.available_permits();
         self.granted.fetch_add(1, Relaxed);
         self.high_water.fetch_max(reserved, Relaxed);
-        Ok(InferencePermit { memory, _inference: inference, first })
+        Ok(InferencePermit { memory, _inference: inference, first, _residence: residence })
+    }
+
+    async fn wait_to_reside(
+        &self,
+        client: &Client,
+        needs: &impl Needs,
+        deadline: Instant,
+    ) -> Result<Option<Residence>, ApiError> {
+        let residence = async { Ok::<_, Infallible>(needs.reside().await) };
+        self.wait(client, residence, deadline).await
     }
 
     /// # Errors
@@ -260,38 +309,6 @@ impl Permits {
     ) -> Result<OwnedMutexGuard<()>, ApiError> {
         let guard = Arc::clone(&self.first).lock_owned();
         self.wait(client, async { Ok::<_, Infallible>(guard.await) }, deadline).await
-    }
-
-    /// Takes the model's weights out of the memory that inferences share, out of what the first one
-    /// holds. Does nothing for another inference than the first: a later one whose demand is unknown
-    /// finds the weights kept, and there is one copy of them.
-    pub(crate) fn keep_for_weights(&self, permit: &mut InferencePermit, bytes: usize) {
-        if permit.first.is_some() && !self.weights_kept() {
-            self.set_weights(permit, bytes);
-        }
-    }
-
-    /// As [`Permits::keep_for_weights`], for the weights of another model in place of the last one's:
-    /// what they take more comes out of the permit, what they take less is shared again. Called by
-    /// one at a time.
-    pub(crate) fn set_weights(&self, permit: &mut InferencePermit, bytes: usize) {
-        let (before, wanted) = (self.weights.load(Relaxed), bytes.div_ceil(BLOCK));
-        let more = wanted.saturating_sub(before);
-        let more = more.min(permit.memory.num_permits().saturating_sub(1));
-        if let Some(weights) = permit.memory.split(more) {
-            weights.forget();
-            self.all_memory.fetch_sub(more, Relaxed);
-        }
-        let less = before.saturating_sub(wanted);
-        self.all_memory.fetch_add(less, Relaxed);
-        self.memory.add_permits(less);
-        self.weights.store(before + more - less, Relaxed);
-        self.weights_kept.store(true, Release);
-    }
-
-    /// Whether the model's weights were taken out of the memory that inferences share.
-    pub(crate) fn weights_kept(&self) -> bool {
-        self.weights_kept.load(Acquire)
     }
 
     async fn wait<T, E>(

@@ -70,11 +70,12 @@ async fn what_can_never_fit_is_refused_and_what_does_not_fit_now_waits() {
 
 #[actix_web::test]
 async fn the_first_inference_runs_alone_and_leaves_the_weights_set_aside() {
+    let weights = WeightsMemory::default();
     let permits = Permits::new(2, MIB, CONNECTIONS, 40 * MIB, 10 * MIB);
     let all = permits.reserved().available;
     let mut first = permits.inference(&client(&permits), || Demand::Unknown, soon()).await.unwrap();
     assert!(permits.inference(&client(&permits), small, soon()).await.is_err());
-    permits.keep_for_weights(&mut first, 5 * MIB);
+    permits.keep_for_weights(&weights, &mut first, 5 * MIB);
     drop(first);
     assert_eq!(permits.reserved().available, all - 5 * MIB);
     assert!(
@@ -84,14 +85,15 @@ async fn the_first_inference_runs_alone_and_leaves_the_weights_set_aside() {
 
 #[actix_web::test]
 async fn the_weights_are_set_aside_once() {
+    let weights = WeightsMemory::default();
     let permits = Permits::new(2, MIB, CONNECTIONS, 40 * MIB, 10 * MIB);
     let all = permits.reserved().available;
-    assert!(!permits.weights_kept());
+    assert!(!weights.is_kept());
     for _ in 0..3 {
         let mut unknown =
             permits.inference(&client(&permits), || Demand::Unknown, soon()).await.unwrap();
-        permits.keep_for_weights(&mut unknown, 5 * MIB);
-        assert!(permits.weights_kept());
+        permits.keep_for_weights(&weights, &mut unknown, 5 * MIB);
+        assert!(weights.is_kept());
         assert_eq!(permits.reserved().available, all - 5 * MIB);
     }
     assert!(
@@ -101,13 +103,14 @@ async fn the_weights_are_set_aside_once() {
 
 #[actix_web::test]
 async fn nobody_waits_for_memory_that_the_weights_have_taken_meanwhile() {
+    let weights = WeightsMemory::default();
     let permits = Permits::new(2, MIB, CONNECTIONS, 40 * MIB, 10 * MIB);
     let all = permits.reserved().available;
     let first = permits.inference(&client(&permits), || Demand::Unknown, soon()).await.unwrap();
     let first = std::cell::RefCell::new(first);
     // The weights are set aside at the last moment before the demand is compared.
     let demand = || {
-        permits.keep_for_weights(&mut first.borrow_mut(), 5 * MIB);
+        permits.keep_for_weights(&weights, &mut first.borrow_mut(), 5 * MIB);
         Demand::Bytes(all)
     };
     let refused = permits.inference(&client(&permits), demand, soon()).await;
@@ -162,12 +165,13 @@ async fn an_answer_keeps_its_memory_until_it_is_taken() {
 
 #[actix_web::test]
 async fn the_weights_of_another_model_take_the_place_of_the_last() {
+    let memory = WeightsMemory::default();
     let permits = Permits::new(2, MIB, CONNECTIONS, 40 * MIB, 10 * MIB);
     let all = permits.reserved().available;
     for weights in [5 * MIB, 8 * MIB, 2 * MIB] {
         let one = client(&permits);
         let mut permit = permits.inference(&one, || Demand::All, soon()).await.unwrap();
-        permits.set_weights(&mut permit, weights);
+        permits.set_weights(&memory, &mut permit, weights);
         drop(permit);
         let left = Reserved { high_water: 0, ..permits.reserved() };
         let (available, inferences) = (all - weights, 0);
@@ -209,4 +213,31 @@ async fn a_request_that_would_be_late_is_refused_at_once_and_the_servers_own_wor
         drop(next.await.unwrap());
     }
     assert!(own.await.is_ok());
+}
+
+#[actix_web::test]
+async fn the_weights_of_several_models_are_set_aside_beside_each_other_and_released() {
+    let permits = Permits::new(2, MIB, CONNECTIONS, 40 * MIB, 10 * MIB);
+    let all = permits.reserved().available;
+    let models = [WeightsMemory::default(), WeightsMemory::default()];
+    for (number, weights) in models.iter().enumerate() {
+        let mut permit =
+            permits.inference(&client(&permits), || Demand::Load(8 * MIB), soon()).await.unwrap();
+        assert_eq!(permits.reserved().inferences, 8 * MIB);
+        assert!(permits.keep_for_weights(weights, &mut permit, 5 * MIB));
+        drop(permit);
+        assert_eq!(permits.reserved().available, all - (number + 1) * 5 * MIB);
+        assert_eq!(weights.bytes(), 5 * MIB);
+    }
+    permits.release_weights(&models[0]);
+    assert!(!models[0].is_kept() && models[1].is_kept());
+    assert_eq!(permits.reserved().available, all - 5 * MIB);
+    let one = client(&permits);
+    let load = permits.inference(&one, || Demand::Load(usize::MAX / 2), soon());
+    let mut permit = load.await.unwrap();
+    assert_eq!(permits.reserved().inferences, all - 5 * MIB, "all there is");
+    assert!(!permits.keep_for_weights(&models[0], &mut permit, all), "it does not fit");
+    permits.release_weights(&models[0]);
+    drop(permit);
+    assert_eq!(permits.reserved().available, all - 5 * MIB);
 }

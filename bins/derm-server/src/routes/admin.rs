@@ -1,22 +1,37 @@
 //! Administration, for those who have the ADMIN_KEY.
 
-use crate::access;
 use crate::error::ApiError;
+use crate::parameters::Parameters;
 use crate::reload;
 use crate::state::State;
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Json};
-use serde_json::{Value, json};
+use derm::Digest;
+use serde::Serialize;
 
-/// `POST /admin/reload`: replaces the model by what its paths lead to now.
+/// The answer to a reload.
+#[derive(Debug, Serialize)]
+pub(crate) struct Reloaded {
+    /// `ok`.
+    status: &'static str,
+    /// SHA-256 of the files of the model, the first of several; null where none is in memory.
+    digest: Option<Digest>,
+}
+
+/// `POST /admin/reload`: replaces each model by what its paths lead to now; `?model=` names one.
+/// Of several, those that are not in memory are loaded by their next use.
 pub(crate) async fn reload(
     request: HttpRequest,
     state: Data<State>,
-) -> Result<Json<Value>, ApiError> {
-    let Some(key) = &state.access.admin_key else { return Err(ApiError::NotFound) };
-    if !access::given_key(request.headers()).is_some_and(|given| key.matches(given)) {
-        return Err(ApiError::Unauthorized);
+) -> Result<Json<Reloaded>, ApiError> {
+    if state.access.admin_key.is_none() {
+        return Err(ApiError::NotFound);
     }
-    let digest = reload::reload(&state).await?;
-    Ok(Json(json!({ "status": "ok", "digest": digest })))
+    state.access.check_admin(request.headers())?;
+    let parameters = Parameters::from_query(request.query_string())?;
+    let digest = match parameters.model {
+        Some(name) => Some(reload::reload(&state, state.models.named(Some(&name))?).await?),
+        None => reload::reload_all(&state).await?,
+    };
+    Ok(Json(Reloaded { status: "ok", digest }))
 }

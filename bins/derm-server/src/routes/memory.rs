@@ -1,7 +1,9 @@
 //! Memory of the process, by the original application's names and some more.
 
+use crate::models::Model;
 use crate::state::State;
 use actix_web::web::{Data, Json};
+use derm::Footprint;
 use derm::memory::{Limit, MIB, Pressure, Usage};
 use serde::Serialize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,8 +15,9 @@ pub(crate) struct Answer {
     model_loaded: bool,
     gradcam_enabled: bool,
     budget: Budget,
-    /// How often the model was loaded.
+    /// How often a model was loaded.
     model_loads: u64,
+    models: Vec<ModelMemory>,
     predictions: u64,
     running: usize,
     waiting: usize,
@@ -22,6 +25,34 @@ pub(crate) struct Answer {
     /// Log lines that could not be written.
     log_lines_lost: u64,
     uptime_seconds: u64,
+}
+
+/// One model; MiB.
+#[derive(Serialize)]
+struct ModelMemory {
+    name: String,
+    loaded: bool,
+    /// Whether it stays in memory once it is loaded, when others need room.
+    pinned: bool,
+    /// How often it was loaded.
+    loads: u64,
+    /// Its packed weights, and one inference's arena; null before it was ever loaded.
+    weights_mb: Option<f64>,
+    arena_mb: Option<f64>,
+}
+
+impl ModelMemory {
+    fn of(model: &Model) -> ModelMemory {
+        let footprint = model.classifier.footprint();
+        ModelMemory {
+            name: model.name.clone(),
+            loaded: model.classifier.is_loaded(),
+            pinned: model.is_pinned(),
+            loads: model.classifier.times_loaded(),
+            weights_mb: footprint.map(|footprint| mib(footprint.weights)),
+            arena_mb: footprint.map(|footprint| mib(footprint.arena)),
+        }
+    }
 }
 
 /// How MEMORY_BUDGET_MB is used, all in MiB.
@@ -35,7 +66,8 @@ struct Budget {
     high_water_mb: f64,
     /// Compressed pictures of requests that run or wait.
     uploads_mb: f64,
-    /// The packed weights, and one inference's arena; null before the model was ever loaded.
+    /// The packed weights that are set aside, and one inference's arena, the largest of several
+    /// models; null before a model was ever loaded.
     weights_mb: Option<f64>,
     arena_mb: Option<f64>,
     /// Arenas that are kept for a next prediction.
@@ -58,13 +90,15 @@ struct Memory {
 
 pub(crate) async fn memory(state: Data<State>) -> Json<Answer> {
     let (usage, limit) = (derm::memory::usage(), derm::memory::limit());
+    let models = state.models.all();
     Json(Answer {
         status: "ok",
         memory: in_mib(usage, limit),
-        model_loaded: state.classifier.is_loaded(),
+        model_loaded: models.iter().any(|model| model.classifier.is_loaded()),
         gradcam_enabled: state.config.enable_gradcam,
         budget: budget(&state),
-        model_loads: state.classifier.times_loaded(),
+        model_loads: models.iter().map(|model| model.classifier.times_loaded()).sum(),
+        models: models.iter().map(|model| ModelMemory::of(model)).collect(),
         predictions: state.predictions.load(Relaxed),
         running: state.inferences.running(),
         waiting: state.permits.waiting(),
@@ -80,16 +114,20 @@ fn mib(bytes: usize) -> f64 {
 
 fn budget(state: &State) -> Budget {
     let reserved = state.permits.reserved();
-    let footprint = state.classifier.footprint();
+    let models = state.models.all().iter();
+    let footprints: Vec<Footprint> =
+        models.clone().filter_map(|model| model.classifier.footprint()).collect();
+    let kept = models.clone().filter(|model| model.weights.is_kept());
+    let weights = kept.filter_map(|model| model.classifier.footprint()).map(|kept| kept.weights);
     Budget {
         budget_mb: mib(state.config.budget() as usize),
         available_mb: mib(reserved.available),
         reserved_mb: mib(reserved.inferences),
         high_water_mb: mib(reserved.high_water),
         uploads_mb: mib(reserved.uploads),
-        weights_mb: footprint.map(|footprint| mib(footprint.weights)),
-        arena_mb: footprint.map(|footprint| mib(footprint.arena)),
-        idle_arenas_mb: mib(state.classifier.idle_bytes()),
+        weights_mb: (!footprints.is_empty()).then(|| mib(weights.sum())),
+        arena_mb: footprints.iter().map(|footprint| footprint.arena).max().map(mib),
+        idle_arenas_mb: mib(models.map(|model| model.classifier.idle_bytes()).sum()),
     }
 }
 

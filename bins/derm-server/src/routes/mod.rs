@@ -8,6 +8,8 @@ mod page;
 mod predict;
 mod probes;
 
+pub(crate) use model::description;
+
 use crate::error::ApiError;
 use crate::excerpt::excerpt;
 use actix_web::web::{self, ServiceConfig};
@@ -48,7 +50,10 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
     config.default_service(web::to(not_found));
 }
 
-async fn not_allowed(request: HttpRequest, allowed: &'static str) -> Result<String, ApiError> {
+pub(crate) async fn not_allowed(
+    request: HttpRequest,
+    allowed: &'static str,
+) -> Result<String, ApiError> {
     let method = excerpt(request.method().as_str());
     Err(ApiError::MethodNotAllowed { method, allowed })
 }

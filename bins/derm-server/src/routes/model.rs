@@ -1,16 +1,63 @@
-//! The model that is served, and what can be asked of it.
+//! A model that is served, and what can be asked of it.
 
 use crate::error::ApiError;
 use crate::half_closed::Peer;
-use crate::permits::{Demand, deadline};
+use crate::models::{Model, admit, keep_weights};
+use crate::parameters::Parameters;
+use crate::permits::deadline;
 use crate::state::State;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use derm::Method;
-use serde_json::json;
+use derm::{Description, Digest, LayerInfo, Method};
+use serde::Serialize;
 use std::rc::Rc;
+use std::sync::Arc;
 
-/// `GET /model`. Loads the model if it is not: only its graph knows the layers.
+/// What a model is.
+#[derive(Debug, Serialize)]
+pub(crate) struct ModelAnswer {
+    /// Its manifest's name.
+    name: String,
+    version: String,
+    /// SHA-256 of its files.
+    digest: Digest,
+    /// License of the weights; null where the manifest does not state it.
+    license: Option<String>,
+    classes: Vec<ClassName>,
+    input: InputSize,
+    /// Methods of explanation.
+    methods: Vec<Method>,
+    /// The layers that can be explained, in order of computation.
+    layers: Vec<LayerAnswer>,
+}
+
+/// A class that a model knows.
+#[derive(Debug, Serialize)]
+pub(crate) struct ClassName {
+    /// Its id.
+    class: String,
+    /// Its name in English.
+    label: String,
+}
+
+/// Size of a network's input, pixels.
+#[derive(Debug, Serialize)]
+pub(crate) struct InputSize {
+    width: u32,
+    height: u32,
+}
+
+/// A layer that can be explained.
+#[derive(Debug, Serialize)]
+pub(crate) struct LayerAnswer {
+    index: usize,
+    /// Name of its ONNX node.
+    name: String,
+    /// Shape of its value.
+    shape: Vec<usize>,
+}
+
+/// `GET /model`, `?model=` names one of several. Loads the model if it is not: only its graph knows the layers.
 pub(crate) async fn model(
     request: HttpRequest,
     state: Data<State>,
@@ -20,41 +67,53 @@ pub(crate) async fn model(
     state.shutdown.or_cancelled(describe(&request, &state)).await
 }
 
-async fn describe(request: &HttpRequest, state: &Data<State>) -> Result<HttpResponse, ApiError> {
+/// What a model is; loads it if it is not loaded.
+pub(crate) async fn description(
+    request: &HttpRequest,
+    state: &Data<State>,
+    model: &Arc<Model>,
+) -> Result<Description, ApiError> {
     let deadline = deadline(state.config.timeout());
-    let demand = || match state.classifier.footprint() {
-        Some(_) if state.permits.weights_kept() => Demand::Bytes(1),
-        _ => Demand::Unknown,
-    };
+    let known = || model.classifier.footprint().map(|_| 1);
     let client = state.client(request);
-    let mut permit = state.permits.inference(&client, demand, deadline).await?;
-    let shared = state.clone();
+    let mut permit = admit(state, model, &client, known, deadline).await?;
+    let (shared, described) = (state.clone(), Arc::clone(model));
     let job = state.inferences.run(move || {
-        let described = shared.classifier.describe(deadline.into_std());
-        if let Some(footprint) = shared.classifier.footprint() {
-            shared.permits.keep_for_weights(&mut permit, footprint.weights);
-        }
-        described
+        let description = described.classifier.describe(deadline.into_std());
+        keep_weights(&shared, &described, &mut permit)?;
+        description.map_err(|error| ApiError::of(error, shared.config.timeout()))
     });
-    let described = job.await?.map_err(|error| ApiError::of(error, state.config.timeout()))?;
-    let layers: Vec<_> = described
-        .layers
-        .iter()
-        .enumerate()
-        .map(|(index, layer)| json!({"index": index, "name": layer.name, "shape": layer.shape}))
-        .collect();
-    let manifest = described.manifest;
-    let classes = manifest.classes.iter();
-    let classes: Vec<_> =
-        classes.map(|class| json!({"class": class.id, "label": class.label_in("en")})).collect();
-    Ok(HttpResponse::Ok().json(json!({
-        "name": manifest.name,
-        "version": manifest.version,
-        "digest": described.digest,
-        "license": manifest.license,
-        "classes": classes,
-        "input": {"width": manifest.input.width, "height": manifest.input.height},
-        "methods": Method::ALL,
-        "layers": layers,
-    })))
+    job.await?
+}
+
+async fn describe(request: &HttpRequest, state: &Data<State>) -> Result<HttpResponse, ApiError> {
+    let parameters = Parameters::from_query(request.query_string())?;
+    let model = state.models.named(parameters.model.as_deref())?;
+    let described = description(request, state, model).await?;
+    Ok(HttpResponse::Ok().json(ModelAnswer::of(described)))
+}
+
+impl ModelAnswer {
+    fn of(described: Description) -> ModelAnswer {
+        let manifest = described.manifest;
+        let class = |class: &derm::Class| ClassName {
+            class: class.id.clone(),
+            label: class.label_in("en").to_owned(),
+        };
+        let layer = |(index, layer): (usize, LayerInfo)| LayerAnswer {
+            index,
+            name: layer.name,
+            shape: layer.shape,
+        };
+        ModelAnswer {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            digest: described.digest,
+            license: manifest.license.clone(),
+            classes: manifest.classes.iter().map(class).collect(),
+            input: InputSize { width: manifest.input.width, height: manifest.input.height },
+            methods: Method::ALL.to_vec(),
+            layers: described.layers.into_iter().enumerate().map(layer).collect(),
+        }
+    }
 }

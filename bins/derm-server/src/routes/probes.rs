@@ -1,10 +1,10 @@
 //! Probes: whether the process answers, and whether requests should be sent here.
 
+use crate::error::ErrorBody;
 use crate::lifecycle::{Readiness, begin_to_check};
 use crate::state::State;
 use actix_web::HttpResponse;
 use actix_web::web::Data;
-use serde_json::json;
 
 /// `GET /livez`: the process responds.
 pub(crate) async fn live() -> &'static str {
@@ -18,9 +18,9 @@ pub(crate) async fn ready(state: Data<State>) -> HttpResponse {
         Readiness::Ready => return HttpResponse::Ok().body("ok"),
         Readiness::Draining => "the server is about to stop",
         Readiness::Unchecked => {
-            begin_to_check(&state);
+            begin_to_check(&state, state.models.default());
             "the model has not been checked yet; try again in a few seconds"
         }
     };
-    HttpResponse::ServiceUnavailable().json(json!({ "error": reason }))
+    HttpResponse::ServiceUnavailable().json(ErrorBody { error: reason.to_owned() })
 }

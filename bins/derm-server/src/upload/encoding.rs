@@ -1,18 +1,18 @@
-//! Encodings of an upload: how the picture lies in the body.
+//! Encodings of an upload: how the pictures lie in the body.
 
-use super::{MAX_FIELDS, json, too_many_fields};
+use super::{MAX_FIELDS, MAX_PICTURES, Pictures, json, too_many_fields, too_many_pictures};
 use crate::data_url;
 use crate::error::ApiError;
 use crate::parameters::Parameters;
 use std::ops::Range;
 
-/// How the picture lies in the bytes that arrived.
-#[derive(Debug, Clone, Copy)]
+/// How the pictures lie in the bytes that arrived.
+#[derive(Debug, Clone)]
 pub(super) enum Encoding {
     /// The body is the picture's file.
     Raw,
-    /// A field of a multipart form: a file, or a data URL.
-    Field,
+    /// Fields of a multipart form, one after the other: files, or data URLs.
+    Fields(Vec<Range<usize>>),
     /// `application/x-www-form-urlencoded`.
     Form,
     /// `application/json`.
@@ -20,16 +20,19 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// The picture, decoded in place; sets the parameters beside it. Empty where there is none.
+    /// The pictures, decoded in place; sets the parameters beside them.
     pub(super) fn decode(
         self,
-        bytes: Vec<u8>,
+        bytes: &mut [u8],
         parameters: &mut Parameters,
         max_upload: usize,
-    ) -> Result<Vec<u8>, ApiError> {
+    ) -> Result<Pictures, ApiError> {
         match self {
-            Encoding::Raw => Ok(bytes),
-            Encoding::Field => as_picture(bytes, max_upload),
+            Encoding::Raw => Ok(vec![Ok(0..bytes.len())]),
+            Encoding::Fields(fields) => {
+                let decode = |field| as_picture(bytes, field, max_upload);
+                Ok(fields.into_iter().map(decode).collect())
+            }
             Encoding::Form => read_form(bytes, parameters, max_upload),
             Encoding::Json => json::read(bytes, parameters, max_upload),
         }
@@ -37,47 +40,56 @@ impl Encoding {
 }
 
 /// A file's bytes as they are; a text field's data URL decoded.
-fn as_picture(bytes: Vec<u8>, max_upload: usize) -> Result<Vec<u8>, ApiError> {
-    if data_url::is_data_url(&bytes) {
-        let all = 0..bytes.len();
-        return data_url::decode(bytes, all, max_upload);
+fn as_picture(
+    bytes: &mut [u8],
+    field: Range<usize>,
+    max_upload: usize,
+) -> Result<Range<usize>, ApiError> {
+    if data_url::is_data_url(&bytes[field.clone()]) {
+        return data_url::decode(bytes, field, max_upload);
     }
-    if bytes.len() > max_upload {
+    if field.len() > max_upload {
         return Err(ApiError::UploadTooLarge(max_upload));
     }
-    Ok(bytes)
+    Ok(field)
 }
 
 /// `image=<escaped base64 or data URL>&top_k=3&...`
 fn read_form(
-    mut body: Vec<u8>,
+    body: &mut [u8],
     parameters: &mut Parameters,
     max_upload: usize,
-) -> Result<Vec<u8>, ApiError> {
+) -> Result<Pictures, ApiError> {
     const PICTURE: &[u8] = b"image=";
-    if is_binary(&body) {
+    if is_binary(body) {
         return Err(ApiError::BadRequest(PICTURE_AS_FORM.to_owned()));
     }
-    let (mut image, mut start) = (None, 0);
-    for (index, field) in body.split(|&byte| byte == b'&').enumerate() {
-        if index == MAX_FIELDS {
-            return Err(too_many_fields());
-        }
+    let (mut images, mut start, mut others) = (Vec::new(), 0, 0);
+    for field in body.split(|&byte| byte == b'&') {
         if field.starts_with(PICTURE) {
             // An empty one counts as absent.
             if field.len() > PICTURE.len() {
-                image = Some(start + PICTURE.len()..start + field.len());
+                images.push(start + PICTURE.len()..start + field.len());
+            }
+            if images.len() > MAX_PICTURES {
+                return Err(too_many_pictures());
             }
         } else {
+            others += 1;
+            if others > MAX_FIELDS {
+                return Err(too_many_fields());
+            }
             for (name, value) in form_urlencoded::parse(field) {
                 parameters.set(&name, &value)?;
             }
         }
         start += field.len() + 1;
     }
-    let Some(image) = image else { return Ok(Vec::new()) };
-    let text = unescape(&mut body, image);
-    data_url::decode(body, text, max_upload)
+    let decode = |image| {
+        let text = unescape(body, image);
+        data_url::decode(body, text, max_upload)
+    };
+    Ok(images.into_iter().map(decode).collect())
 }
 
 const PICTURE_AS_FORM: &str = "the body is a file, and its Content-Type says that it is a form (curl does so for \
@@ -112,7 +124,10 @@ mod tests {
     use super::*;
 
     fn form(body: &str) -> Result<Vec<u8>, ApiError> {
-        read_form(body.into(), &mut Parameters::default(), 100)
+        let mut body = body.as_bytes().to_vec();
+        let mut pictures = read_form(&mut body, &mut Parameters::default(), 100)?;
+        assert!(pictures.len() <= 1);
+        Ok(pictures.pop().transpose()?.map_or(Vec::new(), |picture| body[picture].to_vec()))
     }
 
     #[test]

@@ -1,8 +1,11 @@
-//! Multipart forms: the picture among the fields.
+//! Multipart forms: the pictures among the fields.
 
 use super::content_encoding::Decoded;
 use super::part_headers::AsciiHeaders;
-use super::{MAX_FIELDS, NO_PICTURE, largest_body, read_all, too_many_fields};
+use super::{
+    MAX_FIELDS, MAX_PICTURES, NO_PICTURE, largest_body, read_all, too_many_fields,
+    too_many_pictures,
+};
 use crate::data_url;
 use crate::error::ApiError;
 use crate::excerpt::quoted;
@@ -10,6 +13,7 @@ use crate::intake::{Intake, malformed};
 use crate::parameters::{MAX_VALUE, Parameters, is_parameter};
 use actix_multipart::{Field, Multipart};
 use actix_web::http::header::HeaderMap;
+use std::ops::Range;
 
 /// The field of the picture.
 const PICTURE: &str = "image";
@@ -17,17 +21,27 @@ const PICTURE: &str = "image";
 const OTHER_NAMES: [&str; 10] =
     ["file", "files", "image[]", "images", "picture", "photo", "img", "upload", "data", "Image"];
 
-/// The picture that was found so far.
+/// The pictures that were found so far.
 #[derive(Default)]
 struct Found {
+    /// One after the other.
     bytes: Vec<u8>,
-    /// The name of its field, if that is not the expected one.
+    pictures: Vec<Range<usize>>,
+    /// The name of the only one's field, if that is not the expected one.
     name: String,
 }
 
 impl Found {
     fn is_other(&self) -> bool {
         !self.name.is_empty()
+    }
+
+    /// Makes a picture of the bytes from `start` on, unless there are none.
+    fn add(&mut self, start: usize) -> Result<(), ApiError> {
+        if self.bytes.len() > start {
+            self.pictures.push(start..self.bytes.len());
+        }
+        if self.pictures.len() > MAX_PICTURES { Err(too_many_pictures()) } else { Ok(()) }
     }
 }
 
@@ -53,15 +67,15 @@ impl Kind {
     }
 }
 
-/// The bytes of the picture: those of the last field `image` that has any, or of the only file. Sets
-/// the parameters of all other fields.
+/// The pictures: the fields `image` that have any bytes, in order, or the only file. Sets the
+/// parameters of all other fields.
 pub(super) async fn read(
     headers: &HeaderMap,
     body: Decoded,
     parameters: &mut Parameters,
     (max_upload, announced): (usize, Option<usize>),
     intake: &mut Intake<'_>,
-) -> Result<Vec<u8>, ApiError> {
+) -> Result<(Vec<u8>, Vec<Range<usize>>), ApiError> {
     let mut form = Multipart::new(headers, AsciiHeaders::new(headers, body));
     let limit = largest_body(max_upload);
     let mut found = Found::default();
@@ -69,19 +83,20 @@ pub(super) async fn read(
     while let Some(field) = intake.next(&mut form).await? {
         let mut field = field.map_err(|error| malformed(&error))?;
         fields += 1;
-        if fields > MAX_FIELDS {
+        if fields > MAX_FIELDS + found.pictures.len() {
             return Err(too_many_fields());
         }
         let name = field.name().unwrap_or_default().to_owned();
         match Kind::of(&field, &name) {
             Kind::Value => read_value(&name, field, parameters, intake).await?,
             Kind::Picture => {
-                let mut beside = Vec::new();
-                let bytes = if found.is_other() { &mut beside } else { &mut found.bytes };
+                let start = found.bytes.len();
+                let bytes = &mut found.bytes;
                 read_all(&mut field, bytes, limit, max_upload, announced, intake).await?;
-                if !beside.is_empty() {
+                if found.is_other() && found.bytes.len() > start {
                     return Err(unexpected(&found.name));
                 }
+                found.add(start)?;
             }
             Kind::OtherFile => {
                 let mut bytes = Vec::new();
@@ -93,11 +108,12 @@ pub(super) async fn read(
                 if !found.bytes.is_empty() || !OTHER_NAMES.contains(&name.as_str()) {
                     return Err(unexpected(&name));
                 }
-                found = Found { bytes, name };
+                found = Found { bytes, name, ..Found::default() };
+                found.add(0)?;
             }
         }
     }
-    Ok(found.bytes)
+    Ok((found.bytes, found.pictures))
 }
 
 /// Whether what may be a picture by its name is a value that has nothing to do with one.

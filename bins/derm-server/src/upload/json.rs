@@ -1,10 +1,10 @@
-//! JSON bodies: `{"image": "<base64 or data URL>", "top_k": 3, ...}`, and the forms of TensorFlow
+//! JSON bodies: `{"image": "<base64 or data URL>", "top_k": 3, ...}`, with a list of several pictures, and the forms of TensorFlow
 //! Serving (`{"instances": [{"b64": "..."}]}`) and of Hugging Face (`{"inputs": "..."}`).
 //!
 //! Values are found by their bytes and nothing is built of them: a list of numbers would take thirty
 //! times its text in memory.
 
-use super::MAX_FIELDS;
+use super::{MAX_FIELDS, MAX_PICTURES, Pictures};
 use crate::data_url;
 use crate::error::ApiError;
 use crate::excerpt::excerpt;
@@ -20,18 +20,23 @@ const DEPTH: usize = 4;
 /// Names and values as they stand in the body.
 type Fields<'a> = Vec<(&'a RawValue, &'a RawValue)>;
 
-/// The picture, decoded in the body's own memory; sets the parameters beside it. Empty where there is
-/// none.
-pub(super) fn read(
-    mut body: Vec<u8>,
+/// The pictures, decoded in the body's own memory; sets the parameters beside them.
+pub(crate) fn read(
+    body: &mut [u8],
     parameters: &mut Parameters,
     max_upload: usize,
-) -> Result<Vec<u8>, ApiError> {
-    let mut image = None;
-    for (name, value) in fields(&body)? {
+) -> Result<Pictures, ApiError> {
+    let mut images = Vec::new();
+    for (name, value) in fields(body)? {
         let Some(name) = text_of(name)? else { continue };
         match name.as_str() {
-            "image" | "instances" | "inputs" => image = picture(value, DEPTH)?.or(image),
+            "image" | "images" | "instances" | "inputs" => {
+                let found = pictures(value, DEPTH)?;
+                // An empty one counts as absent.
+                if found.iter().any(|text| !text.is_empty()) {
+                    images = found;
+                }
+            }
             // Hugging Face's.
             "parameters" if value.get().starts_with('{') => {
                 for (name, value) in fields(value.get().as_bytes())? {
@@ -42,55 +47,92 @@ pub(super) fn read(
             name => set(parameters, name, value.get())?,
         }
     }
-    let Some(image) = image else { return Ok(Vec::new()) };
-    let start = image.as_ptr().addr() - body.as_ptr().addr();
-    let image = start..start + image.len();
-    let text = unescape(&mut body, image)?;
+    let start = body.as_ptr().addr();
+    let range =
+        |text: &str| text.as_ptr().addr() - start..text.as_ptr().addr() - start + text.len();
+    let ranges: Vec<Range<usize>> = images.into_iter().map(range).collect();
+    Ok(ranges.into_iter().map(|range| decode(body, range, max_upload)).collect())
+}
+
+/// Decodes the picture in a JSON string's text, in place.
+pub(crate) fn decode(
+    body: &mut [u8],
+    escaped: Range<usize>,
+    max_upload: usize,
+) -> Result<Range<usize>, ApiError> {
+    let text = unescape(body, escaped)?;
     data_url::decode(body, text, max_upload)
 }
 
-/// The escaped text of the picture in a value: a string, `{"b64": "..."}`, or one of these as the only
-/// element of a list or the only field of an object, as TensorFlow Serving nests them. `None` for an
-/// empty string.
-fn picture(value: &RawValue, depth: usize) -> Result<Option<&str>, ApiError> {
+/// The escaped texts of the pictures in a value: those of a list of several, or one.
+fn pictures(value: &RawValue, depth: usize) -> Result<Vec<&str>, ApiError> {
     let text = value.get();
     let only = match text.as_bytes().first() {
-        Some(b'"') => return Ok(Some(&text[1..text.len() - 1]).filter(|text| !text.is_empty())),
-        Some(b'[') if depth > 0 => only_element(text)?,
-        Some(b'{') if depth > 0 => {
-            let fields = fields(text.as_bytes())?;
-            let named = fields.iter().find(|(name, _)| name.get() == "\"b64\"");
-            let only = named.or(if let [field] = &fields[..] { Some(field) } else { None });
-            only.ok_or_else(|| bad("an object around the picture has several fields, none `b64`"))?
-                .1
-        }
+        Some(b'[') if depth > 0 => match &elements(text)?[..] {
+            [only] => only,
+            several => return several.iter().map(|one| picture(one, depth - 1)).collect(),
+        },
+        Some(b'{') if depth > 0 => picture_field(text)?,
+        _ => return Ok(vec![picture(value, depth)?]),
+    };
+    pictures(only, depth - 1)
+}
+
+/// The escaped text of the picture in a value: a string, `{"b64": "..."}`, or one of these as the only
+/// element of a list or the only field of an object, as TensorFlow Serving nests them.
+fn picture(value: &RawValue, depth: usize) -> Result<&str, ApiError> {
+    let text = value.get();
+    let only = match text.as_bytes().first() {
+        Some(b'"') => return Ok(&text[1..text.len() - 1]),
+        Some(b'[') if depth > 0 => match &elements(text)?[..] {
+            [only] => only,
+            _ => return Err(bad("a list in the list of pictures has more than one")),
+        },
+        Some(b'{') if depth > 0 => picture_field(text)?,
         _ => return Err(bad("the picture is not a string")),
     };
     picture(only, depth - 1)
 }
 
-/// The element of a list of one.
-fn only_element(list: &str) -> Result<&RawValue, ApiError> {
-    struct One;
+/// The field of an object that holds the picture.
+fn picture_field(object: &str) -> Result<&RawValue, ApiError> {
+    let fields = fields(object.as_bytes())?;
+    let named = fields.iter().find(|(name, _)| name.get() == "\"b64\"");
+    let only = named.or(if let [field] = &fields[..] { Some(field) } else { None });
+    let only =
+        only.ok_or_else(|| bad("an object around the picture has several fields, none `b64`"))?;
+    Ok(only.1)
+}
 
-    impl<'de> Visitor<'de> for One {
-        type Value = &'de RawValue;
+/// The elements of a list that is not empty.
+fn elements(list: &str) -> Result<Vec<&RawValue>, ApiError> {
+    struct Elements;
+
+    impl<'de> Visitor<'de> for Elements {
+        type Value = Vec<&'de RawValue>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a list")
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-            let first =
-                list.next_element()?.ok_or_else(|| A::Error::custom("the list is empty"))?;
-            if list.next_element::<&RawValue>()?.is_some() {
-                return Err(A::Error::custom("the list has more than one picture"));
+            let mut elements = Vec::new();
+            while let Some(element) = list.next_element()? {
+                if elements.len() == MAX_PICTURES {
+                    let message = format!("the list has more than {MAX_PICTURES} pictures");
+                    return Err(A::Error::custom(message));
+                }
+                elements.push(element);
             }
-            Ok(first)
+            if elements.is_empty() {
+                return Err(A::Error::custom("the list is empty"));
+            }
+            Ok(elements)
         }
     }
 
-    serde_json::Deserializer::from_str(list).deserialize_seq(One).map_err(|error| syntax(&error))
+    let elements = serde_json::Deserializer::from_str(list).deserialize_seq(Elements);
+    elements.map_err(|error| syntax(&error))
 }
 
 /// The text of a name; `None` for one that is longer than any that is known.
@@ -102,7 +144,7 @@ fn text_of(name: &RawValue) -> Result<Option<String>, ApiError> {
 }
 
 /// Sets one parameter: a string by its text, any other value as it is written.
-fn set(parameters: &mut Parameters, name: &str, value: &str) -> Result<(), ApiError> {
+pub(crate) fn set(parameters: &mut Parameters, name: &str, value: &str) -> Result<(), ApiError> {
     if value == "null" {
         return Ok(());
     }
@@ -188,7 +230,10 @@ mod tests {
     use super::*;
 
     fn json(body: &str) -> Result<Vec<u8>, ApiError> {
-        read(body.into(), &mut Parameters::default(), 100)
+        let mut body = body.as_bytes().to_vec();
+        let mut pictures = read(&mut body, &mut Parameters::default(), 100)?;
+        assert!(pictures.len() <= 1);
+        Ok(pictures.pop().transpose()?.map_or(Vec::new(), |picture| body[picture].to_vec()))
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub use slow_model::SlowModel;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -262,4 +262,15 @@ pub fn data(name: &str) -> Vec<u8> {
 
 pub fn picture() -> Vec<u8> {
     data("baseline.jpg")
+}
+
+/// The first interpreter of `DERM_PYTHON` (absolute paths, with `:` between), or `python3`, that can run this.
+pub fn python_with(packages: &str) -> Option<PathBuf> {
+    let named = std::env::var("DERM_PYTHON").unwrap_or_default();
+    let candidates = named.split(':').filter(|name| !name.is_empty()).chain(["python3"]);
+    let has = |python: &&str| {
+        let run = Command::new(python).args(["-c", packages]).output();
+        run.is_ok_and(|run| run.status.success())
+    };
+    candidates.into_iter().find(has).map(|python| Path::new(python).to_owned())
 }
