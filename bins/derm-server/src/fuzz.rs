@@ -80,6 +80,15 @@ pub fn upload(content_type: &str, query: &str, body: &[u8]) -> Result<Vec<u8>, S
     })
 }
 
+/// Reads the body of an inference of the Open Inference Protocol, of which the first `header` bytes are
+/// JSON; gives how many pictures or tensors it has.
+///
+/// # Errors
+/// As the client reads it.
+pub fn infer_request(body: &[u8], header: Option<usize>) -> Result<usize, String> {
+    crate::v2::read_request(&mut body.to_vec(), header, MAX_UPLOAD).map_err(as_read)
+}
+
 fn as_read(error: ApiError) -> String {
     error.to_string()
 }

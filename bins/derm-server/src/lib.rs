@@ -34,6 +34,8 @@ mod shutdown;
 mod state;
 mod systemd;
 mod upload;
+mod v1;
+mod v2;
 
 use clap::Parser;
 use config::Config;

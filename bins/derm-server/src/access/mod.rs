@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::error::ApiError;
 use crate::html;
 use crate::state::State;
+use crate::v2;
 use actix_cors::Cors;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -142,8 +143,15 @@ pub(crate) fn cors(config: &Config) -> Cors {
     const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
     let cors = Cors::default()
         .allowed_methods(["GET", "HEAD", "POST"])
-        .allowed_headers([AUTHORIZATION, CONTENT_TYPE, keys::API_KEY, REQUEST_ID, TRACE_PARENT])
-        .expose_headers([REQUEST_ID, SERVER_TIMING, RETRY_AFTER])
+        .allowed_headers([
+            AUTHORIZATION,
+            CONTENT_TYPE,
+            keys::API_KEY,
+            REQUEST_ID,
+            TRACE_PARENT,
+            v2::HEADER_LENGTH,
+        ])
+        .expose_headers([REQUEST_ID, SERVER_TIMING, RETRY_AFTER, v2::HEADER_LENGTH])
         .max_age(600);
     let origins = config.cors_origins();
     if origins == ["*"] {

@@ -12,6 +12,7 @@ pub(crate) use model::description;
 
 use crate::error::ApiError;
 use crate::excerpt::excerpt;
+use crate::{v1, v2};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, Route, guard};
 
@@ -47,6 +48,7 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
     get("/style.css", |get| get.to(page::style));
     get("/app.js", |get| get.to(page::script));
     get("/example.jpg", |get| get.to(page::example));
+    config.configure(v1::configure).configure(v2::configure);
     config.default_service(web::to(not_found));
 }
 

@@ -1,0 +1,218 @@
+//! KServe's protocol, version 1, which is also TensorFlow Serving's: `instances` of pictures in base64.
+
+use crate::answer::{Heatmap, unexplained};
+use crate::batch::{Batch, open_all};
+use crate::error::ApiError;
+use crate::half_closed::Peer;
+use crate::parameters::Parameters;
+use crate::permits::deadline;
+use crate::routes::not_allowed;
+use crate::state::State;
+use crate::upload::{self, SharedBytes};
+use crate::v2::{ModelPath, is_ready};
+use actix_web::http::header::ContentType;
+use actix_web::web::{self, Data, Json, Path, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, guard};
+use derm::Report;
+use serde::Serialize;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Registers every path.
+pub(crate) fn configure(config: &mut ServiceConfig) {
+    let get = || web::route().guard(guard::Any(guard::Get()).or(guard::Head()));
+    let service = |path: &str, route, allowed| {
+        let resource: actix_web::Resource = web::resource(path).route(route);
+        resource.default_service(web::to(move |request| not_allowed(request, allowed)))
+    };
+    config.service(service("/v1/models", get().to(models), "GET, HEAD"));
+    for version in ["", "/versions/{version}"] {
+        let model = format!("/v1/models/{{model}}{version}");
+        config
+            .service(service(&format!("{model}:predict"), web::post().to(predict), "POST"))
+            .service(service(&format!("{model}:explain"), web::post().to(explain), "POST"))
+            .service(service(&model, get().to(status), "GET, HEAD"));
+    }
+}
+
+/// `GET /v1/models`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ModelList {
+    /// Names of the models.
+    models: Vec<String>,
+}
+
+/// `GET /v1/models/{model}`: as KServe and as TensorFlow Serving have it.
+#[derive(Debug, Serialize)]
+pub(crate) struct ModelStatus {
+    /// Name of the model.
+    name: String,
+    /// Whether it can be used.
+    ready: bool,
+    /// Its only version.
+    model_version_status: [VersionStatus; 1],
+}
+
+/// The state of a version.
+#[derive(Debug, Serialize)]
+pub(crate) struct VersionStatus {
+    version: String,
+    /// `AVAILABLE`, or `LOADING` before it was loaded and run once.
+    state: &'static str,
+    status: ErrorStatus,
+}
+
+/// TensorFlow Serving's word for a fault.
+#[derive(Debug, Serialize)]
+pub(crate) struct ErrorStatus {
+    error_code: &'static str,
+    error_message: &'static str,
+}
+
+/// An element of `predictions`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Prediction {
+    /// The most probable class.
+    label: String,
+    /// 0..=1, in the order of the model's classes.
+    probabilities: Vec<f32>,
+    /// Whether the picture is out of distribution; null: the model cannot tell.
+    uncertain: Option<bool>,
+    /// The score behind that.
+    ood_score: Option<f32>,
+}
+
+/// An element of `explanations`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Explanation {
+    /// The most probable class.
+    label: String,
+    /// Each class that is explained.
+    heatmaps: Vec<Heatmap>,
+}
+
+async fn models(state: Data<State>) -> Json<ModelList> {
+    Json(ModelList { models: state.models.all().iter().map(|model| model.name.clone()).collect() })
+}
+
+async fn status(state: Data<State>, path: Path<ModelPath>) -> Result<HttpResponse, ApiError> {
+    let model = path.find(&state)?;
+    let ready = is_ready(&state, &model);
+    let status = ModelStatus {
+        name: model.name.clone(),
+        ready,
+        model_version_status: [VersionStatus {
+            version: model.version(),
+            state: if ready { "AVAILABLE" } else { "LOADING" },
+            status: ErrorStatus { error_code: "OK", error_message: "" },
+        }],
+    };
+    let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    Ok(response.json(status))
+}
+
+async fn predict(
+    request: HttpRequest,
+    payload: Payload,
+    state: Data<State>,
+    path: Path<ModelPath>,
+) -> Result<HttpResponse, ApiError> {
+    answer(&request, payload, &state, &path, false).await
+}
+
+async fn explain(
+    request: HttpRequest,
+    payload: Payload,
+    state: Data<State>,
+    path: Path<ModelPath>,
+) -> Result<HttpResponse, ApiError> {
+    answer(&request, payload, &state, &path, true).await
+}
+
+async fn answer(
+    request: &HttpRequest,
+    payload: Payload,
+    state: &Data<State>,
+    path: &ModelPath,
+    explains: bool,
+) -> Result<HttpResponse, ApiError> {
+    let answer = async {
+        let batch = batch(request, payload, state, path, explains).await?;
+        let peer = request.conn_data::<Rc<Peer>>();
+        let _in_work = peer.map(Peer::in_work);
+        batch.into_body(if explains { "explanations" } else { "predictions" }).await
+    };
+    let body = state.shutdown.or_cancelled(answer).await?;
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(body))
+}
+
+/// The instances of a request.
+async fn batch(
+    request: &HttpRequest,
+    payload: Payload,
+    state: &Data<State>,
+    path: &ModelPath,
+    explains: bool,
+) -> Result<Batch, ApiError> {
+    let model = path.find(state)?;
+    if explains && !state.config.enable_gradcam {
+        let reason = "heatmaps are switched off on this server (ENABLE_GRADCAM)".to_owned();
+        return Err(ApiError::Parameter { name: "explain".to_owned(), reason });
+    }
+    let mut parameters = Parameters::from_query(request.query_string())?;
+    let deadline = deadline(state.config.timeout());
+    let (mut body, permit) = upload::receive_plain(request, payload, state, deadline).await?;
+    let peer = request.conn_data::<Rc<Peer>>();
+    let _in_work = peer.map(Peer::in_work);
+    let (shared, opened) = (state.clone(), Arc::clone(&model));
+    let opening = state.background.run(move || {
+        let max_upload = shared.config.max_upload_bytes;
+        let pictures = upload::read_json(&mut body, &mut parameters, max_upload)?;
+        if pictures.is_empty() {
+            let message = "there is no instance; send {\"instances\": [{\"b64\": \"<base64>\"}]}";
+            return Err(ApiError::BadRequest(message.to_owned()));
+        }
+        let mut asked = parameters.request(explains);
+        asked.top_k = None;
+        let bytes = SharedBytes::new(body, permit);
+        let items = open_all(&shared, &opened, &asked, &bytes, pictures);
+        Ok((asked, bytes, items))
+    });
+    let (asked, bytes, items) = opening.await??;
+    let render = Arc::new(if explains { explanation } else { prediction });
+    Ok(Batch::new(request, state, (model, asked), (bytes, items), deadline, render))
+}
+
+/// Writes an element of `predictions`.
+fn prediction(report: Report) -> Result<Vec<u8>, ApiError> {
+    let mut probabilities = vec![0.0; report.manifest.classes.len()];
+    report.predictions.iter().for_each(|one| probabilities[one.index] = one.probability);
+    written(&Prediction {
+        label: label(&report),
+        probabilities,
+        uncertain: report.uncertain.map(|known| known.is_uncertain()),
+        ood_score: report.uncertain.map(|known| known.score),
+    })
+}
+
+/// Writes an element of `explanations`.
+fn explanation(report: Report) -> Result<Vec<u8>, ApiError> {
+    let label = label(&report);
+    let heatmaps = match report.explanations {
+        Some(Ok(explanations)) => explanations.into_iter().map(Heatmap::of).collect(),
+        Some(Err(reason)) => {
+            let (name, reason) = ("explain".to_owned(), unexplained(&reason));
+            return Err(ApiError::Parameter { name, reason });
+        }
+        None => Vec::new(),
+    };
+    written(&Explanation { label, heatmaps })
+}
+
+fn label(report: &Report) -> String {
+    report.predictions.first().map(|first| first.class.clone()).unwrap_or_default()
+}
+
+fn written(element: &impl Serialize) -> Result<Vec<u8>, ApiError> {
+    serde_json::to_vec(element).map_err(|_| ApiError::Internal)
+}

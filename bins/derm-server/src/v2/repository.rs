@@ -1,0 +1,69 @@
+//! The model repository extension: which models there are, and loading and unloading them. These two
+//! are the administrator's, where there is one.
+
+use super::ModelPath;
+use super::types::{IndexEntry, IndexRequest};
+use crate::error::ApiError;
+use crate::excerpt::excerpt;
+use crate::models::{self, Availability, Model};
+use crate::permits::deadline;
+use crate::reload;
+use crate::state::State;
+use crate::upload;
+use actix_web::web::{Data, Json, Path, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use std::sync::Arc;
+
+/// `POST /v2/repository/index`.
+pub(crate) async fn index(
+    request: HttpRequest,
+    payload: Payload,
+    state: Data<State>,
+) -> Result<Json<Vec<IndexEntry>>, ApiError> {
+    let until = deadline(state.config.timeout());
+    let (body, _permit) = upload::receive_plain(&request, payload, &state, until).await?;
+    let asked: IndexRequest = if body.trim_ascii().is_empty() {
+        IndexRequest::default()
+    } else {
+        serde_json::from_slice(&body).map_err(|error| {
+            let reason = excerpt(&error.to_string());
+            ApiError::BadRequest(format!("the body is not {{\"ready\": true or false}}: {reason}"))
+        })?
+    };
+    let entry = |model: &Arc<Model>| {
+        let (state, reason) = match model.availability() {
+            Availability::Ready => ("READY", ""),
+            Availability::Unchecked => ("UNAVAILABLE", "not loaded yet: the first use loads it"),
+            Availability::Unloaded => ("UNAVAILABLE", "unloaded: the next use loads it"),
+        };
+        IndexEntry { name: model.name.clone(), version: model.version(), state, reason }
+    };
+    let entries = state.models.all().iter().map(entry);
+    Ok(Json(entries.filter(|entry| !asked.ready || entry.state == "READY").collect()))
+}
+
+/// `POST /v2/repository/models/{model}/load`: loads what the model's paths lead to now, also in place
+/// of one that is loaded.
+pub(crate) async fn load(
+    request: HttpRequest,
+    state: Data<State>,
+    path: Path<ModelPath>,
+) -> Result<HttpResponse, ApiError> {
+    state.access.check_admin(request.headers())?;
+    let model = path.find(&state)?;
+    state.shutdown.or_cancelled(reload::reload(&state, &model)).await?;
+    Ok(HttpResponse::Ok().finish())
+}
+
+/// `POST /v2/repository/models/{model}/unload`: unloads a model when its inferences have ended.
+pub(crate) async fn unload(
+    request: HttpRequest,
+    state: Data<State>,
+    path: Path<ModelPath>,
+) -> Result<HttpResponse, ApiError> {
+    state.access.check_admin(request.headers())?;
+    let model = path.find(&state)?;
+    let unloading = models::unload(&state, &model, deadline(state.config.timeout()));
+    state.shutdown.or_cancelled(unloading).await?;
+    Ok(HttpResponse::Ok().finish())
+}
