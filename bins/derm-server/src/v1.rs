@@ -4,15 +4,16 @@ use crate::answer::{Heatmap, unexplained};
 use crate::batch::{Batch, open_all};
 use crate::error::ApiError;
 use crate::half_closed::Peer;
+use crate::models::Model;
 use crate::parameters::Parameters;
 use crate::permits::deadline;
-use crate::routes::not_allowed;
+use crate::routes::{check_method, segments};
 use crate::state::State;
 use crate::upload::{self, SharedBytes};
-use crate::v2::{ModelPath, is_ready};
+use crate::v2::{READ, find, is_ready};
 use actix_web::http::header::ContentType;
-use actix_web::web::{self, Data, Json, Path, Payload, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, guard};
+use actix_web::web::{self, Data, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
 use derm::Report;
 use serde::Serialize;
 use std::rc::Rc;
@@ -20,18 +21,35 @@ use std::sync::Arc;
 
 /// Registers every path.
 pub(crate) fn configure(config: &mut ServiceConfig) {
-    let get = || web::route().guard(guard::Any(guard::Get()).or(guard::Head()));
-    let service = |path: &str, route, allowed| {
-        let resource: actix_web::Resource = web::resource(path).route(route);
-        resource.default_service(web::to(move |request| not_allowed(request, allowed)))
+    config.service(web::scope("/v1").default_service(web::to(route)));
+}
+
+async fn route(
+    request: HttpRequest,
+    payload: Payload,
+    state: Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let segments = segments(&request);
+    let segments: Vec<&str> = segments.iter().skip(1).map(String::as_str).collect();
+    let (named, version) = match segments[..] {
+        ["models"] => return check_method(&request, READ).map(|()| models(&state)),
+        ["models", model] => (model, None),
+        ["models", model, "versions", version] => (model, Some(version)),
+        _ => return Err(ApiError::NotFound),
     };
-    config.service(service("/v1/models", get().to(models), "GET, HEAD"));
-    for version in ["", "/versions/{version}"] {
-        let model = format!("/v1/models/{{model}}{version}");
-        config
-            .service(service(&format!("{model}:predict"), web::post().to(predict), "POST"))
-            .service(service(&format!("{model}:explain"), web::post().to(explain), "POST"))
-            .service(service(&model, get().to(status), "GET, HEAD"));
+    // The verb is at the end of the path.
+    let last = version.unwrap_or(named);
+    let (last, explains) = match last.rsplit_once(':') {
+        Some((last, "predict")) => (last, Some(false)),
+        Some((last, "explain")) => (last, Some(true)),
+        _ => (last, None),
+    };
+    let (named, version) = if version.is_some() { (named, Some(last)) } else { (last, None) };
+    check_method(&request, if explains.is_some() { "POST" } else { READ })?;
+    let model = find(&state, named, version)?;
+    match explains {
+        Some(explains) => answer(&request, payload, &state, model, explains).await,
+        None => Ok(status(&state, &model)),
     }
 }
 
@@ -91,13 +109,13 @@ pub(crate) struct Explanation {
     heatmaps: Vec<Heatmap>,
 }
 
-async fn models(state: Data<State>) -> Json<ModelList> {
-    Json(ModelList { models: state.models.all().iter().map(|model| model.name.clone()).collect() })
+fn models(state: &State) -> HttpResponse {
+    let models = state.models.all().iter().map(|model| model.name.clone()).collect();
+    HttpResponse::Ok().json(ModelList { models })
 }
 
-async fn status(state: Data<State>, path: Path<ModelPath>) -> Result<HttpResponse, ApiError> {
-    let model = path.find(&state)?;
-    let ready = is_ready(&state, &model);
+fn status(state: &Data<State>, model: &Arc<Model>) -> HttpResponse {
+    let ready = is_ready(state, model);
     let status = ModelStatus {
         name: model.name.clone(),
         ready,
@@ -108,36 +126,18 @@ async fn status(state: Data<State>, path: Path<ModelPath>) -> Result<HttpRespons
         }],
     };
     let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    Ok(response.json(status))
-}
-
-async fn predict(
-    request: HttpRequest,
-    payload: Payload,
-    state: Data<State>,
-    path: Path<ModelPath>,
-) -> Result<HttpResponse, ApiError> {
-    answer(&request, payload, &state, &path, false).await
-}
-
-async fn explain(
-    request: HttpRequest,
-    payload: Payload,
-    state: Data<State>,
-    path: Path<ModelPath>,
-) -> Result<HttpResponse, ApiError> {
-    answer(&request, payload, &state, &path, true).await
+    response.json(status)
 }
 
 async fn answer(
     request: &HttpRequest,
     payload: Payload,
     state: &Data<State>,
-    path: &ModelPath,
+    model: Arc<Model>,
     explains: bool,
 ) -> Result<HttpResponse, ApiError> {
     let answer = async {
-        let batch = batch(request, payload, state, path, explains).await?;
+        let batch = batch(request, payload, state, model, explains).await?;
         let peer = request.conn_data::<Rc<Peer>>();
         let _in_work = peer.map(Peer::in_work);
         batch.into_body(if explains { "explanations" } else { "predictions" }).await
@@ -151,10 +151,9 @@ async fn batch(
     request: &HttpRequest,
     payload: Payload,
     state: &Data<State>,
-    path: &ModelPath,
+    model: Arc<Model>,
     explains: bool,
 ) -> Result<Batch, ApiError> {
-    let model = path.find(state)?;
     if explains && !state.config.enable_gradcam {
         let reason = "heatmaps are switched off on this server (ENABLE_GRADCAM)".to_owned();
         return Err(ApiError::Parameter { name: "explain".to_owned(), reason });

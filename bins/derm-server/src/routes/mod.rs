@@ -15,6 +15,7 @@ use crate::excerpt::excerpt;
 use crate::{v1, v2};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, Route, guard};
+use percent_encoding::percent_decode_str;
 
 /// Registers every path. The three of predictions are the original application's.
 pub(crate) fn configure(config: &mut ServiceConfig) {
@@ -52,10 +53,27 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
     config.default_service(web::to(not_found));
 }
 
-pub(crate) async fn not_allowed(
-    request: HttpRequest,
-    allowed: &'static str,
-) -> Result<String, ApiError> {
+/// Refuses a request whose method is none of these.
+///
+/// # Errors
+/// [`ApiError::MethodNotAllowed`].
+pub(crate) fn check_method(request: &HttpRequest, allowed: &'static str) -> Result<(), ApiError> {
+    if allowed.split(", ").any(|method| method == request.method().as_str()) {
+        return Ok(());
+    }
+    Err(ApiError::MethodNotAllowed { method: excerpt(request.method().as_str()), allowed })
+}
+
+/// The segments of a request's path, decoded. Paths that name models are matched by these: patterns
+/// of the router would be regular expressions, whose code alone takes half a MiB.
+pub(crate) fn segments(request: &HttpRequest) -> Vec<String> {
+    /// More than any path has.
+    const MOST: usize = 16;
+    let segments = request.path().split('/').filter(|segment| !segment.is_empty()).take(MOST);
+    segments.map(|text| percent_decode_str(text).decode_utf8_lossy().into_owned()).collect()
+}
+
+async fn not_allowed(request: HttpRequest, allowed: &'static str) -> Result<String, ApiError> {
     let method = excerpt(request.method().as_str());
     Err(ApiError::MethodNotAllowed { method, allowed })
 }

@@ -1,6 +1,5 @@
 //! `POST /v2/models/{model}/infer`.
 
-use super::ModelPath;
 use super::elements::Tensors;
 use super::input::{self, Asked, Input};
 use super::outputs::{Outputs, Value, error_parameters};
@@ -18,7 +17,7 @@ use crate::state::State;
 use crate::upload::{self, SharedBytes};
 use actix_web::body::BoxBody;
 use actix_web::http::header::{ContentType, HeaderMap, HeaderName};
-use actix_web::web::{Data, Path, Payload};
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use derm::Request;
 use std::rc::Rc;
@@ -30,13 +29,12 @@ pub(crate) const HEADER_LENGTH: HeaderName =
 
 /// Classifies pictures or tensors.
 pub(crate) async fn infer(
-    request: HttpRequest,
+    request: &HttpRequest,
     payload: Payload,
-    state: Data<State>,
-    path: Path<ModelPath>,
+    state: &Data<State>,
+    model: Arc<Model>,
 ) -> Result<HttpResponse, ApiError> {
-    let model = path.find(&state)?;
-    let answer = answer(&request, payload, &state, model);
+    let answer = answer(request, payload, state, model);
     let (body, header) = state.shutdown.or_cancelled(answer).await?;
     let mut response = HttpResponse::Ok();
     match header {

@@ -1,6 +1,5 @@
 //! What the server and its models are, and whether they are ready.
 
-use super::ModelPath;
 use super::elements::datatype;
 use super::input::IMAGE;
 use super::types::{
@@ -12,7 +11,7 @@ use crate::lifecycle::{Readiness, begin_to_check};
 use crate::models::{Availability, Model};
 use crate::routes::description;
 use crate::state::State;
-use actix_web::web::{Data, Json, Path};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use derm::{Description, Manifest, Output};
 use std::sync::Arc;
@@ -20,8 +19,8 @@ use std::sync::Arc;
 const PLATFORM: &str = "onnx_derm";
 
 /// `GET /v2`.
-pub(crate) async fn server() -> Json<ServerMetadata> {
-    Json(ServerMetadata {
+pub(crate) fn server() -> HttpResponse {
+    HttpResponse::Ok().json(ServerMetadata {
         name: "derm-server",
         version: env!("CARGO_PKG_VERSION"),
         extensions: [
@@ -34,27 +33,23 @@ pub(crate) async fn server() -> Json<ServerMetadata> {
 }
 
 /// `GET /v2/health/live`.
-pub(crate) async fn live() -> Json<Live> {
-    Json(Live { live: true })
+pub(crate) fn live() -> HttpResponse {
+    HttpResponse::Ok().json(Live { live: true })
 }
 
 /// `GET /v2/health/ready`: as `/readyz`.
-pub(crate) async fn ready(state: Data<State>) -> HttpResponse {
+pub(crate) fn ready(state: &Data<State>) -> HttpResponse {
     let readiness = state.lifecycle.readiness();
     if readiness == Readiness::Unchecked {
-        begin_to_check(&state, state.models.default());
+        begin_to_check(state, state.models.default());
     }
     answer(Ready { name: None, ready: readiness == Readiness::Ready })
 }
 
 /// `GET /v2/models/{model}/ready`. The first call that finds a model unchecked has it checked; one
 /// that was unloaded on request is ready again when it is loaded or used.
-pub(crate) async fn model_ready(
-    state: Data<State>,
-    path: Path<ModelPath>,
-) -> Result<HttpResponse, ApiError> {
-    let model = path.find(&state)?;
-    Ok(answer(Ready { name: Some(model.name.clone()), ready: is_ready(&state, &model) }))
+pub(crate) fn model_ready(state: &Data<State>, model: &Arc<Model>) -> HttpResponse {
+    answer(Ready { name: Some(model.name.clone()), ready: is_ready(state, model) })
 }
 
 /// Whether a model can be used; begins to check one that was not.
@@ -74,14 +69,13 @@ fn answer(ready: Ready) -> HttpResponse {
 
 /// `GET /v2/models/{model}`. Loads the model if it is not: only its graph knows the input's name.
 pub(crate) async fn model(
-    request: HttpRequest,
-    state: Data<State>,
-    path: Path<ModelPath>,
-) -> Result<Json<ModelMetadata>, ApiError> {
-    let model = path.find(&state)?;
-    let work = description(&request, &state, &model);
+    request: &HttpRequest,
+    state: &Data<State>,
+    model: &Arc<Model>,
+) -> Result<HttpResponse, ApiError> {
+    let work = description(request, state, model);
     let described = state.shutdown.or_cancelled(work).await?;
-    Ok(Json(ModelMetadata {
+    Ok(HttpResponse::Ok().json(ModelMetadata {
         name: model.name.clone(),
         versions: [model.version()],
         platform: PLATFORM,
@@ -96,12 +90,11 @@ pub(crate) async fn model(
 
 /// `GET /v2/models/{model}/config`. Loads the model if it is not.
 pub(crate) async fn config(
-    request: HttpRequest,
-    state: Data<State>,
-    path: Path<ModelPath>,
-) -> Result<Json<ModelConfig>, ApiError> {
-    let model = path.find(&state)?;
-    let work = description(&request, &state, &model);
+    request: &HttpRequest,
+    state: &Data<State>,
+    model: &Arc<Model>,
+) -> Result<HttpResponse, ApiError> {
+    let work = description(request, state, model);
     let described = state.shutdown.or_cancelled(work).await?;
     let tensor = |optional| {
         move |tensor: TensorMetadata| ConfigTensor {
@@ -114,7 +107,7 @@ pub(crate) async fn config(
             optional,
         }
     };
-    Ok(Json(ModelConfig {
+    Ok(HttpResponse::Ok().json(ModelConfig {
         name: model.name.clone(),
         platform: PLATFORM,
         backend: "derm",

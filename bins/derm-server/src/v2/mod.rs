@@ -17,38 +17,88 @@ pub(crate) use metadata::is_ready;
 use crate::error::ApiError;
 use crate::excerpt::quoted;
 use crate::models::Model;
-use crate::routes::not_allowed;
+use crate::routes::{check_method, segments};
 use crate::state::State;
-use actix_web::web::{self, ServiceConfig};
-use actix_web::{Resource, guard};
+use actix_web::web::{self, Data, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
 use std::sync::Arc;
 
 /// Registers every path.
 pub(crate) fn configure(config: &mut ServiceConfig) {
-    let get = || web::route().guard(guard::Any(guard::Get()).or(guard::Head()));
-    let service = |path: &str, route, allowed| {
-        let resource: Resource = web::resource(path).route(route);
-        resource.default_service(web::to(move |request| not_allowed(request, allowed)))
-    };
-    const GET: &str = "GET, HEAD";
-    config
-        .service(service("/v2", get().to(metadata::server), GET))
-        .service(service("/v2/health/live", get().to(metadata::live), GET))
-        .service(service("/v2/health/ready", get().to(metadata::ready), GET))
-        .service(service("/v2/repository/index", web::post().to(repository::index), "POST"));
-    for (action, post) in
-        [("load", web::post().to(repository::load)), ("unload", web::post().to(repository::unload))]
-    {
-        let path = format!("/v2/repository/models/{{model}}/{action}");
-        config.service(service(&path, post, "POST"));
+    config.service(web::scope("/v2").default_service(web::to(answer)));
+}
+
+async fn answer(
+    request: HttpRequest,
+    payload: Payload,
+    state: Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let segments = segments(&request);
+    let segments: Vec<&str> = segments.iter().skip(1).map(String::as_str).collect();
+    let method = |allowed| check_method(&request, allowed);
+    match segments[..] {
+        [] => method(READ).map(|()| metadata::server()),
+        ["health", "live"] => method(READ).map(|()| metadata::live()),
+        ["health", "ready"] => method(READ).map(|()| metadata::ready(&state)),
+        ["repository", "index"] => {
+            method("POST")?;
+            repository::index(&request, payload, &state).await
+        }
+        ["repository", "models", model, action @ ("load" | "unload")] => {
+            method("POST")?;
+            repository::change(&request, &state, model, action == "load").await
+        }
+        ["models", model, "versions", version, ref rest @ ..] => {
+            of_model(&request, payload, &state, (model, Some(version)), rest).await
+        }
+        ["models", model, ref rest @ ..] => {
+            of_model(&request, payload, &state, (model, None), rest).await
+        }
+        _ => Err(ApiError::NotFound),
     }
-    for version in ["", "/versions/{version}"] {
-        let model = format!("/v2/models/{{model}}{version}");
-        config
-            .service(service(&model, get().to(metadata::model), GET))
-            .service(service(&format!("{model}/ready"), get().to(metadata::model_ready), GET))
-            .service(service(&format!("{model}/config"), get().to(metadata::config), GET))
-            .service(service(&format!("{model}/infer"), web::post().to(infer::infer), "POST"));
+}
+
+/// What lies below the path of a model.
+async fn of_model(
+    request: &HttpRequest,
+    payload: Payload,
+    state: &Data<State>,
+    (name, version): (&str, Option<&str>),
+    rest: &[&str],
+) -> Result<HttpResponse, ApiError> {
+    check_method(request, if *rest == ["infer"] { "POST" } else { READ })?;
+    let model = find(state, name, version)?;
+    match *rest {
+        [] => metadata::model(request, state, &model).await,
+        ["ready"] => Ok(metadata::model_ready(state, &model)),
+        ["config"] => metadata::config(request, state, &model).await,
+        ["infer"] => infer::infer(request, payload, state, model).await,
+        _ => Err(ApiError::NotFound),
+    }
+}
+
+/// Methods of paths that only tell something.
+pub(crate) const READ: &str = "GET, HEAD";
+
+/// The model of this name, in this version.
+///
+/// # Errors
+/// [`ApiError::UnknownModel`].
+pub(crate) fn find(
+    state: &State,
+    name: &str,
+    version: Option<&str>,
+) -> Result<Arc<Model>, ApiError> {
+    let unknown = || ApiError::UnknownModel(quoted(name));
+    let model = state.models.get(name).ok_or_else(unknown)?;
+    let known = model.version();
+    match version {
+        Some(asked) if asked != known => Err(ApiError::UnknownModel(format!(
+            "{} of version {}; there is version {known}",
+            quoted(name),
+            quoted(asked)
+        ))),
+        _ => Ok(Arc::clone(model)),
     }
 }
 
@@ -76,32 +126,4 @@ pub(crate) fn read_request(
 /// The error of a body that is not what the protocol says.
 fn bad(message: impl Into<String>) -> ApiError {
     ApiError::BadRequest(message.into())
-}
-
-/// The model and the version that a path names.
-#[derive(Debug, serde::Deserialize)]
-pub(crate) struct ModelPath {
-    model: String,
-    #[serde(default)]
-    version: Option<String>,
-}
-
-impl ModelPath {
-    /// The model of this name and version.
-    ///
-    /// # Errors
-    /// [`ApiError::UnknownModel`].
-    pub(crate) fn find(&self, state: &State) -> Result<Arc<Model>, ApiError> {
-        let unknown = || ApiError::UnknownModel(quoted(&self.model));
-        let model = state.models.get(&self.model).ok_or_else(unknown)?;
-        let version = model.version();
-        match &self.version {
-            Some(asked) if *asked != version => Err(ApiError::UnknownModel(format!(
-                "{} of version {}; there is version {version}",
-                quoted(&self.model),
-                quoted(asked)
-            ))),
-            _ => Ok(Arc::clone(model)),
-        }
-    }
 }

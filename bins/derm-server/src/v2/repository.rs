@@ -1,7 +1,7 @@
 //! The model repository extension: which models there are, and loading and unloading them. These two
 //! are the administrator's, where there is one.
 
-use super::ModelPath;
+use super::find;
 use super::types::{IndexEntry, IndexRequest};
 use crate::error::ApiError;
 use crate::excerpt::excerpt;
@@ -10,18 +10,18 @@ use crate::permits::deadline;
 use crate::reload;
 use crate::state::State;
 use crate::upload;
-use actix_web::web::{Data, Json, Path, Payload};
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use std::sync::Arc;
 
 /// `POST /v2/repository/index`.
 pub(crate) async fn index(
-    request: HttpRequest,
+    request: &HttpRequest,
     payload: Payload,
-    state: Data<State>,
-) -> Result<Json<Vec<IndexEntry>>, ApiError> {
+    state: &Data<State>,
+) -> Result<HttpResponse, ApiError> {
     let until = deadline(state.config.timeout());
-    let (body, _permit) = upload::receive_plain(&request, payload, &state, until).await?;
+    let (body, _permit) = upload::receive_plain(request, payload, state, until).await?;
     let asked: IndexRequest = if body.trim_ascii().is_empty() {
         IndexRequest::default()
     } else {
@@ -39,31 +39,27 @@ pub(crate) async fn index(
         IndexEntry { name: model.name.clone(), version: model.version(), state, reason }
     };
     let entries = state.models.all().iter().map(entry);
-    Ok(Json(entries.filter(|entry| !asked.ready || entry.state == "READY").collect()))
+    let listed: Vec<IndexEntry> =
+        entries.filter(|entry| !asked.ready || entry.state == "READY").collect();
+    Ok(HttpResponse::Ok().json(listed))
 }
 
-/// `POST /v2/repository/models/{model}/load`: loads what the model's paths lead to now, also in place
-/// of one that is loaded.
-pub(crate) async fn load(
-    request: HttpRequest,
-    state: Data<State>,
-    path: Path<ModelPath>,
+/// `POST /v2/repository/models/{model}/load` loads what the model's paths lead to now, also in place of
+/// one that is loaded; `/unload` unloads a model when its inferences have ended.
+pub(crate) async fn change(
+    request: &HttpRequest,
+    state: &Data<State>,
+    name: &str,
+    loads: bool,
 ) -> Result<HttpResponse, ApiError> {
     state.access.check_admin(request.headers())?;
-    let model = path.find(&state)?;
-    state.shutdown.or_cancelled(reload::reload(&state, &model)).await?;
-    Ok(HttpResponse::Ok().finish())
-}
-
-/// `POST /v2/repository/models/{model}/unload`: unloads a model when its inferences have ended.
-pub(crate) async fn unload(
-    request: HttpRequest,
-    state: Data<State>,
-    path: Path<ModelPath>,
-) -> Result<HttpResponse, ApiError> {
-    state.access.check_admin(request.headers())?;
-    let model = path.find(&state)?;
-    let unloading = models::unload(&state, &model, deadline(state.config.timeout()));
-    state.shutdown.or_cancelled(unloading).await?;
+    let model = find(state, name, None)?;
+    let work = async {
+        if loads {
+            return reload::reload(state, &model).await.map(drop);
+        }
+        models::unload(state, &model, deadline(state.config.timeout())).await
+    };
+    state.shutdown.or_cancelled(work).await?;
     Ok(HttpResponse::Ok().finish())
 }
