@@ -8,8 +8,7 @@
 
 mod common;
 
-use common::{FORM, Server, form, picture};
-use std::path::{Path, PathBuf};
+use common::{FORM, Server, form, picture, python_with};
 use std::process::Command;
 
 #[test]
@@ -63,14 +62,4 @@ fn blocks(docs: &str, language: &str, framework: &str) -> String {
     let of_framework: Vec<&str> = inside.filter(|block| block.starts_with(&first)).collect();
     assert!(!of_framework.is_empty(), "no {language} for {framework}");
     of_framework.concat()
-}
-
-fn python_with(packages: &str) -> Option<PathBuf> {
-    let named = std::env::var("DERM_PYTHON").unwrap_or_default();
-    let candidates = named.split(':').filter(|name| !name.is_empty()).chain(["python3"]);
-    let has = |python: &&str| {
-        let run = Command::new(python).args(["-c", packages]).output();
-        run.is_ok_and(|run| run.status.success())
-    };
-    candidates.into_iter().find(has).map(|python| Path::new(python).to_owned())
 }

@@ -1,6 +1,6 @@
 //! Access: who may ask for predictions, from which pages, and how often.
 //!
-//! Probes and the page's own files stay open: a browser asks for the key only when it sends a picture.
+//! Probes, the API's description and the page's own files stay open: a browser asks for the key only when it sends a picture.
 
 mod keys;
 mod rate;
@@ -26,8 +26,23 @@ use keys::{ApiKeys, KeyHash};
 use rate::RateLimiter;
 
 /// Paths that need no key and have no limit on their rate.
-const OPEN: [&str; 8] =
-    ["/", "/style.css", "/app.js", "/example.jpg", "/health", "/livez", "/readyz", "/admin/reload"];
+const OPEN: [&str; 9] = [
+    "/",
+    "/style.css",
+    "/app.js",
+    "/example.jpg",
+    "/health",
+    "/livez",
+    "/readyz",
+    "/openapi.json",
+    "/admin/reload",
+];
+
+/// Whether a path needs no key; without its trailing slash.
+#[cfg(test)]
+pub(crate) fn is_open(path: &str) -> bool {
+    path.is_empty() || OPEN.contains(&path)
+}
 
 /// The configured rules.
 #[derive(Debug)]

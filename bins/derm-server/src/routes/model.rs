@@ -6,11 +6,60 @@ use crate::permits::{Demand, deadline};
 use crate::state::State;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use derm::Method;
-use serde_json::json;
+use derm::{Digest, Method};
+use serde::Serialize;
 use std::rc::Rc;
 
-/// `GET /model`. Loads the model if it is not: only its graph knows the layers.
+/// The model that is served, and what can be asked of it.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Model))]
+struct Answer<'a> {
+    name: &'a str,
+    version: &'a str,
+    /// SHA-256 of the model's files.
+    #[cfg_attr(test, schema(value_type = String))]
+    digest: Digest,
+    /// License of the weights; null: the manifest does not state it.
+    license: Option<&'a str>,
+    classes: Vec<Class<'a>>,
+    input: Input,
+    /// The methods of explanation.
+    #[cfg_attr(test, schema(value_type = Vec<String>))]
+    methods: &'static [Method],
+    /// The layers that can be explained, in order of computation.
+    layers: Vec<Layer<'a>>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+struct Class<'a> {
+    class: &'a str,
+    label: &'a str,
+}
+
+/// Size of the network's input, pixels.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = InputSize))]
+struct Input {
+    width: u32,
+    height: u32,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+struct Layer<'a> {
+    index: usize,
+    name: &'a str,
+    shape: &'a [usize],
+}
+
+/// The model that is served. Loads it if it is not loaded: only its graph knows the layers.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/model/",
+    tag = "model",
+    responses((status = 200, description = "The model", body = Answer)),
+))]
 pub(crate) async fn model(
     request: HttpRequest,
     state: Data<State>,
@@ -37,24 +86,20 @@ async fn describe(request: &HttpRequest, state: &Data<State>) -> Result<HttpResp
         described
     });
     let described = job.await?.map_err(|error| ApiError::of(error, state.config.timeout()))?;
-    let layers: Vec<_> = described
-        .layers
-        .iter()
-        .enumerate()
-        .map(|(index, layer)| json!({"index": index, "name": layer.name, "shape": layer.shape}))
-        .collect();
-    let manifest = described.manifest;
+    let layers = described.layers.iter().enumerate();
+    let layers =
+        layers.map(|(index, layer)| Layer { index, name: &layer.name, shape: &layer.shape });
+    let manifest = &described.manifest;
     let classes = manifest.classes.iter();
-    let classes: Vec<_> =
-        classes.map(|class| json!({"class": class.id, "label": class.label_in("en")})).collect();
-    Ok(HttpResponse::Ok().json(json!({
-        "name": manifest.name,
-        "version": manifest.version,
-        "digest": described.digest,
-        "license": manifest.license,
-        "classes": classes,
-        "input": {"width": manifest.input.width, "height": manifest.input.height},
-        "methods": Method::ALL,
-        "layers": layers,
-    })))
+    let classes = classes.map(|class| Class { class: &class.id, label: class.label_in("en") });
+    Ok(HttpResponse::Ok().json(Answer {
+        name: &manifest.name,
+        version: &manifest.version,
+        digest: described.digest,
+        license: manifest.license.as_deref(),
+        classes: classes.collect(),
+        input: Input { width: manifest.input.width, height: manifest.input.height },
+        methods: &Method::ALL,
+        layers: layers.collect(),
+    }))
 }

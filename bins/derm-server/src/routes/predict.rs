@@ -20,7 +20,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use tokio::time::Instant;
 
-/// `POST /predict`, `/upload`, `/upload/file`.
+/// Classifies a picture, and explains the result with a heatmap.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/predict/",
+    tag = "predictions",
+    responses((status = 200, description = "Classes and heatmaps", body = Answer)),
+))]
 pub(crate) async fn predict(
     request: HttpRequest,
     payload: Payload,
@@ -82,6 +88,7 @@ async fn answer(
         let total = cost.total().or_else(again);
         total.map_or(Demand::Unknown, |bytes| Demand::Bytes(bytes as usize))
     };
+    let asked_at = Instant::now();
     let mut permit = state.permits.inference(&client, demand, deadline).await?;
     let shared = state.clone();
     // The permit goes with the job: a client that leaves does not make room for another inference
@@ -90,6 +97,7 @@ async fn answer(
         if Instant::now() > deadline {
             return Err(ApiError::Busy(LATE));
         }
+        let queued = asked_at.elapsed();
         make_room(&shared);
         let picture = picture.until(deadline.into_std().min(Instant::now().into_std() + DECODING));
         let report = shared.classifier.classify(&picture, &asked, deadline.into_std());
@@ -98,6 +106,7 @@ async fn answer(
         }
         drop((picture, upload));
         let report = report.map_err(|error| ApiError::of(error, shared.config.timeout()))?;
+        shared.metrics.prediction(&report, queued);
         let answer = Answer::new(report, language.code(), parameters.insists_on_gradcam());
         let bytes = if page {
             html::result_page(language, &answer).into_bytes()

@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, clippy::print_stderr)]
 #![allow(dead_code, unused_imports)] // each test file uses its part
 
+mod exposition;
+mod python;
 mod slow_clients;
 mod slow_model;
 
+pub use exposition::Exposition;
+pub use python::python_with;
 pub use slow_clients::{SlowClients, raise_descriptors};
 pub use slow_model::SlowModel;
 
