@@ -30,6 +30,8 @@ fn predictions_need_a_key_and_probes_do_not() {
         "/app.js",
         "/example.jpg",
         "/openapi.json",
+        "/docs/",
+        "/api.js",
     ] {
         assert_ne!(server.get(path).status, 401, "{path}");
     }

@@ -26,7 +26,7 @@ use keys::{ApiKeys, KeyHash};
 use rate::RateLimiter;
 
 /// Paths that need no key and have no limit on their rate.
-const OPEN: [&str; 9] = [
+const OPEN: [&str; 11] = [
     "/",
     "/style.css",
     "/app.js",
@@ -35,6 +35,8 @@ const OPEN: [&str; 9] = [
     "/livez",
     "/readyz",
     "/openapi.json",
+    "/docs",
+    "/api.js",
     "/admin/reload",
 ];
 

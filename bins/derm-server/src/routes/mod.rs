@@ -48,6 +48,8 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
     get("/", |get| get.to(page::index));
     get("/style.css", |get| get.to(page::style));
     get("/app.js", |get| get.to(page::script));
+    get("/docs", |get| get.to(openapi::page));
+    get("/api.js", |get| get.to(openapi::script));
     get("/example.jpg", |get| get.to(page::example));
     config.default_service(web::to(not_found));
 }

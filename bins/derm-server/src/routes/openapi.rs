@@ -16,3 +16,21 @@ const DOCUMENT: &str = include_str!("../../openapi.json");
 pub(crate) async fn document() -> HttpResponse {
     HttpResponse::Ok().content_type(ContentType::json()).body(DOCUMENT)
 }
+
+/// A page that shows it.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/docs/",
+    tag = "page",
+    responses((status = 200, description = "The page", body = String, content_type = "text/html")),
+))]
+pub(crate) async fn page() -> HttpResponse {
+    HttpResponse::Ok().content_type(ContentType::html()).body(include_str!("../page/api.html"))
+}
+
+/// The script of that page.
+pub(crate) async fn script() -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/javascript; charset=utf-8")
+        .body(include_str!("../page/api.js"))
+}
