@@ -1,7 +1,7 @@
 //! Bodies of requests and answers, with examples.
 
 use super::errors::page;
-use super::parameters::properties;
+use super::parameters::{json_properties, properties};
 use serde_json::{Map, Value, json};
 
 /// A PNG of one pixel.
@@ -46,8 +46,7 @@ fn picture() -> Value {
         })
     };
     let file = json!({ "type": "string", "format": "binary", "description": "An image file" });
-    let beside = |name: &str, image: Value| {
-        let mut properties = properties();
+    let beside = |name: &str, image: Value, mut properties: Map<String, Value>| {
         properties.insert(name.to_owned(), image);
         json!({ "type": "object", "required": [name], "properties": properties })
     };
@@ -57,19 +56,19 @@ fn picture() -> Value {
     let mut inputs = json!({
         "type": "object",
         "required": ["inputs"],
-        "properties": { "inputs": text(), "parameters": { "properties": properties() } },
+        "properties": { "inputs": text(), "parameters": { "properties": json_properties() } },
     });
     inputs["description"] = json!("As Hugging Face's clients send it");
-    let mut served = beside("instances", instances);
+    let mut served = beside("instances", instances, json_properties());
     served["description"] = json!("As TensorFlow Serving's clients send it");
     let mut content = json!({
-        "multipart/form-data": { "schema": beside("image", file.clone()) },
+        "multipart/form-data": { "schema": beside("image", file.clone(), properties()) },
         "application/x-www-form-urlencoded": {
-            "schema": beside("image", text()),
+            "schema": beside("image", text(), properties()),
             "example": { "image": format!("data:image/png;base64,{PIXEL}"), "top_k": 3 },
         },
         "application/json": {
-            "schema": { "anyOf": [beside("image", text()), served, inputs] },
+            "schema": { "anyOf": [beside("image", text(), json_properties()), served, inputs] },
             "examples": {
                 "image": { "value": { "image": PIXEL, "top_k": 3, "gradcam": false } },
                 "TensorFlow Serving": { "value": { "instances": [{ "b64": PIXEL }] } },

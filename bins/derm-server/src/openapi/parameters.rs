@@ -98,6 +98,13 @@ fn schema_name(name: &str) -> String {
     format!("parameter.{name}")
 }
 
+/// As [`properties`], in JSON, where a value may be null as well, or empty: it counts as absent.
+pub(super) fn json_properties() -> Map<String, Value> {
+    let absent = json!({ "enum": [null, ""], "description": "As if it were not given" });
+    let property = |(name, schema)| (name, json!({ "anyOf": [schema, absent] }));
+    properties().into_iter().map(property).collect()
+}
+
 /// The properties of a body that has the parameters beside the image.
 pub(super) fn properties() -> Map<String, Value> {
     let property = |parameter: &Parameter| {
