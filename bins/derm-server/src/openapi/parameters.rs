@@ -98,10 +98,18 @@ fn schema_name(name: &str) -> String {
     format!("parameter.{name}")
 }
 
-/// As [`properties`], in JSON, where a value may be null as well, or empty: it counts as absent.
+/// As [`properties`], in JSON, where a value may be null as well, or empty: it counts as absent. An index may
+/// be a number.
 pub(super) fn json_properties() -> Map<String, Value> {
     let absent = json!({ "enum": [null, ""], "description": "As if it were not given" });
-    let property = |(name, schema)| (name, json!({ "anyOf": [schema, absent] }));
+    let index = json!({ "type": "integer", "minimum": 0, "description": "An index" });
+    let property = |(name, schema): (String, Value)| {
+        let mut any = vec![schema, absent.clone()];
+        if ["class", "layer"].contains(&name.as_str()) {
+            any.push(index.clone());
+        }
+        (name, json!({ "anyOf": any }))
+    };
     properties().into_iter().map(property).collect()
 }
 

@@ -26,6 +26,23 @@ schemathesis.openapi.format("layer", st.sampled_from(["auto", "0", "1"]))
 QUICK = ["gradcam", "gradcam++", "xgradcam", "hirescam", "layercam", "eigencam", "eigengradcam"]
 
 
+# The last index of a class and of a layer of the bundled model.
+LAST = {"class": 6, "layer": 57}
+
+
+def bound_indices(value):
+    if isinstance(value, dict):
+        for name, last in LAST.items():
+            for one in (value.get("properties") or {}).get(name, {}).get("anyOf", []):
+                if one.get("type") == "integer":
+                    one["maximum"] = last
+        for inner in value.values():
+            bound_indices(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            bound_indices(inner)
+
+
 def leave_out_slow_methods(value):
     if isinstance(value, dict):
         if "scorecam" in value.get("enum", []):
@@ -40,3 +57,4 @@ def leave_out_slow_methods(value):
 @schemathesis.hook
 def before_load_schema(context, raw_schema):
     leave_out_slow_methods(raw_schema)
+    bound_indices(raw_schema)
