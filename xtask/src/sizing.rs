@@ -5,6 +5,7 @@
 
 use crate::memtest::pictures::EXAMPLE;
 use crate::server::{Server, build};
+use crate::statistics::quantile;
 use anyhow::{Context, ensure};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -91,15 +92,16 @@ struct Row {
     threads: usize,
     seconds: f64,
     cpu_seconds: f64,
-    /// Milliseconds, ascending.
+    /// Milliseconds.
     times: Vec<f64>,
     peak: f64,
 }
 
 impl Row {
-    fn print(&self) {
+    fn print(mut self) {
         let count = self.times.len() as f64;
-        let at = |share: f64| self.times[((count - 1.0) * share) as usize];
+        let mut at = |share| quantile(&mut self.times, share);
+        let (p50, p99) = (at(0.5), at(0.99));
         println!(
             "| {} | {} | {} | {:.1} | {:.1} | {:.0} | {:.0} | {:.1} |",
             self.model,
@@ -107,8 +109,8 @@ impl Row {
             self.threads,
             count / self.seconds,
             count / self.cpu_seconds,
-            at(0.5),
-            at(0.99),
+            p50,
+            p99,
             self.peak
         );
     }
@@ -148,9 +150,8 @@ fn load(
             .collect::<anyhow::Result<Vec<_>>>()
     })?;
     let (seconds, after) = (start.elapsed().as_secs_f64(), cpu_seconds(&server)?);
-    let mut times = times.concat();
+    let times = times.concat();
     ensure!(!times.is_empty(), "no request was answered");
-    times.sort_by(f64::total_cmp);
     let (model, peak) = (name(model), server.peak()?);
     Ok(Row { model, heatmap, threads, seconds, cpu_seconds: after - before, times, peak })
 }
@@ -176,11 +177,8 @@ fn cold_start(binary: &Path, model: Option<&Path>) -> anyhow::Result<()> {
         let server = Server::start(binary, &environment)?;
         preloaded.push(server.start.as_secs_f64() * 1e3);
     }
-    let median = |mut times: Vec<f64>| {
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
-    };
-    let [listening, answered, preloaded] = [listening, answered, preloaded].map(median);
+    let [listening, answered, preloaded] =
+        [listening, answered, preloaded].map(|mut times: Vec<f64>| quantile(&mut times, 0.5));
     println!("| {} | {listening:.0} | {answered:.0} | {preloaded:.0} |", name(model));
     Ok(())
 }
