@@ -108,6 +108,10 @@ pub(super) fn json_properties() -> Map<String, Value> {
         if ["class", "layer"].contains(&name.as_str()) {
             any.push(index.clone());
         }
+        // Any value: one that is not the name of a language is ignored.
+        if name == "lang" {
+            any.push(json!({}));
+        }
         (name, json!({ "anyOf": any }))
     };
     properties().into_iter().map(property).collect()
