@@ -16,6 +16,7 @@ mod peers;
 mod process;
 mod python;
 mod server;
+mod sizing;
 mod statistics;
 mod zoo;
 
@@ -34,6 +35,7 @@ enum Command {
     Memtest(memtest::Arguments),
     Overload(overload::Arguments),
     Quantize(quantize::Arguments),
+    Sizing(sizing::Arguments),
     Zoo(zoo::Arguments),
 }
 
@@ -48,6 +50,7 @@ fn main() -> anyhow::Result<()> {
         Command::Memtest(arguments) => memtest::run(&arguments),
         Command::Overload(arguments) => overload::run(&arguments),
         Command::Quantize(arguments) => quantize::run(&arguments),
+        Command::Sizing(arguments) => sizing::run(&arguments),
         Command::Zoo(arguments) => zoo::run(&arguments),
     }
 }

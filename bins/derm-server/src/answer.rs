@@ -16,6 +16,7 @@ const DISCLAIMER: &str =
 
 /// The answer. `results` and `heatmap` are the original application's.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Prediction))]
 pub(crate) struct Answer {
     pub(crate) results: Vec<Class>,
     /// The class with the largest probability times decision weight; null: the classes do not
@@ -26,17 +27,21 @@ pub(crate) struct Answer {
     /// Whether the picture is out of distribution; null: the model cannot tell.
     pub(crate) uncertain: Option<bool>,
     /// The score and threshold behind that.
+    #[cfg_attr(test, schema(value_type = Option<crate::openapi::Uncertainty>))]
     ood: Option<Uncertainty>,
     /// Base64 PNG, or NumPy file, of the first class that is explained.
     pub(crate) heatmap: Option<String>,
     /// The range of the map behind it, before it was scaled.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(value_type = Option<crate::openapi::MapRange>, nullable = false))]
     heatmap_range: Option<MapRange>,
     /// Each class that is explained, if there are several or values were asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, schema(required = false))]
     heatmaps: Vec<Heatmap>,
     /// Why there is no heatmap although one was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
     pub(crate) heatmap_error: Option<String>,
     /// The class that the heatmap explains.
     explained_class: Option<String>,
@@ -44,6 +49,7 @@ pub(crate) struct Answer {
     /// What is wrong with the picture, though it was decoded, or with a heatmap: one sentence each.
     pub(crate) warnings: Vec<String>,
     /// The part of the upright picture that the network sees, as fractions of its width and height.
+    #[cfg_attr(test, schema(value_type = crate::openapi::Region))]
     region: Region,
     model: Model,
     disclaimer: &'static str,
@@ -52,6 +58,7 @@ pub(crate) struct Answer {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ClassProbability))]
 pub(crate) struct Class {
     pub(crate) class: String,
     pub(crate) label: String,
@@ -61,14 +68,17 @@ pub(crate) struct Class {
 
 /// A heatmap of one class.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Heatmap {
     class: String,
     /// As [`Answer::heatmap`]; null for `output=json`.
     heatmap: Option<String>,
     /// The range of the map before it was scaled.
+    #[cfg_attr(test, schema(value_type = crate::openapi::MapRange))]
     range: MapRange,
     /// For `output=json`: rows of the layer's positions, 0..=1.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
     values: Option<Vec<Vec<f32>>>,
 }
 
@@ -105,19 +115,24 @@ fn low_contrast(heatmap: &Heatmap) -> Option<String> {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = PictureSize))]
 struct Size {
     width: u32,
     height: u32,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ModelVersion))]
 struct Model {
     name: String,
     version: String,
+    /// SHA-256 of the model's files.
+    #[cfg_attr(test, schema(value_type = String))]
     digest: Digest,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Latency {
     decode: f64,
     load: f64,

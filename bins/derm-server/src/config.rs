@@ -25,6 +25,9 @@ pub(crate) struct Config {
     pub(crate) host: String,
     #[serde(default = "default_port")]
     pub(crate) port: u16,
+    /// The port that answers `/metrics` in place of [`Config::port`].
+    #[serde(default)]
+    pub(crate) metrics_port: Option<u16>,
     #[serde(default)]
     pub(crate) model_path: Option<PathBuf>,
     #[serde(default = "default_true", deserialize_with = "flag")]
@@ -176,6 +179,10 @@ impl Config {
                 "CORS_ORIGINS: {origin:?} is not an origin such as https://example.org"
             );
         }
+        ensure!(
+            config.metrics_port.is_none_or(|port| port == 0 || port != config.port),
+            "METRICS_PORT must not be PORT"
+        );
         ensure!(config.max_image_pixels > 0, "MAX_IMAGE_PIXELS must be at least 1");
         for (name, value) in [
             ("THREADS", config.max_concurrent_inferences),
@@ -422,6 +429,7 @@ mod tests {
             ("CORS_ORIGINS", "example.org"),
             ("CORS_ORIGINS", "https://example.org/page"),
             ("RATE_LIMIT", "0"),
+            ("METRICS_PORT", "8000"),
         ] {
             let message = format!("{:#}", read(&[(name, value)]).unwrap_err());
             assert!(message.contains(name) && !message.contains('\n'), "{message}");

@@ -65,12 +65,17 @@ pub(crate) enum ApiError {
     Picture(PictureError),
 }
 
-/// The body of every answer that is not a success.
+/// The body of every error.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Error))]
 pub(crate) struct ErrorBody {
-    /// What is wrong and how to mend it.
+    /// What is wrong and how to correct it.
     pub(crate) error: String,
 }
+
+/// Why a request is refused; every response to an [`ApiError`] has it in its extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal(pub(crate) &'static str);
 
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
@@ -126,9 +131,54 @@ impl ApiError {
         )
     }
 
+    /// Every [`ApiError::reason`].
+    pub(crate) const REASONS: [&str; 17] = [
+        "bad_request",
+        "busy",
+        "headers_too_large",
+        "internal",
+        "method_not_allowed",
+        "model",
+        "not_found",
+        "over_budget",
+        "parameter",
+        "picture",
+        "rate_limit",
+        "shutting_down",
+        "time_limit",
+        "unauthorized",
+        "unsupported_media_type",
+        "upload_too_large",
+        "upload_too_slow",
+    ];
+
+    /// Why a request is refused, as the metrics count it.
+    pub(crate) fn reason(&self) -> Refusal {
+        Refusal(match self {
+            ApiError::BadRequest(_) => "bad_request",
+            ApiError::NotFound | ApiError::UnknownModel(_) => "not_found",
+            ApiError::MethodNotAllowed { .. } => "method_not_allowed",
+            ApiError::UploadTooSlow => "upload_too_slow",
+            ApiError::UploadTooLarge(_) => "upload_too_large",
+            ApiError::UnsupportedMediaType(_) | ApiError::Encoding(_) => "unsupported_media_type",
+            ApiError::Parameter { .. } => "parameter",
+            ApiError::Unauthorized => "unauthorized",
+            ApiError::TooManyRequests { .. } => "rate_limit",
+            ApiError::HeadersTooLarge(_) => "headers_too_large",
+            ApiError::OverBudget { .. } | ApiError::ModelTooLarge { .. } => "over_budget",
+            ApiError::Busy(_) => "busy",
+            ApiError::ShuttingDown => "shutting_down",
+            ApiError::TimeLimit { .. } => "time_limit",
+            ApiError::Model(_) => "model",
+            ApiError::Internal => "internal",
+            ApiError::Picture(_) => "picture",
+        })
+    }
+
     /// Status and headers, without a body.
     pub(crate) fn empty_response(&self) -> actix_web::HttpResponseBuilder {
         let mut response = HttpResponse::build(self.status_code());
+        response.extensions_mut().insert(self.reason());
         match self {
             // Not on TimeLimit: the same request would cost as much again, and fail again.
             ApiError::Busy(_) | ApiError::ShuttingDown => {

@@ -24,7 +24,9 @@ pub(crate) fn start(state: &Data<State>) {
         let mut tick = tokio::time::interval(TICK);
         loop {
             tick.tick().await;
-            connections.connections.sweep(connections.permits.memory_is_short());
+            let short = connections.permits.memory_is_short();
+            connections.connections.sweep(short);
+            connections.metrics_connections.sweep(short);
         }
     });
     let mut housekeeping = Housekeeping {

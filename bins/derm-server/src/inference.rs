@@ -10,6 +10,7 @@ use actix_web::web::Data;
 use derm::{Footprint, Picture, Report, Request};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// What is asked of a model, and until when.
@@ -27,6 +28,8 @@ pub(crate) struct Running {
     state: Data<State>,
     asked: Inference,
     permit: InferencePermit,
+    /// How long it waited for its turn; zero once a prediction was counted with it.
+    queued: Duration,
 }
 
 impl Inference {
@@ -46,6 +49,7 @@ impl Inference {
             let cost = model.classifier.cost_of(self.memory, &self.request).ok()?;
             usize::try_from(cost.total()?).ok()
         };
+        let asked_at = Instant::now();
         let permit = admit(state, model, client, bytes, *deadline).await?;
         let (shared, asked) = (state.clone(), self.clone());
         // The permit goes with the job: a client that leaves does not make room for another inference
@@ -54,8 +58,9 @@ impl Inference {
             if Instant::now() > asked.deadline {
                 return Err(ApiError::Busy(LATE));
             }
+            let queued = asked_at.elapsed();
             make_room(&shared, &asked.model);
-            work(Running { state: shared, asked, permit })
+            work(Running { state: shared, asked, permit, queued })
         });
         let done = job.await??;
         state.lifecycle.set_checked();
@@ -97,6 +102,8 @@ impl Running {
         keep_weights(&self.state, &self.asked.model, &mut self.permit)?;
         let report = report.map_err(|error| self.failed(error))?;
         self.state.predictions.fetch_add(1, Relaxed);
+        let queued = std::mem::take(&mut self.queued);
+        self.state.metrics.prediction(&self.asked.model.name, &report, queued);
         Ok(report)
     }
 

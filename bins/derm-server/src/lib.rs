@@ -23,8 +23,11 @@ mod intake;
 mod jobs;
 mod lifecycle;
 mod logging;
+mod metrics;
 mod middleware;
 mod models;
+#[cfg(test)]
+mod openapi;
 mod parameters;
 mod permits;
 mod reload;
@@ -48,7 +51,8 @@ use std::path::PathBuf;
 /// OMP_NUM_THREADS, WORKERS, TIMEOUT, UPLOAD_SECONDS, MAX_REQUESTS, MAX_REQUESTS_JITTER,
 /// MODEL_IDLE_SECONDS, MAX_UPLOAD_BYTES, MAX_IMAGE_PIXELS, MEMORY_BUDGET_MB, MAX_CONNECTIONS,
 /// TRUSTED_PROXIES, PRELOAD, DRAIN_SECONDS, EXIT_IDLE_SECONDS, ADMIN_KEY, API_KEYS_FILE, CORS_ORIGINS,
-/// RATE_LIMIT, WEIGHTS, ALLOW_UNVERIFIED_OPERATORS, KEEP_ALIVE_SECONDS, SHUTDOWN_SECONDS, RUST_LOG.
+/// RATE_LIMIT, METRICS_PORT, WEIGHTS, ALLOW_UNVERIFIED_OPERATORS, KEEP_ALIVE_SECONDS, SHUTDOWN_SECONDS,
+/// RUST_LOG.
 #[derive(Parser)]
 #[command(disable_version_flag = true)]
 struct Arguments {

@@ -47,6 +47,7 @@ pub(crate) async fn observe(
     let trace = trace_parent(request.headers())
         .map(|(trace, parent)| (trace.to_owned(), parent.to_owned()));
     let state = request.app_data::<Data<State>>().cloned();
+    let state = state.as_ref();
     let mut response = if header_bytes(&request) > MAX_HEADERS {
         request.into_response(ApiError::HeadersTooLarge(MAX_HEADERS).error_response())
     } else {
@@ -60,8 +61,10 @@ pub(crate) async fn observe(
     if peer.is_some_and(|peer| peer.is_half_closed()) {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
-    let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+    let elapsed = start.elapsed();
+    let milliseconds = elapsed.as_secs_f64() * 1e3;
     let status = response.status().as_u16();
+    state.inspect(|state| state.metrics.request(&response, elapsed));
     if state.is_some_and(|state| state.lifecycle.is_draining()) {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 pub(crate) const MAX_VALUE: usize = 1024;
 
 /// Every name that is not ignored.
-const NAMES: [&str; 15] = [
+pub(crate) const NAMES: [&str; 15] = [
     "model", "top_k", "tta", "smooth", "gradcam", "method", "class", "layer", "scale", "output",
     "size", "colormap", "alpha", "contour", "lang",
 ];
@@ -139,9 +139,10 @@ const WHOLE: &str = "give a whole number from 1";
 const UP_TO_8: &str = "give a whole number from 1 to 8";
 const FRACTION: &str = "give a number from 0 to 1";
 
-/// A whole number from 1 to `most`.
+/// A whole number from 1 to `most`; JSON has no other numbers than `3.0`.
 fn whole(value: &str, most: usize) -> Option<usize> {
-    value.parse().ok().filter(|number| (1..=most).contains(number))
+    let number: f64 = value.parse().ok()?;
+    (number.fract() == 0.0 && (1.0..=most as f64).contains(&number)).then_some(number as usize)
 }
 
 /// A number from 0 to 1.
@@ -197,6 +198,13 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_number_may_be_written_as_json_writes_it() {
+        for query in ["top_k=3", "top_k=3.0", "top_k=3e0", "top_k=%203%20"] {
+            assert_eq!(Parameters::from_query(query).unwrap().request(true).top_k, Some(3));
+        }
+    }
+
+    #[test]
     fn bad_values_are_named() {
         for query in [
             "top_k=0",
@@ -205,6 +213,9 @@ mod tests {
             "tta=0",
             "tta=9",
             "scale=min",
+            "top_k=2.5",
+            "top_k=inf",
+            "top_k=1e300",
             "alpha=NaN",
             "alpha=2",
             "alpha=-0.1",

@@ -45,7 +45,7 @@ pub(crate) async fn serve(config: Config, models: Models) -> anyhow::Result<()> 
     }
     let listener = match systemd::listener()? {
         Some(listener) => listener,
-        None => listen(&host, port)?,
+        None => listen(&host, port).context("HOST, PORT")?,
     };
     let address = listener.local_addr()?;
     let names: Vec<&str> = state.models.all().iter().map(|model| model.name.as_str()).collect();
@@ -58,13 +58,32 @@ pub(crate) async fn serve(config: Config, models: Models) -> anyhow::Result<()> 
         .shutdown_timeout(shutdown.as_secs());
     let stopping = builder.graceful_shutdown_signal();
     cancel_at_the_end(&state, &stopping, shutdown);
-    let server = builder.listen("http", listener, move || http(&state, stopping.clone()))?.run();
+    let served = state.clone();
+    let ended = stopping.clone();
+    let mut builder =
+        builder.listen("http", listener, move || http(&served, Port::Api, ended.clone()))?;
+    if let Some(port) = state.config.metrics_port {
+        let listener = listen(&host, port).context("METRICS_PORT")?;
+        tracing::info!(address = %listener.local_addr()?, "metrics");
+        let serve = move || http(&state, Port::Metrics, stopping.clone());
+        builder = builder.listen("metrics", listener, serve)?;
+    }
+    let server = builder.run();
     // Pages that only starting needed.
     derm::memory::release_file_pages();
     systemd::notify_ready();
     server.await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What a port answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Port {
+    /// Everything.
+    Api,
+    /// `/metrics`, without a key.
+    Metrics,
 }
 
 /// Listens on the first address of HOST that can be listened on.
@@ -76,7 +95,7 @@ fn listen(host: &str, port: u16) -> anyhow::Result<TcpListener> {
         })?
         .collect();
     let listener = TcpListener::bind(&addresses[..])
-        .with_context(|| format!("cannot listen on {host}:{port} (HOST, PORT)"))?;
+        .with_context(|| format!("cannot listen on {host}:{port}"))?;
     rustix::net::listen(&listener, BACKLOG)?;
     Ok(listener)
 }
@@ -101,10 +120,14 @@ fn cancel_at_the_end(state: &Data<State>, stopping: &GracefulShutdownSignal, lim
 /// HTTP/1.1 on the connections that find a place.
 fn http(
     state: &Data<State>,
+    port: Port,
     stopping: GracefulShutdownSignal,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()>
 + use<> {
-    let connections = Arc::clone(&state.connections);
+    let connections = match port {
+        Port::Api => Arc::clone(&state.connections),
+        Port::Metrics => Arc::clone(&state.metrics_connections),
+    };
     let admit = move |stream: TcpStream| {
         let admitted = stream.peer_addr().ok().and_then(|peer| {
             let _ = stream.set_nodelay(true);
@@ -117,6 +140,7 @@ fn http(
     let expected = move |request: Request| {
         let checked = check_announced(request.headers(), config.config.max_upload_bytes);
         ready(checked.map(|_| request).map_err(|error| {
+            config.metrics.refusal(error.reason());
             let mut response = error.error_response();
             middleware::set_security_headers(response.headers_mut());
             Response::<BoxBody>::from(response)
@@ -135,13 +159,14 @@ fn http(
             data.insert(stream.inner().connection());
             data.insert(stream.peer());
         })
-        .h1(application(state));
+        .h1(application(state, port));
     fn_service(admit).and_then(http)
 }
 
 /// The routes and what is around them.
 fn application(
     state: &Data<State>,
+    port: Port,
 ) -> impl ServiceFactory<
     Request,
     Config = (),
@@ -150,14 +175,18 @@ fn application(
     InitError = (),
 > + use<> {
     let origins = state.config.cors_origins();
+    let routes = match port {
+        Port::Api => routes::configure,
+        Port::Metrics => routes::configure_metrics,
+    };
     let application = App::new()
         .app_data(state.clone())
         // The last one is the first to see a request.
-        .wrap(from_fn(access::guard))
+        .wrap(Condition::new(port == Port::Api, from_fn(access::guard)))
         .wrap(Condition::new(!origins.is_empty(), access::cors(&state.config)))
         // Paths work with and without the closing slash.
         .wrap(NormalizePath::trim())
         .wrap(from_fn(middleware::observe))
-        .configure(routes::configure);
+        .configure(routes);
     map_config(application.into_factory(), |()| AppConfig::default())
 }

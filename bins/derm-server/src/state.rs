@@ -1,11 +1,12 @@
 //! State that all requests share.
 
 use crate::access::Access;
-use crate::clients::{Client, ClientAddress};
+use crate::clients::{Client, ClientAddress, TrustedProxies};
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::jobs::JobQueue;
 use crate::lifecycle::Lifecycle;
+use crate::metrics::Metrics;
 use crate::models::Models;
 use crate::permits::Permits;
 use crate::shutdown::Shutdown;
@@ -16,6 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
+/// Connections to METRICS_PORT that may be open at once; beyond, the oldest idle one gives way.
+const SCRAPERS: usize = 8;
+
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) models: Models,
@@ -23,11 +27,14 @@ pub(crate) struct State {
     pub(crate) access: Access,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) connections: Arc<Connections>,
+    /// Those to METRICS_PORT.
+    pub(crate) metrics_connections: Arc<Connections>,
     /// Runs inferences, as many at once as the configuration allows.
     pub(crate) inferences: JobQueue,
     /// Runs what may take a while and is not an inference, one after the other.
     pub(crate) background: JobQueue,
     pub(crate) shutdown: Shutdown,
+    pub(crate) metrics: Metrics,
     pub(crate) config: Config,
     pub(crate) started: Instant,
     /// Predictions answered since the start.
@@ -48,6 +55,7 @@ impl State {
             models,
             inferences,
             shutdown: Shutdown::default(),
+            metrics: Metrics::new()?,
             background,
             permits: Permits::new(
                 concurrent,
@@ -57,6 +65,7 @@ impl State {
                 derm::memory::usage().map_or(0, |usage| usage.rss as usize),
             ),
             connections: Arc::new(Connections::new(connections, config.trusted_proxies.clone())),
+            metrics_connections: Arc::new(Connections::new(SCRAPERS, TrustedProxies::default())),
             config,
             started: Instant::now(),
             predictions: AtomicU64::new(0),

@@ -21,10 +21,23 @@ fn predictions_need_a_key_and_probes_do_not() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     writeln!(file, "# name:hash\nclinic:{}", hash(KEY)).unwrap();
     let server = Server::start(&[("API_KEYS_FILE", file.path().to_str().unwrap())]);
-    for path in ["/health/", "/livez", "/readyz", "/", "/style.css", "/app.js", "/example.jpg"] {
+    for path in [
+        "/health/",
+        "/livez",
+        "/readyz",
+        "/",
+        "/style.css",
+        "/app.js",
+        "/example.jpg",
+        "/openapi.json",
+        "/docs/",
+        "/api.js",
+    ] {
         assert_ne!(server.get(path).status, 401, "{path}");
     }
-    for path in ["/memory/", "/model/", "/nothing", "//memory", "/%6demory", "/memory/?/health"] {
+    for path in
+        ["/memory/", "/model/", "/metrics", "/nothing", "//memory", "/%6demory", "/memory/?/health"]
+    {
         assert_eq!(server.get(path).status, 401, "{path}");
     }
     for header in

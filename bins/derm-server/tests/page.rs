@@ -318,3 +318,26 @@ fn the_plain_form_works_without_javascript() {
     browser.find("#drawn img.drawn");
     browser.screenshot("no-javascript");
 }
+
+#[test]
+fn the_description_of_the_api_is_shown() {
+    let server = Server::start(&[]);
+    let Some(browser) = browser(true) else { return };
+    browser.size(390, 844);
+    browser.open(&format!("{}/docs/", server.address()));
+    browser.wait("document.body.dataset.shown === 'true'");
+    let document = server.get("/openapi.json").json();
+    let headings = browser.value("[...document.querySelectorAll('h2')].map((h) => h.textContent)");
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let heading = json!(format!("{} {path}", method.to_uppercase()));
+            assert!(headings.as_array().unwrap().contains(&heading), "{heading} not in {headings}");
+        }
+    }
+    let parameters = browser.text("#postPredict table");
+    assert!(parameters.contains("contour") && parameters.contains("layercam"), "{parameters}");
+    assert!(browser.text("#postPredict").contains("over_budget"));
+    assert_eq!(browser.complaints(), [""; 0]);
+    assert!(browser.fits_its_width());
+    browser.screenshot("api");
+}

@@ -26,6 +26,8 @@ pub struct Classifier {
     replacing: Mutex<()>,
     /// Loads of the models that were served before.
     earlier_loads: AtomicU64,
+    /// How long these took in all, nanoseconds.
+    earlier_loading: AtomicU64,
     cancelled: AtomicBool,
     clock: Clock,
 }
@@ -110,6 +112,7 @@ impl Classifier {
             served: Mutex::new(Arc::new(served)),
             replacing: Mutex::default(),
             earlier_loads: AtomicU64::new(0),
+            earlier_loading: AtomicU64::new(0),
             cancelled: AtomicBool::new(false),
             clock: Instant::now,
         })
@@ -168,6 +171,18 @@ impl Classifier {
     /// How often a model was loaded.
     pub fn times_loaded(&self) -> u64 {
         self.earlier_loads.load(Relaxed) + self.served().loaded.times_made()
+    }
+
+    /// How long these loads took in all.
+    pub fn time_loading(&self) -> Duration {
+        let earlier = Duration::from_nanos(self.earlier_loading.load(Relaxed));
+        earlier + self.served().loaded.time_making()
+    }
+
+    /// The digest of the model that is served; known once it was loaded. That of an answer is
+    /// [`Report::digest`].
+    pub fn digest(&self) -> Option<Digest> {
+        self.served().digest()
     }
 
     /// Drops the model, now or when its last user is done; not while its files could not be loaded
@@ -258,6 +273,8 @@ impl Classifier {
     fn replace(&self, next: Served) {
         let last = std::mem::replace(&mut *lock(&self.served), Arc::new(next));
         self.earlier_loads.fetch_add(last.loaded.times_made(), Relaxed);
+        let nanoseconds = last.loaded.time_making().as_nanos() as u64;
+        self.earlier_loading.fetch_add(nanoseconds, Relaxed);
         // Dropped here, or by its last request.
         drop(last);
     }

@@ -16,6 +16,7 @@ const LONG: Duration = Duration::from_secs(3600);
 pub(crate) struct Served {
     model: Arc<OpenModel>,
     footprint: Arc<OnceLock<Footprint>>,
+    digest: Arc<OnceLock<Digest>>,
     pub(crate) loaded: Lazy<Loaded, Error>,
 }
 
@@ -29,16 +30,19 @@ impl Served {
     ) -> Result<Served, Error> {
         let model = source.open()?;
         let footprint = Arc::new(OnceLock::new());
-        let (known, opened, engine) = (Arc::clone(&footprint), Arc::clone(&model), engine.clone());
+        let digest = Arc::new(OnceLock::new());
+        let (known, named) = (Arc::clone(&footprint), Arc::clone(&digest));
+        let (opened, engine) = (Arc::clone(&model), engine.clone());
         let load = move || {
             let loaded = Loaded::load(&opened, &engine)?;
             known.get_or_init(|| loaded.footprint());
+            named.get_or_init(|| loaded.digest());
             Ok(loaded)
         };
         let held = Arc::clone(&model);
         let uses = move || reload.map(Reload::draw);
         let loaded = Lazy::new(load, uses, move || held.is_intact());
-        Ok(Served { model, footprint, loaded })
+        Ok(Served { model, footprint, digest, loaded })
     }
 
     /// Its manifest.
@@ -59,6 +63,11 @@ impl Served {
     /// What it takes; known once it was loaded.
     pub(crate) fn footprint(&self) -> Option<Footprint> {
         self.footprint.get().copied()
+    }
+
+    /// Its digest; known once it was loaded.
+    pub(crate) fn digest(&self) -> Option<Digest> {
+        self.digest.get().copied()
     }
 
     pub(crate) fn acquire(

@@ -1,6 +1,6 @@
 //! Access: who may ask for predictions, from which pages, and how often.
 //!
-//! Probes and the page's own files stay open: a browser asks for the key only when it sends a picture.
+//! Probes, the API's description and the page's own files stay open: a browser asks for the key only when it sends a picture.
 
 mod keys;
 mod rate;
@@ -26,7 +26,7 @@ use keys::{ApiKeys, KeyHash, given_key};
 use rate::RateLimiter;
 
 /// Paths that need no key and have no limit on their rate.
-const OPEN: [&str; 10] = [
+const OPEN: [&str; 13] = [
     "/",
     "/style.css",
     "/app.js",
@@ -36,8 +36,17 @@ const OPEN: [&str; 10] = [
     "/readyz",
     "/v2/health/live",
     "/v2/health/ready",
+    "/openapi.json",
+    "/docs",
+    "/api.js",
     "/admin/reload",
 ];
+
+/// Whether a path needs no key; without its trailing slash.
+#[cfg(test)]
+pub(crate) fn is_open(path: &str) -> bool {
+    path.is_empty() || OPEN.contains(&path)
+}
 
 /// The configured rules.
 #[derive(Debug)]

@@ -125,6 +125,11 @@ impl Connections {
         overdue.iter().for_each(|connection| connection.end());
     }
 
+    /// How many may be open.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Connections that are open now.
     pub(crate) fn count(&self) -> usize {
         self.table().len()

@@ -337,6 +337,11 @@ impl Permits {
         self.waiting.load(Relaxed)
     }
 
+    /// Requests that may wait at once.
+    pub(crate) fn max_waiting(&self) -> usize {
+        self.max_waiting
+    }
+
     /// Whether an inference waits for memory, which others or their answers hold.
     pub(crate) fn memory_is_short(&self) -> bool {
         self.waiting_for_memory.load(Relaxed) > 0

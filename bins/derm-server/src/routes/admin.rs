@@ -9,17 +9,25 @@ use actix_web::web::{Data, Json};
 use derm::Digest;
 use serde::Serialize;
 
-/// The answer to a reload.
+/// What a reload has led to.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Reloaded {
     /// `ok`.
     status: &'static str,
     /// SHA-256 of the files of the model, the first of several; null where none is in memory.
+    #[cfg_attr(test, schema(value_type = Option<String>))]
     digest: Option<Digest>,
 }
 
-/// `POST /admin/reload`: replaces each model by what its paths lead to now; `?model=` names one.
-/// Of several, those that are not in memory are loaded by their next use.
+/// Replaces each model by what its paths lead to now; `model` names one. Of several, those that are not in
+/// memory are loaded by their next use. Without ADMIN_KEY there is no such path.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/admin/reload",
+    tag = "model",
+    responses((status = 200, description = "The new model is served", body = Reloaded)),
+))]
 pub(crate) async fn reload(
     request: HttpRequest,
     state: Data<State>,
@@ -34,4 +42,15 @@ pub(crate) async fn reload(
         None => reload::reload_all(&state).await?,
     };
     Ok(Json(Reloaded { status: "ok", digest }))
+}
+
+/// Any other method.
+pub(crate) async fn other_method(
+    request: HttpRequest,
+    state: Data<State>,
+) -> Result<String, ApiError> {
+    if state.access.admin_key.is_none() {
+        return Err(ApiError::NotFound);
+    }
+    super::not_allowed(request, "POST").await
 }

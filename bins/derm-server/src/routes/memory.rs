@@ -9,6 +9,7 @@ use serde::Serialize;
 use std::sync::atomic::Ordering::Relaxed;
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = MemoryUse))]
 pub(crate) struct Answer {
     status: &'static str,
     memory: Memory,
@@ -29,6 +30,7 @@ pub(crate) struct Answer {
 
 /// One model; MiB.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct ModelMemory {
     name: String,
     loaded: bool,
@@ -57,6 +59,7 @@ impl ModelMemory {
 
 /// How MEMORY_BUDGET_MB is used, all in MiB.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct Budget {
     budget_mb: f64,
     /// What inferences share, beside the weights.
@@ -76,6 +79,7 @@ struct Budget {
 
 /// All in MiB; null where the system does not say.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct Memory {
     rss_mb: Option<f64>,
     vms_mb: Option<f64>,
@@ -83,11 +87,20 @@ struct Memory {
     /// RSS as a share of the limit, in percent.
     percent: Option<f64>,
     limit_mb: Option<f64>,
+    #[cfg_attr(test, schema(value_type = Option<crate::openapi::LimitSource>))]
     limit_source: Option<derm::memory::LimitSource>,
     /// Stalls on memory in the last 10 s, in percent of time; null where the kernel does not say.
+    #[cfg_attr(test, schema(value_type = Option<crate::openapi::Pressure>))]
     pressure: Option<Pressure>,
 }
 
+/// Memory of the process, and how the budget is used.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/memory/",
+    tag = "operations",
+    responses((status = 200, description = "Memory, in MiB", body = Answer)),
+))]
 pub(crate) async fn memory(state: Data<State>) -> Json<Answer> {
     let (usage, limit) = (derm::memory::usage(), derm::memory::limit());
     let models = state.models.all();

@@ -1,12 +1,14 @@
 //! Routes: one file per resource.
 
-mod admin;
-mod health;
-mod memory;
-mod model;
-mod page;
-mod predict;
-mod probes;
+pub(crate) mod admin;
+pub(crate) mod health;
+pub(crate) mod memory;
+pub(crate) mod metrics;
+pub(crate) mod model;
+pub(crate) mod openapi;
+pub(crate) mod page;
+pub(crate) mod predict;
+pub(crate) mod probes;
 
 pub(crate) use model::description;
 
@@ -29,7 +31,7 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
     config.service(
         web::resource("/admin/reload")
             .route(web::post().to(admin::reload))
-            .default_service(web::to(not_found)),
+            .default_service(web::to(admin::other_method)),
     );
     let mut get = |path: &str, route: fn(Route) -> Route| {
         // The protocol layer leaves the body of an answer to HEAD out.
@@ -44,10 +46,14 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
     get("/livez", |get| get.to(probes::live));
     get("/readyz", |get| get.to(probes::ready));
     get("/memory", |get| get.to(memory::memory));
+    get("/metrics", |get| get.to(metrics::metrics));
+    get("/openapi.json", |get| get.to(openapi::document));
     get("/model", |get| get.to(model::model));
     get("/", |get| get.to(page::index));
     get("/style.css", |get| get.to(page::style));
     get("/app.js", |get| get.to(page::script));
+    get("/docs", |get| get.to(openapi::page));
+    get("/api.js", |get| get.to(openapi::script));
     get("/example.jpg", |get| get.to(page::example));
     config.configure(v1::configure).configure(v2::configure);
     config.default_service(web::to(not_found));
@@ -71,6 +77,11 @@ pub(crate) fn segments(request: &HttpRequest) -> Vec<String> {
     const MOST: usize = 16;
     let segments = request.path().split('/').filter(|segment| !segment.is_empty()).take(MOST);
     segments.map(|text| percent_decode_str(text).decode_utf8_lossy().into_owned()).collect()
+}
+
+/// Registers what METRICS_PORT answers.
+pub(crate) fn configure_metrics(config: &mut ServiceConfig) {
+    config.route("/metrics", web::get().to(metrics::scrape)).default_service(web::to(not_found));
 }
 
 async fn not_allowed(request: HttpRequest, allowed: &'static str) -> Result<String, ApiError> {

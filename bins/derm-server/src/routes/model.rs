@@ -15,17 +15,20 @@ use std::sync::Arc;
 
 /// What a model is.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Model))]
 pub(crate) struct ModelAnswer {
     /// Its manifest's name.
     name: String,
     version: String,
     /// SHA-256 of its files.
+    #[cfg_attr(test, schema(value_type = String))]
     digest: Digest,
     /// License of the weights; null where the manifest does not state it.
     license: Option<String>,
     classes: Vec<ClassName>,
     input: InputSize,
     /// Methods of explanation.
+    #[cfg_attr(test, schema(value_type = Vec<String>))]
     methods: Vec<Method>,
     /// The layers that can be explained, in order of computation.
     layers: Vec<LayerAnswer>,
@@ -33,6 +36,7 @@ pub(crate) struct ModelAnswer {
 
 /// A class that a model knows.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct ClassName {
     /// Its id.
     class: String,
@@ -42,6 +46,7 @@ pub(crate) struct ClassName {
 
 /// Size of a network's input, pixels.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct InputSize {
     width: u32,
     height: u32,
@@ -49,6 +54,7 @@ pub(crate) struct InputSize {
 
 /// A layer that can be explained.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct LayerAnswer {
     index: usize,
     /// Name of its ONNX node.
@@ -57,7 +63,13 @@ pub(crate) struct LayerAnswer {
     shape: Vec<usize>,
 }
 
-/// `GET /model`, `?model=` names one of several. Loads the model if it is not: only its graph knows the layers.
+/// The model that is served; `model` names one of several. Loads it if it is not loaded: only its graph knows the layers.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/model/",
+    tag = "model",
+    responses((status = 200, description = "The model", body = ModelAnswer)),
+))]
 pub(crate) async fn model(
     request: HttpRequest,
     state: Data<State>,

@@ -5,7 +5,13 @@ use crate::parameters::Parameters;
 use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse};
 
-/// `GET /`: the form; `?lang=vi` or `?lang=en` chooses the language.
+/// The page; `?lang=vi` or `?lang=en` chooses the language.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/",
+    tag = "page",
+    responses((status = 200, description = "The page", body = String, content_type = "text/html")),
+))]
 pub(crate) async fn index(request: HttpRequest) -> HttpResponse {
     let parameters = Parameters::from_query(request.query_string()).unwrap_or_default();
     let language = html::Language::of(&request, parameters.lang.as_deref());

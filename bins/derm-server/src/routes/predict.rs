@@ -24,7 +24,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// `POST /predict`, `/upload`, `/upload/file`.
+/// Classifies a picture, and explains the result with a heatmap.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/predict/",
+    tag = "predictions",
+    responses((status = 200, description = "Classes and heatmaps", body = Answer)),
+))]
 pub(crate) async fn predict(
     request: HttpRequest,
     payload: Payload,

@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, clippy::print_stderr)]
 #![allow(dead_code, unused_imports)] // each test file uses its part
 
+mod exposition;
+mod python;
 mod slow_clients;
 mod slow_model;
 
+pub use exposition::Exposition;
+pub use python::python_with;
 pub use slow_clients::{SlowClients, raise_descriptors};
 pub use slow_model::SlowModel;
 
@@ -262,15 +266,4 @@ pub fn data(name: &str) -> Vec<u8> {
 
 pub fn picture() -> Vec<u8> {
     data("baseline.jpg")
-}
-
-/// The first interpreter of `DERM_PYTHON` (absolute paths, with `:` between), or `python3`, that can run this.
-pub fn python_with(packages: &str) -> Option<PathBuf> {
-    let named = std::env::var("DERM_PYTHON").unwrap_or_default();
-    let candidates = named.split(':').filter(|name| !name.is_empty()).chain(["python3"]);
-    let has = |python: &&str| {
-        let run = Command::new(python).args(["-c", packages]).output();
-        run.is_ok_and(|run| run.status.success())
-    };
-    candidates.into_iter().find(has).map(|python| Path::new(python).to_owned())
 }

@@ -3,14 +3,14 @@
 use super::{AcquireError, Lazy};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Ends an attempt whose `make` panics: else all others would wait for it until their deadlines.
 pub(super) struct Unfinished<'a, T, E>(pub(super) &'a Lazy<T, E>);
 
 impl<T, E> Drop for Unfinished<'_, T, E> {
     fn drop(&mut self) {
-        let _ = self.0.settle(Err(AcquireError::Panicked), None);
+        let _ = self.0.settle(Err(AcquireError::Panicked), None, Duration::ZERO);
     }
 }
 

@@ -38,6 +38,7 @@ impl<T, E> Lazy<T, E> {
             uses_left: None,
             attempts: 0,
             made: 0,
+            making: Duration::ZERO,
             failure: None,
             last_use: Instant::now(),
         };
@@ -172,6 +173,11 @@ impl<T, E> Lazy<T, E> {
         self.lock().made
     }
 
+    /// How long making these took in all.
+    pub(crate) fn time_making(&self) -> Duration {
+        self.lock().making
+    }
+
     /// Drops a value that is leaving and has no users. That takes a while, so it is not done under
     /// the lock; the slot is empty only when the value is gone, since others then make the next.
     fn drop_if_left(&self, mut state: MutexGuard<'_, State<T, E>>) {
@@ -190,11 +196,13 @@ impl<T, E> Lazy<T, E> {
     /// Called by the one thread that set the slot to `Making`.
     fn make_now(&self) -> Result<(), AcquireError<E>> {
         let unfinished = Unfinished(self);
+        let start = Instant::now();
         let made = (self.make)();
+        let took = start.elapsed();
         let uses = (self.uses)();
         std::mem::forget(unfinished);
         let made = made.map(Arc::new).map_err(|error| AcquireError::Failed(Arc::new(error)));
-        self.settle(made, uses)
+        self.settle(made, uses, took)
     }
 
     /// Ends an attempt and wakes those who wait for it.
@@ -202,6 +210,7 @@ impl<T, E> Lazy<T, E> {
         &self,
         made: Result<Arc<T>, AcquireError<E>>,
         uses: Option<u64>,
+        took: Duration,
     ) -> Result<(), AcquireError<E>> {
         let mut state = self.lock();
         let result = match made {
@@ -209,6 +218,7 @@ impl<T, E> Lazy<T, E> {
                 state.slot = Slot::Ready(value);
                 state.uses_left = uses.map(|uses| uses.max(1));
                 state.made += 1;
+                state.making += took;
                 state.failure = None;
                 Ok(())
             }

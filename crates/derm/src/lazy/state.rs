@@ -1,7 +1,7 @@
 //! State of a lazy value.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Why [`Lazy::acquire`](super::Lazy::acquire) failed.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub(super) struct State<T, E> {
     pub(super) attempts: u64,
     /// How often it succeeded.
     pub(super) made: u64,
+    /// How long that took in all.
+    pub(super) making: Duration,
     /// The last failure, and which attempt it was.
     pub(super) failure: Option<(u64, AcquireError<E>)>,
     pub(super) last_use: Instant,

@@ -1,0 +1,61 @@
+"""How schemathesis makes what the document leaves to formats: image files, ids of classes, layers.
+
+Methods that take many inferences are left out: other tests have them.
+"""
+
+import base64
+import os
+from pathlib import Path
+
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis.transport.serialization import Binary
+
+NAMES = ["baseline.jpg", "progressive.jpg", "palette.png", "alpha.png", "lossy.webp", "rgb.bmp", "rgb.tiff"]
+PICTURES = [(Path(os.environ["PICTURES"]) / name).read_bytes() for name in NAMES]
+TEXTS = [base64.b64encode(picture).decode() for picture in PICTURES]
+CLASSES = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
+
+schemathesis.openapi.format("binary", st.sampled_from(PICTURES).map(Binary))
+schemathesis.openapi.format(
+    "byte", st.sampled_from(TEXTS) | st.sampled_from(TEXTS).map("data:image/png;base64,".__add__)
+)
+schemathesis.openapi.format("class-ids", st.lists(st.sampled_from(CLASSES), min_size=1, max_size=2).map(",".join))
+schemathesis.openapi.format("model", st.just("derm-lite0"))
+schemathesis.openapi.format("layer", st.sampled_from(["auto", "0", "1"]))
+
+QUICK = ["gradcam", "gradcam++", "xgradcam", "hirescam", "layercam", "eigencam", "eigengradcam"]
+
+
+# The last index of a class and of a layer of the bundled model.
+LAST = {"class": 6, "layer": 57}
+
+
+def bound_indices(value):
+    if isinstance(value, dict):
+        for name, last in LAST.items():
+            for one in (value.get("properties") or {}).get(name, {}).get("anyOf", []):
+                if one.get("type") == "integer":
+                    one["maximum"] = last
+        for inner in value.values():
+            bound_indices(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            bound_indices(inner)
+
+
+def leave_out_slow_methods(value):
+    if isinstance(value, dict):
+        if "scorecam" in value.get("enum", []):
+            value["enum"] = QUICK
+        for inner in value.values():
+            leave_out_slow_methods(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            leave_out_slow_methods(inner)
+
+
+@schemathesis.hook
+def before_load_schema(context, raw_schema):
+    leave_out_slow_methods(raw_schema)
+    bound_indices(raw_schema)
