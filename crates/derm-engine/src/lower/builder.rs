@@ -7,7 +7,8 @@ use crate::program::{
     BufferId, Conv, Copy, Dequantize, Element, Op, OpaqueId, Program, Step, Transpose,
 };
 use crate::weights::{
-    Constants, Int8WeightKey, Int8Weights, PackedWeightCache, PackedWeightKey, StoredWeights, Strided, layout_hash,
+    Constants, Int8WeightKey, Int8Weights, PackedWeightCache, PackedWeightKey, StoredWeights,
+    Strided, layout_hash,
 };
 use derm_kernels::{ConvGeometry, ConvPlan, Isa, PackedConv, PackedInt8, Precision, Table};
 use std::collections::{HashMap, HashSet};

@@ -76,7 +76,10 @@ pub(super) fn roles(
 }
 
 /// In the order in which the first operand's axes lie.
-pub(super) fn in_memory_order<const N: usize>(axes: &[[usize; N]], order: &[usize]) -> Vec<[usize; N]> {
+pub(super) fn in_memory_order<const N: usize>(
+    axes: &[[usize; N]],
+    order: &[usize],
+) -> Vec<[usize; N]> {
     let mut axes = axes.to_vec();
     axes.sort_by_key(|axis| order.iter().position(|&a| a == axis[0]));
     axes
@@ -150,7 +153,12 @@ fn transposed(
 }
 
 /// A matrix product as a convolution of one tap over one row.
-pub(super) fn product(rows: usize, inputs: usize, outputs: usize, groups: usize) -> TractResult<ConvGeometry> {
+pub(super) fn product(
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+    groups: usize,
+) -> TractResult<ConvGeometry> {
     let axes = [WindowAxis::ONE, WindowAxis::pointwise(rows)?];
     Ok(ConvGeometry::new(axes, inputs, outputs, groups)?)
 }

@@ -105,7 +105,8 @@ fn reshaped_order(value: &Value, at: usize, gone: usize, new: usize) -> Option<V
 /// An order in which the axes `at..at + gone` lie one after the other, between those before and after.
 fn lying_together(value: &Value, at: usize, gone: usize) -> Vec<usize> {
     let is_gone = |axis: &usize| (at..at + gone).contains(axis);
-    let mut order: Vec<usize> = value.significant().into_iter().filter(|axis| !is_gone(axis)).collect();
+    let mut order: Vec<usize> =
+        value.significant().into_iter().filter(|axis| !is_gone(axis)).collect();
     let before = order.iter().take_while(|&&axis| axis < at).count();
     order.splice(before..before, at..at + gone);
     completed(value.shape.len(), &order)

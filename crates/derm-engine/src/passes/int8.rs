@@ -2,7 +2,6 @@
 //! are in the nearest cache. What nothing reads any more is removed.
 
 use crate::program::{BufferId, DefUse, Int8Add, Int8Conv, Int8EpilogueOp, Op, Program, Step};
-use derm_kernels::AddInt8;
 use std::sync::Arc;
 
 /// Folds what can be folded.
@@ -61,23 +60,13 @@ fn fold_into(
     Some(writer)
 }
 
-fn fold_addition(
-    step: &Int8Add,
-    steps: &mut [Option<Step>],
-    def_use: &DefUse,
-) -> Option<usize> {
+fn fold_addition(step: &Int8Add, steps: &mut [Option<Step>], def_use: &DefUse) -> Option<usize> {
     let [left, right] = step.operands;
-    let add = &step.add;
-    let swapped = AddInt8 {
-        left_scale: add.right_scale,
-        right_scale: add.left_scale,
-        ..add.clone()
-    };
-    for (sums, other, add) in [(left, right, add.clone()), (right, left, swapped)] {
+    for (sums, other, is_left) in [(left, right, false), (right, left, true)] {
         let Some(writer) = def_use.private_writer(sums) else { continue };
+        let operation = Int8EpilogueOp::Add { add: step.add.clone(), other, is_left };
         if def_use.is_defined_before(other, writer)
-            && let Some(writer) =
-                fold_into(sums, Int8EpilogueOp::Add(add, other), steps, def_use)
+            && let Some(writer) = fold_into(sums, operation, steps, def_use)
         {
             return Some(writer);
         }

@@ -7,7 +7,8 @@ use crate::RunError;
 use crate::arena::CACHE_LINE;
 use bytemuck::{cast_slice, cast_slice_mut};
 use derm_kernels::{
-    AddInt8, Int8Call, Int8Epilogue, Int8Plan, MulInt8, PoolGeometry, PoolingInt8, SharedOutput, Table,
+    AddInt8, Int8Call, Int8Epilogue, Int8Plan, MulInt8, PoolGeometry, PoolingInt8, SharedOutput,
+    Table,
 };
 use std::sync::Arc;
 
@@ -33,15 +34,19 @@ pub(crate) struct Int8Conv {
 #[derive(Debug, Clone)]
 pub(crate) enum Int8EpilogueOp {
     Table(Arc<Table>),
-    /// Adds a buffer of the output's shape.
-    Add(AddInt8, BufferId),
+    /// Adds a buffer of the output's shape, which is the left operand or the right one.
+    Add {
+        add: AddInt8,
+        other: BufferId,
+        is_left: bool,
+    },
 }
 
 impl Int8EpilogueOp {
     fn buffer(&self) -> Option<BufferId> {
         match self {
             Int8EpilogueOp::Table(_) => None,
-            Int8EpilogueOp::Add(_, buffer) => Some(*buffer),
+            Int8EpilogueOp::Add { other, .. } => Some(*other),
         }
     }
 
@@ -49,8 +54,9 @@ impl Int8EpilogueOp {
     fn open<'a>(&'a self, reads: &Reads<'a>, count: usize) -> Int8Epilogue<'a> {
         match self {
             Int8EpilogueOp::Table(table) => Int8Epilogue::Table(table),
-            Int8EpilogueOp::Add(add, buffer) => {
-                Int8Epilogue::Add(add, bytes(reads.get(*buffer), count))
+            Int8EpilogueOp::Add { add, other, is_left } => {
+                let other = bytes(reads.get(*other), count);
+                Int8Epilogue::Add { add, other, is_left: *is_left }
             }
         }
     }

@@ -88,26 +88,51 @@ pub(super) unsafe fn run(mut call: DenseCall<'_>, panels: &[Panel], pixels: Rang
 fn gather(call: &DenseCall<'_>, group: usize, pixels: Range<usize>, to: &mut [u8]) {
     let geometry = call.geometry;
     let (rows, columns, depth) = (geometry.rows(), geometry.columns(), geometry.depth());
+    // Where no column is padding, the taps of a row of the window are contiguous in the input.
+    let is_contiguous = depth == geometry.inputs() && columns.dilation() == 1;
+    let line = columns.kernel() * depth;
     let patches = to.chunks_exact_mut(4 * quads(geometry));
     for (pixel, patch) in pixels.zip(patches) {
         let (row, column) = (pixel / columns.output(), pixel % columns.output());
-        let mut taps = patch.chunks_exact_mut(depth);
-        for row_tap in 0..rows.kernel() {
-            let row = rows.input_index(row, row_tap);
-            for column_tap in 0..columns.kernel() {
-                let to = taps.next().expect("a patch has room for all taps");
-                match (row, columns.input_index(column, column_tap)) {
-                    (Some(row), Some(column)) => {
+        let ends = [0, columns.kernel() - 1].map(|tap| columns.input_index(column, tap));
+        for (row_tap, to) in patch.chunks_exact_mut(line).enumerate().take(rows.kernel()) {
+            let Some(row) = rows.input_index(row, row_tap) else {
+                to.fill(call.input_zero);
+                continue;
+            };
+            if let ([Some(first), Some(_)], true) = (ends, is_contiguous) {
+                let start = (row * columns.input() + first) * depth;
+                copy_few(&call.input[start..start + line], to);
+                continue;
+            }
+            for (column_tap, to) in to.chunks_exact_mut(depth).enumerate() {
+                match columns.input_index(column, column_tap) {
+                    Some(column) => {
                         let pixel = row * columns.input() + column;
                         let start = pixel * geometry.inputs() + group * depth;
-                        // Byte by byte: a call of memcpy takes longer than three bytes do.
-                        let from = &call.input[start..start + depth];
-                        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                        copy_few(&call.input[start..start + depth], to);
                     }
-                    _ => to.fill(call.input_zero),
+                    None => to.fill(call.input_zero),
                 }
             }
         }
+    }
+}
+
+/// Copies some bytes, in pieces that overlap: a call of `memcpy` takes longer than so few do.
+#[inline(always)]
+fn copy_few(from: &[u8], to: &mut [u8]) {
+    fn pieces<const N: usize>(from: &[u8], to: &mut [u8]) {
+        let last = from.len() - N;
+        for start in (0..last).step_by(N).chain([last]) {
+            to[start..start + N].copy_from_slice(&from[start..start + N]);
+        }
+    }
+    match from.len() {
+        16.. => pieces::<16>(from, to),
+        8.. => pieces::<8>(from, to),
+        4.. => pieces::<4>(from, to),
+        _ => to.iter_mut().zip(from).for_each(|(to, from)| *to = *from),
     }
 }
 

@@ -159,7 +159,12 @@ unsafe fn pixels<S: Int8Simd, const P: usize>(
             });
             let index = index + p * channels;
             S::store_first(call.output.add(index), S::pack(lanes), count);
-            apply(call.epilogue, call.output.add(index), index, count);
         });
+        if !call.epilogue.is_empty() {
+            for p in 0..P {
+                let index = index + p * channels;
+                apply(call.epilogue, call.output.add(index), index, count);
+            }
+        }
     }
 }

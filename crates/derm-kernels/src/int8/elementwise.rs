@@ -2,12 +2,12 @@
 
 use super::dispatch::dispatch_int8;
 use super::isa::Int8Kind;
-use super::requantize::LARGE;
 use super::vector::Int8Simd;
 use crate::simd::isa::Isa;
 
 /// A sum of two tensors with scales of their own:
-/// `round(left * left_scale + right * right_scale + offset)`, within bounds.
+/// `round(left * left_scale + (right * right_scale + offset))` with each product and sum rounded once,
+/// within bounds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AddInt8 {
     /// The left operand's scale divided by the result's.
@@ -23,7 +23,7 @@ pub struct AddInt8 {
 }
 
 /// A product of two tensors, the right one with one value a channel or one for each of the left's:
-/// `round((left - left_zero) * (right - right_zero) * scale) + zero_point`, within bounds.
+/// `round((left - left_zero) * (right - right_zero) * scale + zero_point)`, within bounds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MulInt8 {
     /// The left operand's zero point.
@@ -60,13 +60,13 @@ pub(super) unsafe fn add_kernel(
     to: *mut u8,
     count: usize,
 ) {
-    let AddInt8 { left_scale, right_scale, offset, low, high } = *add;
+    // A copy, which no write through `to` can change.
+    let add = add.clone();
     for index in 0..count {
         // SAFETY: the contract of this function.
         unsafe {
-            let [left, right] = [left, right].map(|from| f32::from(from.add(index).read()));
-            let sum = left * left_scale + (right * right_scale + offset);
-            to.add(index).write(bounded(sum, low, high));
+            let (left, right) = (left.add(index).read(), right.add(index).read());
+            to.add(index).write(add.value(left, right));
         }
     }
 }
@@ -104,19 +104,15 @@ unsafe fn mul_kernel<S: Int8Simd>(
     to: *mut u8,
     [rows, channels]: [usize; 2],
 ) {
-    let MulInt8 { scale, low, high, .. } = *mul;
-    let (left_zero, right_zero) = (i32::from(mul.left_zero), i32::from(mul.right_zero));
-    let zero_point = i32::from(mul.zero_point);
+    // As in `add_kernel`.
+    let mul = mul.clone();
     for row in 0..rows {
         for channel in 0..channels {
             // SAFETY: the contract of this function.
             unsafe {
                 let index = row * channels + channel;
-                let left = i32::from(left.add(index).read()) - left_zero;
-                let right = i32::from(right.add(channel).read()) - right_zero;
-                let product = ((left * right) as f32 * scale).min(LARGE).max(-LARGE);
-                let rounded = product.round_ties_even().to_int_unchecked::<i32>() + zero_point;
-                to.add(index).write(rounded.clamp(i32::from(low), i32::from(high)) as u8);
+                let value = mul.value(left.add(index).read(), right.add(channel).read());
+                to.add(index).write(value);
             }
         }
     }
@@ -170,6 +166,13 @@ unsafe fn quantize_kernel<S: Int8Simd>(
 }
 
 impl AddInt8 {
+    /// The sum of two values.
+    #[inline(always)]
+    pub fn value(&self, left: u8, right: u8) -> u8 {
+        let right = f32::from(right).mul_add(self.right_scale, self.offset);
+        bounded(f32::from(left).mul_add(self.left_scale, right), self.low, self.high)
+    }
+
     /// Adds two tensors.
     ///
     /// # Panics
@@ -183,6 +186,15 @@ impl AddInt8 {
 }
 
 impl MulInt8 {
+    /// The product of two values.
+    #[inline(always)]
+    pub fn value(&self, left: u8, right: u8) -> u8 {
+        let left = i32::from(left) - i32::from(self.left_zero);
+        let right = i32::from(right) - i32::from(self.right_zero);
+        let product = (left * right) as f32 * self.scale + f32::from(self.zero_point);
+        bounded(product, self.low, self.high)
+    }
+
     /// Multiplies each row of `left`, as long as `right`, by `right`.
     ///
     /// # Panics

@@ -8,8 +8,15 @@ use super::table::{Table, lookup};
 pub enum Int8Epilogue<'a> {
     /// Replaces each value by the table's.
     Table(&'a Table),
-    /// Adds a tensor of the output's shape: the convolution's values are on the left.
-    Add(&'a AddInt8, &'a [u8]),
+    /// Adds a tensor of the output's shape.
+    Add {
+        /// How.
+        add: &'a AddInt8,
+        /// The other operand.
+        other: &'a [u8],
+        /// Which operand that is.
+        is_left: bool,
+    },
 }
 
 /// Applies an epilogue to `count` values at `values`, which are those at `index` of the output.
@@ -29,8 +36,14 @@ pub(super) unsafe fn apply(
         unsafe {
             match operation {
                 Int8Epilogue::Table(table) => lookup(table, values, values, count),
-                Int8Epilogue::Add(add, other) => {
-                    add_kernel(add, values, other.as_ptr().add(index), values, count);
+                Int8Epilogue::Add { add, other, is_left } => {
+                    let other = other.as_ptr().add(index);
+                    let (left, right) = if *is_left {
+                        (other, values.cast_const())
+                    } else {
+                        (values.cast_const(), other)
+                    };
+                    add_kernel(add, left, right, values, count);
                 }
             }
         }

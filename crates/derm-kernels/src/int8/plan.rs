@@ -71,9 +71,7 @@ impl Int8Plan {
         let pixels = geometry.rows().output() * geometry.columns().output();
         let is_by_panels = match &weights.form {
             // Threads share the panels where there are few pixels for a weight.
-            Form::Dense(panels) => {
-                !is_gathered(geometry) && panels.len() >= 8 && pixels <= 1024
-            }
+            Form::Dense(panels) => !is_gathered(geometry) && panels.len() >= 8 && pixels <= 1024,
             Form::Depthwise => false,
         };
         Int8Plan {
@@ -136,7 +134,7 @@ impl Int8Plan {
         assert_eq!(output.len(), self.geometry.output_len());
         assert!(scratch.len() >= self.scratch_len());
         for operation in epilogue {
-            if let Int8Epilogue::Add(_, other) = operation {
+            if let Int8Epilogue::Add { other, .. } = operation {
                 assert_eq!(other.len(), output.len());
             }
         }
@@ -147,7 +145,15 @@ impl Int8Plan {
             Form::Depthwise => {
                 let geometry = &self.geometry;
                 let call = DepthwiseCall {
-                    kind, geometry, input, input_zero, output, weights, bias, scales, requantize,
+                    kind,
+                    geometry,
+                    input,
+                    input_zero,
+                    output,
+                    weights,
+                    bias,
+                    scales,
+                    requantize,
                     epilogue,
                 };
                 // SAFETY: the operands were just checked; the units are rows of the part, which nobody
@@ -157,15 +163,21 @@ impl Int8Plan {
             Form::Dense(panels) => {
                 let geometry = &self.geometry.flattened();
                 let call = DenseCall {
-                    kind, geometry, input, input_zero, output, weights, bias, scales, requantize,
-                    epilogue, scratch,
+                    kind,
+                    geometry,
+                    input,
+                    input_zero,
+                    output,
+                    weights,
+                    bias,
+                    scales,
+                    requantize,
+                    epilogue,
+                    scratch,
                 };
                 let pixels = geometry.rows().output() * geometry.columns().output();
-                let (panels, pixels): (&[Panel], _) = if self.is_by_panels {
-                    (&panels[units], 0..pixels)
-                } else {
-                    (panels, units)
-                };
+                let (panels, pixels): (&[Panel], _) =
+                    if self.is_by_panels { (&panels[units], 0..pixels) } else { (panels, units) };
                 // SAFETY: the operands were just checked; the units are channels or pixels of the part.
                 unsafe { dense::run(call, panels, pixels) };
             }

@@ -72,8 +72,7 @@ unsafe fn pool_kernel<S: Int8Simd>(
     for pixel in 0..rows.output() * columns.output() {
         let (row, column) = (pixel / columns.output(), pixel % columns.output());
         // SAFETY: pixel by pixel, both are inside the tensors.
-        let to =
-            unsafe { std::slice::from_raw_parts_mut(output.add(pixel * channels), channels) };
+        let to = unsafe { std::slice::from_raw_parts_mut(output.add(pixel * channels), channels) };
         to.fill(0);
         sums.fill(0);
         let mut count = 0;

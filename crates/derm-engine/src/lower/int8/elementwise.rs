@@ -1,12 +1,12 @@
 //! Functions of 8-bit values: of one as a table, sums and products of two.
 
-use super::{DEPTH, Target, number};
+use super::{DEPTH, Target, number, tabulated};
 use crate::lower::binary::{binary_op, with_number};
 use crate::lower::builder::Builder;
 use crate::lower::unary::function;
 use crate::lower::value::{Held, Value};
-use crate::program::{Int8Add, Int8Mul};
-use derm_kernels::{AddInt8, BinaryOp, MulInt8, Requantize, Unary};
+use crate::program::{BufferId, Int8Add, Int8Mul};
+use derm_kernels::{AddInt8, BinaryOp, MulInt8, Requantize, Table, Unary};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
@@ -152,20 +152,51 @@ fn added(
     if left.value.shape != right.value.shape {
         return None;
     }
-    let right = right.in_order(left.value.order.clone())?;
+    let right = &right.in_order(left.value.order.clone())?;
     let Requantize { zero_point, low, high } = target.requantize;
     let (left_scale, right_scale) = (left.scale / target.scale, sign * right.scale / target.scale);
+    // Rounded as onnxruntime does: its answers are then the same integers.
     let zeros =
-        left_scale * f32::from(left.zero_point) + right_scale * f32::from(right.zero_point);
+        left_scale.mul_add(f32::from(left.zero_point), right_scale * f32::from(right.zero_point));
     let offset = f32::from(zero_point) - zeros;
     let add = AddInt8 { left_scale, right_scale, offset, low, high };
     if [left_scale, right_scale, offset].iter().any(|number| !number.is_finite()) {
         return None;
     }
+    if let Some(table) = of_one(builder, left, right, |left, right| add.value(left, right)) {
+        return Some(of_root(builder, left, table, target));
+    }
     let length = left.value.len();
     let operands = [left.value.buffer, right.value.buffer];
     let buffer = builder.push_new_bytes(Int8Add { add, operands, length }, length);
     Some(target.held(Value { buffer, ..left.value.clone() }))
+}
+
+/// A function of two values that are functions of one, as a table of that one.
+fn of_one(
+    builder: &Builder<'_>,
+    left: &Held,
+    right: &Held,
+    value: impl Fn(u8, u8) -> u8,
+) -> Option<Table> {
+    let [(root, of_left), (other, of_right)] = [left, right].map(|held| numbers(builder, held));
+    let is_one = root == other && left.value.shape == right.value.shape;
+    is_one.then(|| Table::new(|q| value(of_left[usize::from(q)], of_right[usize::from(q)])))
+}
+
+/// What the numbers of a value are functions of, and the functions.
+fn numbers(builder: &Builder<'_>, held: &Held) -> (BufferId, Box<[u8; 256]>) {
+    match builder.table(held.value.buffer) {
+        Some((root, table)) => (*root, Box::new(std::array::from_fn(|q| table.get(q as u8)))),
+        None => (held.value.buffer, Box::new(std::array::from_fn(|q| q as u8))),
+    }
+}
+
+/// A table of what a value is a function of.
+fn of_root(builder: &mut Builder<'_>, held: &Held, table: Table, target: &Target) -> Held {
+    let (buffer, _) = numbers(builder, held);
+    let held = Held { value: Value { buffer, ..held.value.clone() }, ..held.clone() };
+    tabulated(builder, &held, table, target)
 }
 
 /// The right operand is of the left's shape, or has one value a channel, where channels lie last.
@@ -197,6 +228,9 @@ fn multiplied(
         low,
         high,
     };
+    if let Some(table) = of_one(builder, left, &right, |left, right| mul.value(left, right)) {
+        return Some(of_root(builder, left, table, target));
+    }
     let lengths = [left.value.len(), right.value.len()];
     let operands = [left.value.buffer, right.value.buffer];
     let buffer = builder.push_new_bytes(Int8Mul { mul, operands, lengths }, lengths[0]);

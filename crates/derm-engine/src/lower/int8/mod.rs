@@ -80,7 +80,11 @@ pub(super) fn deferred(builder: &Builder<'_>, order: &[usize]) -> HashSet<usize>
             };
             let of_level: Vec<OutletId> = level.into_iter().filter(is_deferred).collect();
             found.extend(of_level.iter().map(|outlet| outlet.node));
-            level = of_level.iter().flat_map(|outlet| &model.node(outlet.node).inputs).copied().collect();
+            level = of_level
+                .iter()
+                .flat_map(|outlet| &model.node(outlet.node).inputs)
+                .copied()
+                .collect();
             level.sort_unstable();
             level.dedup();
         }
@@ -152,6 +156,9 @@ fn requantized(
         if builder.has_floats(outlet) || builder.is_constant(outlet) {
             return Ok(None);
         }
+        if let Some(held) = elementwise::lower(builder, outlet, &target)? {
+            return Ok(Some(held));
+        }
         if let Some((held, values)) = elementwise::function_of_one(builder, outlet)? {
             let table = Table::new(|q| target.quantized(values[usize::from(q)]));
             return Ok(Some(tabulated(builder, &held, table, &target)));
@@ -163,7 +170,7 @@ fn requantized(
         target = target.clamped(low, high);
         outlet = inner;
     }
-    for family in [product::lower, elementwise::lower, pool::lower, layout::concatenated] {
+    for family in [product::lower, pool::lower, layout::concatenated] {
         if let Some(held) = family(builder, outlet, &target)? {
             return Ok(Some(held));
         }

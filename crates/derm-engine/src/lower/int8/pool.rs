@@ -67,10 +67,7 @@ pub(super) fn lower(
 }
 
 /// The value before it is multiplied or divided by numbers, and their product.
-fn without_factor(
-    builder: &Builder<'_>,
-    mut outlet: OutletId,
-) -> TractResult<(OutletId, f32)> {
+fn without_factor(builder: &Builder<'_>, mut outlet: OutletId) -> TractResult<(OutletId, f32)> {
     let mut factor = 1.0;
     for _ in 0..DEPTH {
         let node = builder.model.node(outlet.node);

@@ -1,7 +1,7 @@
 //! Integer convolutions and matrix products.
 
-use super::pool::channels_last;
 use super::Target;
+use super::pool::channels_last;
 use crate::lower::binary::binary_op;
 use crate::lower::builder::Builder;
 use crate::lower::conv::offsets;

@@ -45,10 +45,15 @@ fn scaled(ctx: &mut RuleContext, gradient: OutletId, by: f32) -> TractResult<Out
 mod tests {
     use crate::autodiff::backward_graph;
     use crate::autodiff::test_weights::no_weights;
+    use derm_engine::graph_ops::{Dequantize, Quantize};
+    use derm_engine::{Engine, Options, PackedWeightCache};
     use tract_onnx::prelude::*;
     use tract_onnx::tract_core::ops::TypedOp;
+    use tract_onnx::tract_core::ops::cnn::conv::KernelFormat;
+    use tract_onnx::tract_core::ops::cnn::{Conv, PaddingSpec, PoolSpec};
     use tract_onnx::tract_core::ops::identity::Identity;
-    use derm_engine::graph_ops::{Dequantize, Quantize};
+    use tract_onnx::tract_core::ops::konst::Const;
+    use tract_onnx::tract_core::ops::nn::DataFormat;
 
     #[test]
     fn rounding_passes_and_saturation_does_not() {
@@ -72,6 +77,55 @@ mod tests {
             let found = graph.into_runnable().unwrap().run(inputs).unwrap();
             let found = found[0].to_plain_array_view::<f32>().unwrap();
             assert_eq!(found.iter().copied().collect::<Vec<_>>(), expected);
+        }
+    }
+
+    /// A convolution in integers; its gradient reads the same weights as float32.
+    #[test]
+    fn the_gradient_of_a_quantised_convolution_is_that_of_its_weights() {
+        let mut model = TypedModel::default();
+        let source = model.add_source("x", f32::fact([1, 5, 4, 4])).unwrap();
+        let mut wire = |name: &str, op: Box<dyn TypedOp>, inputs: &[OutletId]| {
+            model.wire_node(name, op, inputs).unwrap()[0]
+        };
+        let dequantize = |scale: f32, zero: i32| -> Box<dyn TypedOp> {
+            Dequantize::new(vec![scale], vec![zero], 0, &[]).unwrap().into()
+        };
+        let q = wire("q", Quantize::new(0.02, 128, false).unwrap().into(), &[source]);
+        let x = wire("dq", dequantize(0.02, 128), &[q]);
+        let numbers = (0..4 * 4 * 9).map(|n| ((n * 37) % 255) as u8 as i8).collect();
+        let numbers = ndarray::Array4::<i8>::from_shape_vec([4, 4, 3, 3], numbers).unwrap();
+        let numbers = wire("w", Box::new(Const::new(numbers.into_tensor().into()).unwrap()), &[]);
+        let scales = vec![0.01, 0.02, 0.03, 0.015];
+        let scales = Dequantize::new(scales, vec![0; 4], 0, &[4, 4, 3, 3]).unwrap();
+        let weights = wire("dw", scales.into(), &[numbers]);
+        let bias = wire("b", Box::new(Const::new(rctensor1(&[0f32; 4])).unwrap()), &[]);
+        let padding = PaddingSpec::SameUpper;
+        let spec = PoolSpec::new(DataFormat::NHWC, tvec!(3, 3), padding, None, None, 4, 4);
+        let conv = Conv::new(spec, KernelFormat::OIHW, 1, None);
+        let y = wire("conv", conv.into(), &[x, weights, bias]);
+        let q = wire("q2", Quantize::new(0.15, 128, false).unwrap().into(), &[y]);
+        let y = wire("dq2", dequantize(0.15, 128), &[q]);
+        let end = wire("end", Box::new(Identity), &[y]);
+        model.select_output_outlets(&[end]).unwrap();
+        let graph = backward_graph(&model, &no_weights(), source, &[], usize::MAX).unwrap();
+        let input: Vec<f32> = (0..80).map(|n| ((n * 29) % 97) as f32 / 40.0 - 1.2).collect();
+        let seed: Vec<f32> = (0..80).map(|n| ((n * 13) % 23) as f32 / 10.0 - 1.0).collect();
+        let tensor =
+            |values: &[f32]| Tensor::from_shape(&[1, 5, 4, 4], values).unwrap().into_tvalue();
+        let plan = graph.clone().into_runnable().unwrap();
+        let expected = plan.run(tvec!(tensor(&input), tensor(&seed))).unwrap();
+        let expected = expected[0].to_plain_array_view::<f32>().unwrap();
+
+        let mut cache = PackedWeightCache::default();
+        let (order, options) = ([0, 1, 2, 3], Options::default());
+        let engine = Engine::compile(&graph, &no_weights(), &order, options, &mut cache).unwrap();
+        let mut arena = engine.arena();
+        engine.run(&mut arena, 0, |to| to.copy_from_slice(&input)).unwrap();
+        engine.run(&mut arena, 1, |to| to.copy_from_slice(&seed)).unwrap();
+        assert!(engine.operators().fallback.is_empty(), "{:?}", engine.operators());
+        for (found, expected) in engine.output(&arena, 0).iter().zip(expected) {
+            assert!((found - expected).abs() <= 1e-4 * (1.0 + expected.abs()));
         }
     }
 }
