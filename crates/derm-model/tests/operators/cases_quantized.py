@@ -68,14 +68,34 @@ for name, shape, attributes in (
     ("pointwise stride", (6, 8, 1, 1), {"strides": [2, 2]}),
     ("group 2", (8, 4, 3, 3), {"group": 2, "pads": P}),
 ):
-    case(f"int8 Conv of 8 {name}", "int8", lambda g, s=shape, a=attributes: dq(g, conv(g, wide(g), *s, **a), 0.031).name)
-case("int8 Conv signed", "int8", lambda g: dq(g, conv(g, start(g, np.int8), 4, 3, 3, 3, pads=P), 0.013, -7, np.int8).name)
+    case(
+        f"int8 Conv of 8 {name}", "int8", lambda g, s=shape, a=attributes: dq(g, conv(g, wide(g), *s, **a), 0.031).name
+    )
+case(
+    "int8 Conv signed", "int8", lambda g: dq(g, conv(g, start(g, np.int8), 4, 3, 3, 3, pads=P), 0.013, -7, np.int8).name
+)
 case("int8 Conv one scale", "int8", lambda g: dq(g, conv(g, start(g), 4, 3, 3, 3, per_channel=False), 0.013).name)
-case("int8 Conv unsigned weights", "int8", lambda g: dq(g, conv(g, start(g), 4, 3, 3, 3, per_channel=False, weight_type=np.uint8), 0.02).name)
+case(
+    "int8 Conv unsigned weights",
+    "int8",
+    lambda g: dq(g, conv(g, start(g), 4, 3, 3, 3, per_channel=False, weight_type=np.uint8), 0.02).name,
+)
 case("int8 Conv no bias", "int8", lambda g: dq(g, conv(g, start(g), 4, 3, 3, 3, with_bias=False), 0.013).name)
-case("int8 Conv 1d", "int8", lambda g: dq(g, conv(g, dq(g, g.reshape(start(g).name, 1, 3, 36), 0.0079, 127), 4, 3, 5, pads=[2, 2], strides=[3]), 0.013).name)
+case(
+    "int8 Conv 1d",
+    "int8",
+    lambda g: (
+        dq(
+            g, conv(g, dq(g, g.reshape(start(g).name, 1, 3, 36), 0.0079, 127), 4, 3, 5, pads=[2, 2], strides=[3]), 0.013
+        ).name
+    ),
+)
 case("int8 Conv Relu", "int8", lambda g: dq(g, g("Relu", conv(g, start(g), 5, 3, 3, 3)), 0.006, 0).name)
-case("int8 Conv Clip", "int8", lambda g: dq(g, g("Clip", conv(g, start(g), 5, 3, 3, 3), g.s(0.0), g.s(1.0)), 0.006, 20).name)
+case(
+    "int8 Conv Clip",
+    "int8",
+    lambda g: dq(g, g("Clip", conv(g, start(g), 5, 3, 3, 3), g.s(0.0), g.s(1.0)), 0.006, 20).name,
+)
 case("int8 Conv saturates", "int8", lambda g: dq(g, conv(g, start(g), 5, 3, 3, 3), 0.004).name)
 case("int8 Conv float reader", "int8", lambda g: float_reader(g))
 
@@ -123,15 +143,35 @@ case("int8 SiLU", "int8", silu)
 case("int8 Add", "int8", residual)
 case("int8 Sub", "int8", lambda g: residual(g, "Sub"))
 case("int8 Mul", "int8", lambda g: residual(g, "Mul"))
-case("int8 Mul broadcast rows", "int8", lambda g: dq(g, g("Mul", wide(g).name, dq(g, g("ReduceMean", wide(g).name, axes=[3], keepdims=1), 0.01).name), 0.01).name)
+case(
+    "int8 Mul broadcast rows",
+    "int8",
+    lambda g: (
+        dq(g, g("Mul", wide(g).name, dq(g, g("ReduceMean", wide(g).name, axes=[3], keepdims=1), 0.01).name), 0.01).name
+    ),
+)
 case("int8 Gemm", "int8", gemm)
 case("int8 MatMul", "int8", matmul)
 case("int8 GlobalAveragePool", "int8", lambda g: dq(g, g("GlobalAveragePool", wide(g).name), 0.004, 77).name)
 case("int8 ReduceMean", "int8", lambda g: dq(g, g("ReduceMean", wide(g).name, axes=[2, 3], keepdims=0), 0.004).name)
-case("int8 AveragePool", "int8", lambda g: dq(g, g("AveragePool", wide(g).name, kernel_shape=[3, 3], strides=[2, 2], pads=P), 0.012).name)
-case("int8 AveragePool include", "int8", lambda g: dq(g, g("AveragePool", wide(g).name, kernel_shape=[3, 3], pads=P, count_include_pad=1), 0.012).name)
-case("int8 MaxPool", "int8", lambda g: dq(g, g("MaxPool", wide(g).name, kernel_shape=[3, 3], strides=[2, 2], pads=P), 0.011).name)
-case("int8 MaxPool other scale", "int8", lambda g: dq(g, g("MaxPool", wide(g).name, kernel_shape=[2, 2]), 0.008, 90).name)
+case(
+    "int8 AveragePool",
+    "int8",
+    lambda g: dq(g, g("AveragePool", wide(g).name, kernel_shape=[3, 3], strides=[2, 2], pads=P), 0.012).name,
+)
+case(
+    "int8 AveragePool include",
+    "int8",
+    lambda g: dq(g, g("AveragePool", wide(g).name, kernel_shape=[3, 3], pads=P, count_include_pad=1), 0.012).name,
+)
+case(
+    "int8 MaxPool",
+    "int8",
+    lambda g: dq(g, g("MaxPool", wide(g).name, kernel_shape=[3, 3], strides=[2, 2], pads=P), 0.011).name,
+)
+case(
+    "int8 MaxPool other scale", "int8", lambda g: dq(g, g("MaxPool", wide(g).name, kernel_shape=[2, 2]), 0.008, 90).name
+)
 case("int8 Concat", "int8", lambda g: dq(g, g("Concat", wide(g).name, start(g).name, axis=1), 0.011).name)
 case("int8 Concat rows", "int8", lambda g: dq(g, g("Concat", wide(g).name, wide(g).name, axis=2), 0.012, 100).name)
 case("int8 Resize", "int8", lambda g: dq(g, g("Resize", wide(g).name, "", g.f(1, 1, 2, 2), mode="nearest"), 0.011).name)
@@ -145,9 +185,34 @@ for name, operator, attributes in (
     ("LeakyRelu", "LeakyRelu", {"alpha": 0.1}),
     ("Sqrt", "Sqrt", {}),
 ):
-    case(f"int8 {name}", "int8", lambda g, o=operator, a=attributes: dq(g, g(o, g("Abs", wide(g).name) if o == "Sqrt" else wide(g).name, **a), 0.009).name, lo=14)
+    case(
+        f"int8 {name}",
+        "int8",
+        lambda g, o=operator, a=attributes: (
+            dq(g, g(o, g("Abs", wide(g).name) if o == "Sqrt" else wide(g).name, **a), 0.009).name
+        ),
+        lo=14,
+    )
 case("int8 Softmax", "int8", lambda g: dq(g, g("Softmax", wide(g).name, axis=1), 0.00392, 0).name)
 case("int8 to float Conv", "int8", lambda g: g("Conv", wide(g).name, g.r(4, 8, 3, 3)))
 case("int8 requantised", "int8", lambda g: dq(g, wide(g).name, 0.017, 50).name)
-case("int8 scales along channels", "int8", lambda g: g("Add", g("DequantizeLinear", g("QuantizeLinear", wide(g).name, g.s(0.01), g.s(128, np.uint8)), g.w(np.linspace(0.01, 0.02, 8).astype(F)), g.w(np.full(8, 128, np.uint8)), axis=1), wide(g).name))
-case("int8 values read by Cast", "int8", lambda g: g.cast(g("QuantizeLinear", conv(g, start(g), 5, 3, 3, 3), g.s(0.013), g.s(-5, np.int8)), 1))
+case(
+    "int8 scales along channels",
+    "int8",
+    lambda g: g(
+        "Add",
+        g(
+            "DequantizeLinear",
+            g("QuantizeLinear", wide(g).name, g.s(0.01), g.s(128, np.uint8)),
+            g.w(np.linspace(0.01, 0.02, 8).astype(F)),
+            g.w(np.full(8, 128, np.uint8)),
+            axis=1,
+        ),
+        wide(g).name,
+    ),
+)
+case(
+    "int8 values read by Cast",
+    "int8",
+    lambda g: g.cast(g("QuantizeLinear", conv(g, start(g), 5, 3, 3, 3), g.s(0.013), g.s(-5, np.int8)), 1),
+)
