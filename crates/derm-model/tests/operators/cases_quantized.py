@@ -134,7 +134,7 @@ def gemm(g, dtype=np.uint8):
 
 def matmul(g):
     x = dq(g, g.reshape(wide(g).name, 1, 8, 36), 0.011)
-    w, scales = weights(g, 36, 5, axis=1)
+    w, _ = weights(g, 36, 5, axis=1)
     return dq(g, g("MatMul", x.name, w), 0.02).name
 
 
