@@ -47,7 +47,7 @@ impl Engine {
 
 /// The name of the step that writes most.
 fn largest(program: &Program) -> String {
-    let length = |step: &&Step| program.buffers()[step.output.index()].length;
+    let length = |step: &&Step| program.buffers()[step.output.index()].words();
     // The first of those that write as much.
     program.steps.iter().rev().max_by_key(length).map_or_else(String::new, |step| step.name.clone())
 }

@@ -49,9 +49,52 @@ fn bounded(value: f32, low: u8, high: u8) -> u8 {
     (unsafe { value.to_int_unchecked::<i32>() }) as u8
 }
 
+/// Values of a [`pairs`] call that are computed together.
+const CHUNK: usize = 64;
+
+/// Combines the values at `left` and `right`, some at a time on copies: the compiler then knows that no
+/// write changes what is still to be read, and uses vectors.
+///
 /// # Safety
 /// `left` and `right` must be valid for `count` reads and `to` for as many writes; `to` may be one of
 /// them.
+#[inline(always)]
+unsafe fn pairs(
+    value: impl Fn(u8, u8) -> u8,
+    left: *const u8,
+    right: *const u8,
+    to: *mut u8,
+    count: usize,
+) {
+    let (mut a, mut b, mut results) = ([0u8; CHUNK], [0u8; CHUNK], [0u8; CHUNK]);
+    let mut done = 0;
+    while done < count {
+        let some = CHUNK.min(count - done);
+        // SAFETY: the contract of this function; the arrays are as long as a chunk.
+        unsafe {
+            let (left, right, to) = (left.add(done), right.add(done), to.add(done));
+            if some == CHUNK {
+                a = left.cast::<[u8; CHUNK]>().read_unaligned();
+                b = right.cast::<[u8; CHUNK]>().read_unaligned();
+            } else {
+                std::ptr::copy_nonoverlapping(left, a.as_mut_ptr(), some);
+                std::ptr::copy_nonoverlapping(right, b.as_mut_ptr(), some);
+            }
+            for index in 0..CHUNK {
+                results[index] = value(a[index], b[index]);
+            }
+            if some == CHUNK {
+                to.cast::<[u8; CHUNK]>().write_unaligned(results);
+            } else {
+                std::ptr::copy_nonoverlapping(results.as_ptr(), to, some);
+            }
+        }
+        done += some;
+    }
+}
+
+/// # Safety
+/// As [`pairs`].
 #[inline(always)]
 pub(super) unsafe fn add_kernel(
     add: &AddInt8,
@@ -60,15 +103,9 @@ pub(super) unsafe fn add_kernel(
     to: *mut u8,
     count: usize,
 ) {
-    // A copy, which no write through `to` can change.
     let add = add.clone();
-    for index in 0..count {
-        // SAFETY: the contract of this function.
-        unsafe {
-            let (left, right) = (left.add(index).read(), right.add(index).read());
-            to.add(index).write(add.value(left, right));
-        }
-    }
+    // SAFETY: the contract of this function.
+    unsafe { pairs(|left, right| add.value(left, right), left, right, to, count) }
 }
 
 dispatch_int8! {
@@ -104,16 +141,12 @@ unsafe fn mul_kernel<S: Int8Simd>(
     to: *mut u8,
     [rows, channels]: [usize; 2],
 ) {
-    // As in `add_kernel`.
     let mul = mul.clone();
     for row in 0..rows {
-        for channel in 0..channels {
-            // SAFETY: the contract of this function.
-            unsafe {
-                let index = row * channels + channel;
-                let value = mul.value(left.add(index).read(), right.add(channel).read());
-                to.add(index).write(value);
-            }
+        // SAFETY: the contract of this function.
+        unsafe {
+            let (left, to) = (left.add(row * channels), to.add(row * channels));
+            pairs(|left, right| mul.value(left, right), left, right, to, channels);
         }
     }
 }
