@@ -172,7 +172,6 @@ fn a_quantised_network_is_explained_as_it_was_before() {
     let found = explain(&load(&quantised), &request, class).unwrap();
     let expected = explain(&float, &request, class).unwrap();
     let correlation = rank_correlation(found.values(), expected.values());
-    println!("{correlation}");
     assert!(correlation >= 0.9, "{correlation}");
 }
 

@@ -69,7 +69,6 @@ fn differences(folder: &Path, expected: &Expected, options: &EngineOptions) -> (
 fn quantised_networks_answer_as_onnxruntime_does() {
     for (folder, expected) in present() {
         let (probability, off) = differences(&folder, &expected, &EngineOptions::default());
-        println!("{}: probability {probability:e}, other integers {off}", folder.display());
         assert!(probability <= 0.01, "{}: {probability}", folder.display());
         assert!(off <= 0.001, "{}: {off}", folder.display());
     }

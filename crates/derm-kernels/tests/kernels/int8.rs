@@ -80,7 +80,7 @@ fn check(
     let other = bytes(geometry.output_len(), seed ^ 4);
     let table = Table::new(|value| 255 - value / 2);
     let add = AddInt8 { left_scale: 0.75, right_scale: 0.3, offset: -20.0, low: 3, high: 250 };
-    let is_left = seed % 2 == 0;
+    let is_left = seed.is_multiple_of(2);
     let plain = sums(geometry, (&input, zero), &bias, weight);
     let plain = plain.iter().enumerate().map(|(index, &sum)| {
         let value = table.get(requantized(sum, scales[index % outputs], to));
