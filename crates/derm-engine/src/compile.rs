@@ -2,7 +2,7 @@
 
 use crate::engine::{Engine, Output};
 use crate::lower::{Lowered, lower};
-use crate::passes::{conv_chain, epilogue, in_place, liveness};
+use crate::passes::{conv_chain, epilogue, in_place, int8, liveness};
 use crate::program::{Layout, Program, Step};
 use crate::{Options, PackedWeightCache, Passes, StoredWeights};
 use tract_onnx::prelude::*;
@@ -47,7 +47,7 @@ impl Engine {
 
 /// The name of the step that writes most.
 fn largest(program: &Program) -> String {
-    let length = |step: &&Step| program.buffers()[step.output.index()].length;
+    let length = |step: &&Step| program.buffers()[step.output.index()].words();
     // The first of those that write as much.
     program.steps.iter().rev().max_by_key(length).map_or_else(String::new, |step| step.name.clone())
 }
@@ -57,6 +57,7 @@ fn largest(program: &Program) -> String {
 fn rewrite(program: &mut Program, passes: Passes) {
     if passes.epilogue {
         epilogue::fold(program);
+        int8::fold(program);
     }
     if passes.conv_chain {
         conv_chain::chain(program);

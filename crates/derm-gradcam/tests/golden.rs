@@ -156,6 +156,43 @@ fn gradient_error(explainer: &Explainer, input: &Array4<f32>, golden: &Value) ->
 }
 
 /// The newest exporter of PyTorch leads to maps of the same size.
+/// Grad-CAM of the network that `models/zoo/int8.py` quantised, where that is: positions in the order that
+/// they have in the float32 network's heatmap.
+#[test]
+fn a_quantised_network_is_explained_as_it_was_before() {
+    let name = "efficientnet-lite0.opset13";
+    let quantised = derm_zoo::folder().join(format!("{name}.int8"));
+    if !quantised.join("model.onnx").is_file() {
+        return;
+    }
+    let entry = derm_zoo::entry(name).unwrap();
+    let float = load(&entry.make(&derm_zoo::folder()).unwrap());
+    let class = golden(&entry)["class"].as_u64().unwrap() as usize;
+    let request = ExplainRequest::default();
+    let found = explain(&load(&quantised), &request, class).unwrap();
+    let expected = explain(&float, &request, class).unwrap();
+    let correlation = rank_correlation(found.values(), expected.values());
+    assert!(correlation >= 0.9, "{correlation}");
+}
+
+/// Spearman's coefficient; equal values have the mean of their ranks.
+fn rank_correlation(a: &Array2<f32>, b: &Array2<f32>) -> f64 {
+    let ranks = |values: &Array2<f32>| -> Vec<f64> {
+        let rank = |value: &f32| {
+            let below = values.iter().filter(|other| *other < value).count();
+            let equal = values.iter().filter(|other| *other == value).count();
+            below as f64 + equal as f64 / 2.0
+        };
+        values.iter().map(rank).collect()
+    };
+    let (a, b) = (ranks(a), ranks(b));
+    let mean = a.len() as f64 / 2.0;
+    let product = |a: &[f64], b: &[f64]| -> f64 {
+        a.iter().zip(b).map(|(a, b)| (a - mean) * (b - mean)).sum()
+    };
+    product(&a, &b) / (product(&a, &a) * product(&b, &b)).sqrt()
+}
+
 #[test]
 fn the_newest_opset_is_explained_too() {
     for entry in derm_zoo::ENTRIES.iter().filter(|entry| entry.name.ends_with("opset23")) {

@@ -25,7 +25,7 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
     Ok(true)
 }
 
-fn binary_op(function: &TypedBinOp) -> Option<BinaryOp> {
+pub(super) fn binary_op(function: &TypedBinOp) -> Option<BinaryOp> {
     let function = &function.0;
     Some(if function.is::<Add>() {
         BinaryOp::Add
@@ -45,7 +45,7 @@ fn binary_op(function: &TypedBinOp) -> Option<BinaryOp> {
 }
 
 /// A function of a value and one number, as a function of the value. `slot`: where the value is.
-fn with_number(op: BinaryOp, slot: usize, number: f32) -> Option<Unary> {
+pub(super) fn with_number(op: BinaryOp, slot: usize, number: f32) -> Option<Unary> {
     Some(match (op, slot) {
         (BinaryOp::Add, _) => Unary::Linear(1.0, number),
         (BinaryOp::Mul, _) => Unary::Linear(number, 0.0),

@@ -1,13 +1,18 @@
 //! The builder: what lowering a node may ask of the graph and add to the program.
 
-use super::value::{Value, graph_order};
+use super::lower_node;
+use super::value::{Held, Value, graph_order};
 use crate::Options;
-use crate::program::{BufferId, Conv, Copy, Op, OpaqueId, Program, Step, Transpose};
-use crate::weights::{
-    Constants, PackedWeightCache, PackedWeightKey, StoredWeights, Strided, layout_hash,
+use crate::program::{
+    BufferId, Conv, Copy, Dequantize, Element, Op, OpaqueId, Program, Step, Transpose,
 };
-use derm_kernels::{ConvGeometry, ConvPlan, Isa, PackedConv, Precision};
-use std::collections::HashMap;
+use crate::weights::{
+    Constants, Int8WeightKey, Int8Weights, PackedWeightCache, PackedWeightKey, StoredWeights,
+    Strided, layout_hash,
+};
+use derm_kernels::{ConvGeometry, ConvPlan, Isa, PackedConv, PackedInt8, Precision, Table};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{TractErrorContext, ensure};
 
@@ -23,6 +28,12 @@ pub(crate) struct Builder<'a> {
     /// Bytes of the weights that were packed here and not found in the cache.
     pub(super) packed_bytes: usize,
     values: HashMap<OutletId, Value>,
+    /// Values that are held as 8-bit numbers.
+    held: HashMap<OutletId, Held>,
+    /// What the numbers of a buffer are a function of: those of another.
+    tables: HashMap<BufferId, (BufferId, Arc<Table>)>,
+    /// Nodes that are lowered when their value is first asked for: see [`super::int8::deferred`].
+    pub(super) deferred: HashSet<usize>,
     /// Values that are not float32.
     pub(super) opaque: HashMap<OutletId, OpaqueId>,
     /// What was packed, by the weights' outlet: gradients read the same.
@@ -56,6 +67,9 @@ impl<'a> Builder<'a> {
             program: Program::default(),
             packed_bytes: 0,
             values: HashMap::new(),
+            held: HashMap::new(),
+            tables: HashMap::new(),
+            deferred: HashSet::new(),
             opaque: HashMap::new(),
             packed: HashMap::new(),
             name: String::new(),
@@ -90,10 +104,21 @@ impl<'a> Builder<'a> {
         self.constants.view(outlet)
     }
 
-    /// A value; a constant becomes one that each run copies from where it is kept.
+    /// A value; a constant becomes one that each run copies from where it is kept, and 8-bit numbers
+    /// become float32.
     pub(super) fn value(&mut self, outlet: OutletId) -> TractResult<Value> {
+        self.lower_deferred(outlet.node)?;
         if let Some(value) = self.values.get(&outlet) {
             return Ok(value.clone());
+        }
+        if self.is_float(outlet)?
+            && let Some(Held { value, scale, zero_point, .. }) = self.held.get(&outlet).cloned()
+        {
+            let dequantize = Dequantize { scale, zero_point, input: value.buffer };
+            let buffer = self.push_new(dequantize, value.len());
+            let value = Value { buffer, ..value };
+            self.values.insert(outlet, value.clone());
+            return Ok(value);
         }
         ensure!(self.is_constant(outlet), "{outlet:?} is not lowered");
         let view = self.constant(outlet)?;
@@ -103,6 +128,68 @@ impl<'a> Builder<'a> {
         let value = Value { buffer, shape, order };
         self.values.insert(outlet, value.clone());
         Ok(value)
+    }
+
+    /// Lowers a node that was deferred, after those that it reads; without recursion, as a graph may
+    /// be deep.
+    fn lower_deferred(&mut self, node: usize) -> TractResult<()> {
+        let mut pending = vec![node];
+        while let Some(&next) = pending.last() {
+            if !self.deferred.contains(&next) {
+                pending.pop();
+                continue;
+            }
+            let node = self.model.node(next);
+            let is_missing = |input: &&OutletId| self.deferred.contains(&input.node);
+            let missing: Vec<usize> =
+                node.inputs.iter().filter(is_missing).map(|input| input.node).collect();
+            if !missing.is_empty() {
+                pending.extend(missing);
+                continue;
+            }
+            self.deferred.remove(&next);
+            let name = std::mem::replace(&mut self.name, node.name.clone());
+            lower_node(self, node)
+                .with_context(|| format!("{} ({})", node.name, node.op.name()))?;
+            self.name = name;
+        }
+        Ok(())
+    }
+
+    /// Whether a float32 value was computed as such.
+    pub(super) fn has_floats(&self, outlet: OutletId) -> bool {
+        self.values.contains_key(&outlet)
+    }
+
+    /// A value that is held as 8-bit numbers.
+    pub(super) fn held(&self, outlet: OutletId) -> Option<&Held> {
+        self.held.get(&outlet)
+    }
+
+    /// Says that the value at `outlet` is held as 8-bit numbers.
+    pub(super) fn set_held(&mut self, outlet: OutletId, held: Held) -> TractResult<()> {
+        let shape = self.shape(outlet)?;
+        debug_assert_eq!(shape.len(), held.value.order.len());
+        let held = Held { value: Value { shape, ..held.value.clone() }, ..held };
+        self.held.insert(outlet, held);
+        Ok(())
+    }
+
+    /// Says that the numbers of `buffer` are a function of those of `of`.
+    pub(super) fn set_table(&mut self, buffer: BufferId, of: BufferId, table: Arc<Table>) {
+        self.tables.insert(buffer, (of, table));
+    }
+
+    /// The buffer that the numbers of `buffer` are a function of, and the function.
+    pub(super) fn table(&self, buffer: BufferId) -> Option<&(BufferId, Arc<Table>)> {
+        self.tables.get(&buffer)
+    }
+
+    /// Writes a step with an output of 8-bit numbers.
+    pub(super) fn push_new_bytes(&mut self, op: impl Into<Op>, length: usize) -> BufferId {
+        let output = self.program.add_buffer_of(Element::U8, length);
+        self.push(op, output);
+        output
     }
 
     /// Writes a step with an output of its own.
@@ -211,6 +298,33 @@ impl<'a> Builder<'a> {
         let packed = Packed { weights: weights.clone(), geometry: *geometry, offsets };
         self.packed.insert(outlet, packed);
         weights
+    }
+
+    /// 8-bit weights, packed unless an engine of this model has packed them; see [`Builder::pack`].
+    pub(super) fn pack_int8(
+        &mut self,
+        weights: &Int8Weights<'_>,
+        geometry: &ConvGeometry,
+        offsets: &[Vec<usize>; 3],
+        offset: impl Fn(usize, usize, usize) -> usize,
+    ) -> PackedInt8 {
+        let key = weights.origin.clone().map(|origin| Int8WeightKey {
+            origin,
+            isa: self.isa,
+            channels: [geometry.inputs(), geometry.outputs(), geometry.groups()],
+            window: [geometry.rows().kernel(), geometry.columns().kernel()],
+            layout: layout_hash(offsets),
+        });
+        let known = key.as_ref().and_then(|key| self.cache.int8(key)).cloned();
+        known.unwrap_or_else(|| {
+            let value = |output, input, tap| weights.at(offset(output, input, tap));
+            let packed = PackedInt8::new(self.isa, geometry, value);
+            self.packed_bytes += packed.bytes();
+            if let Some(key) = key {
+                self.cache.insert_int8(key, packed.clone());
+            }
+            packed
+        })
     }
 
     /// The weights at `outlet`, if they were packed.

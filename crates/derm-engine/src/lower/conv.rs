@@ -4,7 +4,7 @@ use super::builder::Builder;
 use super::op;
 use super::pool::windowed;
 use crate::weights::Strided;
-use derm_kernels::ConvGeometry;
+use derm_kernels::{ConvGeometry, PackedConv};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::cnn::Conv;
 use tract_onnx::tract_core::ops::cnn::conv::KernelFormat;
@@ -30,17 +30,24 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
         None => None,
         Some(&bias) => Some(bias_values(&builder.constant(bias)?, outputs)),
     };
-    let weights = node.inputs[1];
-    let view = builder.constant(weights)?;
+    let weights = packed(builder, node.inputs[1], &geometry)?.with_bias(bias.as_deref());
+    builder.convolve(node.id.into(), weights, &geometry, input.buffer, order)?;
+    Ok(true)
+}
+
+/// The weights at `outlet`, packed.
+pub(super) fn packed(
+    builder: &mut Builder<'_>,
+    outlet: OutletId,
+    geometry: &ConvGeometry,
+) -> TractResult<PackedConv> {
+    let view = builder.constant(outlet)?;
     let offsets = offsets(&view);
     let value = |output: usize, input: usize, tap: usize, offsets: &[Vec<usize>; 3]| {
         let [taps, outer, inner] = offsets;
         view.at(outer[output] + inner[input] + taps[tap])
     };
-    let weights = builder.pack(weights, &view, &geometry, offsets, value);
-    let weights = weights.with_bias(bias.as_deref());
-    builder.convolve(node.id.into(), weights, &geometry, input.buffer, order)?;
-    Ok(true)
+    Ok(builder.pack(outlet, &view, geometry, offsets, value))
 }
 
 /// The offsets of the taps, the output channels and the input channels of a group.

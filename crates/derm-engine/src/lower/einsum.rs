@@ -10,15 +10,15 @@ use tract_onnx::tract_core::ops::einsum::EinSum;
 
 /// The axes of the expression by where they are found: their indices in the first operand, in the
 /// second, and in the output.
-struct Roles {
+pub(super) struct Roles {
     /// In both operands, not in the output: summed over.
-    summed: Vec<[usize; 2]>,
+    pub(super) summed: Vec<[usize; 2]>,
     /// In the first operand and the output.
-    left: Vec<[usize; 2]>,
+    pub(super) left: Vec<[usize; 2]>,
     /// In the second operand and the output.
-    right: Vec<[usize; 2]>,
+    pub(super) right: Vec<[usize; 2]>,
     /// In all three.
-    batch: Vec<[usize; 3]>,
+    pub(super) batch: Vec<[usize; 3]>,
 }
 
 pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<bool> {
@@ -46,7 +46,7 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
 
 /// Sorts the axes; none where the expression is something else than a product. `first` is the slot
 /// that counts as the first operand. Axes of length one are left out.
-fn roles(
+pub(super) fn roles(
     builder: &Builder<'_>,
     node: &TypedNode,
     einsum: &EinSum,
@@ -76,13 +76,16 @@ fn roles(
 }
 
 /// In the order in which the first operand's axes lie.
-fn in_memory_order<const N: usize>(axes: &[[usize; N]], order: &[usize]) -> Vec<[usize; N]> {
+pub(super) fn in_memory_order<const N: usize>(
+    axes: &[[usize; N]],
+    order: &[usize],
+) -> Vec<[usize; N]> {
     let mut axes = axes.to_vec();
     axes.sort_by_key(|axis| order.iter().position(|&a| a == axis[0]));
     axes
 }
 
-fn column<const N: usize>(axes: &[[usize; N]], slot: usize) -> Vec<usize> {
+pub(super) fn column<const N: usize>(axes: &[[usize; N]], slot: usize) -> Vec<usize> {
     axes.iter().map(|axis| axis[slot]).collect()
 }
 
@@ -150,7 +153,12 @@ fn transposed(
 }
 
 /// A matrix product as a convolution of one tap over one row.
-fn product(rows: usize, inputs: usize, outputs: usize, groups: usize) -> TractResult<ConvGeometry> {
+pub(super) fn product(
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+    groups: usize,
+) -> TractResult<ConvGeometry> {
     let axes = [WindowAxis::ONE, WindowAxis::pointwise(rows)?];
     Ok(ConvGeometry::new(axes, inputs, outputs, groups)?)
 }

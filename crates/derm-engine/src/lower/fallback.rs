@@ -2,7 +2,8 @@
 
 use super::builder::Builder;
 use super::value::graph_order;
-use crate::program::{Evaluator, Fallback, FallbackOperand, FallbackOutput};
+use crate::graph_ops::Dequantize;
+use crate::program::{Bytes, Evaluator, Fallback, FallbackOperand, FallbackOutput};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::EvalContext;
 
@@ -13,6 +14,17 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
             FallbackOperand::Constant(builder.constants.tensor(input)?)
         } else if let Some(&id) = builder.opaque.get(&input) {
             FallbackOperand::Opaque(id)
+        } else if !builder.is_float(input)?
+            && let Some(held) = builder.held(input)
+        {
+            let mut axes = vec![0; held.value.order.len()];
+            held.value.order.iter().enumerate().for_each(|(index, &axis)| axes[axis] = index);
+            FallbackOperand::Bytes(Bytes {
+                buffer: held.value.buffer,
+                physical: held.value.physical(),
+                axes,
+                is_signed: held.is_signed,
+            })
         } else {
             let value = builder.value(input)?;
             let value = builder.in_graph_order(value);
@@ -42,7 +54,9 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
 
 /// How a node is evaluated: by itself, or, if it keeps a state while it runs, as a graph of one node.
 fn evaluator(builder: &Builder<'_>, node: &TypedNode) -> TractResult<Evaluator> {
-    if node.op.state(&EvalContext::out_of_plan())?.is_none() {
+    // Dequantisation is not evaluated by itself, lest the graph's weights be.
+    let is_by_itself = !node.op_is::<Dequantize>();
+    if is_by_itself && node.op.state(&EvalContext::out_of_plan())?.is_none() {
         return Ok(Evaluator::Operator);
     }
     let mut model = TypedModel::default();

@@ -9,6 +9,7 @@ use crate::graph_ops::{ConvInputGradient, Derivative, Pool, PoolInputGradient, R
 use crate::program::{Derivative as DerivativeStep, PoolGradient};
 use derm_kernels::{ConvGeometry, PoolGeometry, Pooling, Unary};
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::ops::cnn::conv::KernelFormat;
 
 pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<bool> {
     if node.op_is::<ConvInputGradient>() {
@@ -30,22 +31,29 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
 fn convolution(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<bool> {
     let ConvInputGradient { conv, input_shape } = op(node)?;
     let spec = &conv.pool_spec;
-    let Some(packed) = builder.packed(node.inputs[1]).cloned() else { return Ok(false) };
     let input = spec.data_format.shape(input_shape.clone())?;
     let Some(axes) = axes(spec, input.hw_dims())? else { return Ok(false) };
     if input.n().is_some_and(|&n| n != 1) {
         return Ok(false);
     }
+    let (inputs, outputs, groups) = (spec.input_channels, spec.output_channels, conv.group);
+    let forward = ConvGeometry::new(axes, inputs, outputs, groups)?;
+    // The convolution itself may have been computed in integers.
+    if builder.packed(node.inputs[1]).is_none()
+        && builder.is_constant(node.inputs[1])
+        && conv.kernel_fmt == KernelFormat::OIHW
+    {
+        conv::packed(builder, node.inputs[1], &forward)?;
+    }
+    let Some(packed) = builder.packed(node.inputs[1]).cloned() else { return Ok(false) };
     // Another operator may have packed the same constant in another way since.
     let Packed { weights, geometry, offsets } = packed;
-    let (inputs, outputs, groups) = (spec.input_channels, spec.output_channels, conv.group);
     let is_own = [geometry.inputs(), geometry.outputs(), geometry.groups()]
         == [inputs, outputs, groups]
         && offsets == conv::offsets(&builder.constant(node.inputs[1])?);
     if !is_own {
         return Ok(false);
     }
-    let forward = ConvGeometry::new(axes, inputs, outputs, groups)?;
     let (Some(geometry), Some(weights)) = (forward.transposed(), weights.transposed(&forward))
     else {
         return Ok(false);

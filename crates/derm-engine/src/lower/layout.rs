@@ -2,7 +2,7 @@
 
 use super::builder::Builder;
 use super::value::{Value, completed, graph_order, physical};
-use crate::program::{Binary, Copy, Operand, Strided};
+use crate::program::{Binary, Copy, Element, Operand, Strided};
 use derm_kernels::{BinaryOp, BroadcastAxis};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{AxisOp, DimLike};
@@ -19,16 +19,12 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
     if let Some(concat) = node.op_as::<TypedConcat>() {
         return concatenated(builder, node, concat.axis);
     }
-    if let Some(slice) = node.op_as::<Slice>() {
-        let (Ok(start), Ok(end)) = (slice.start.to_usize(), slice.end.to_usize()) else {
-            return Ok(false);
-        };
-        return sliced(builder, node, slice.axis, start, 1, end - start);
-    }
-    if let Some(down) = node.op_as::<Downsample>() {
-        let Ok(stride) = usize::try_from(down.stride) else { return Ok(false) };
-        let count = builder.shape(node.id.into())?[down.axis];
-        return sliced(builder, node, down.axis, down.modulo, stride, count);
+    if let Some(section) = section(builder, node)? {
+        let value = builder.value(node.inputs[0])?;
+        let (copy, length) = section.copy(&value, Element::F32);
+        let buffer = builder.push_new(copy, length);
+        builder.set(node.id.into(), buffer, value.order)?;
+        return Ok(true);
     }
     if let Some(broadcast) = node.op_as::<MultiBroadcastTo>() {
         return broadcast_to(builder, node, broadcast);
@@ -40,7 +36,23 @@ fn renamed(builder: &mut Builder<'_>, node: &TypedNode, change: &AxisOp) -> Trac
     let outlet: OutletId = node.id.into();
     let value = builder.value(node.inputs[0])?;
     let rank = builder.shape(outlet)?.len();
-    let order: Vec<usize> = match change {
+    let (value, order) = match renamed_order(&value, change, rank) {
+        Some(order) => (value, order),
+        None => {
+            let AxisOp::Reshape(at, from, _) = change else { return Ok(false) };
+            let order = lying_together(&value, *at, from.len());
+            let value = builder.in_order(value, order);
+            let Some(order) = renamed_order(&value, change, rank) else { return Ok(false) };
+            (value, order)
+        }
+    };
+    builder.set(outlet, value.buffer, order)?;
+    Ok(true)
+}
+
+/// The order of the new axes in memory; `None` where the numbers have to move first.
+pub(super) fn renamed_order(value: &Value, change: &AxisOp, rank: usize) -> Option<Vec<usize>> {
+    Some(match change {
         AxisOp::Add(new) => {
             let kept = value.order.iter().map(|&axis| axis + usize::from(axis >= *new));
             completed(rank, &kept.collect::<Vec<_>>())
@@ -59,43 +71,25 @@ fn renamed(builder: &mut Builder<'_>, node: &TypedNode, change: &AxisOp) -> Trac
             let new_of = |old: &usize| names.iter().position(|name| name == old);
             value.order.iter().filter_map(new_of).collect()
         }
-        AxisOp::Reshape(at, from, to) => {
-            let (at, gone, new) = (*at, from.len(), to.len());
-            return reshaped(builder, outlet, value, at, gone, new);
-        }
-    };
-    builder.set(outlet, value.buffer, order)?;
-    Ok(true)
+        AxisOp::Reshape(at, from, to) => return reshaped_order(value, *at, from.len(), to.len()),
+    })
 }
 
-/// Axes `at..at + gone` become `new` others that hold the same numbers in the same order.
-fn reshaped(
-    builder: &mut Builder<'_>,
-    outlet: OutletId,
-    value: Value,
-    at: usize,
-    gone: usize,
-    new: usize,
-) -> TractResult<bool> {
+/// Axes `at..at + gone` become `new` others that hold the same numbers in the same order: `None` where
+/// they do not lie one after the other.
+fn reshaped_order(value: &Value, at: usize, gone: usize, new: usize) -> Option<Vec<usize>> {
     let is_gone = |axis: &usize| (at..at + gone).contains(axis);
     let lying = value.significant();
     let first = lying.iter().position(is_gone).unwrap_or(lying.len());
     let group: Vec<usize> = lying[first..].iter().copied().take_while(is_gone).collect();
     let all_together = lying.iter().filter(|axis| is_gone(axis)).count() == group.len();
-    let value = if all_together && group.is_sorted() {
-        value
-    } else {
-        let others: Vec<usize> = lying.iter().copied().filter(|axis| !is_gone(axis)).collect();
-        let before = others.iter().take_while(|&&axis| axis < at).count();
-        let mut order = others;
-        order.splice(before..before, at..at + gone);
-        let order = completed(value.shape.len(), &order);
-        builder.in_order(value, order)
-    };
+    if !all_together || !group.is_sorted() {
+        return None;
+    }
     let rank = value.shape.len() - gone + new;
     let mut order = Vec::new();
     let mut placed = false;
-    for axis in value.significant() {
+    for axis in lying {
         if is_gone(&axis) {
             if !placed {
                 order.extend(at..at + new);
@@ -105,9 +99,17 @@ fn reshaped(
             order.push(if axis < at { axis } else { axis - gone + new });
         }
     }
-    let order = completed(rank, &order);
-    builder.set(outlet, value.buffer, order)?;
-    Ok(true)
+    Some(completed(rank, &order))
+}
+
+/// An order in which the axes `at..at + gone` lie one after the other, between those before and after.
+fn lying_together(value: &Value, at: usize, gone: usize) -> Vec<usize> {
+    let is_gone = |axis: &usize| (at..at + gone).contains(axis);
+    let mut order: Vec<usize> =
+        value.significant().into_iter().filter(|axis| !is_gone(axis)).collect();
+    let before = order.iter().take_while(|&&axis| axis < at).count();
+    order.splice(before..before, at..at + gone);
+    completed(value.shape.len(), &order)
 }
 
 /// `[outer, axis, inner]`: elements before an axis, as the value lies, on it, and after it.
@@ -118,27 +120,65 @@ fn around(shape: &[usize], order: &[usize], axis: usize) -> [usize; 3] {
 }
 
 /// `count` indices of an axis, every `stride`th from `start`.
-fn sliced(
-    builder: &mut Builder<'_>,
-    node: &TypedNode,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Section {
     axis: usize,
     start: usize,
     stride: usize,
     count: usize,
-) -> TractResult<bool> {
-    let value = builder.value(node.inputs[0])?;
-    let [outer, length, inner] = around(&value.shape, &value.order, axis);
-    let input = Operand::Buffer(value.buffer);
-    let (blocks, from, to) = if stride == 1 {
-        ([outer, 1, count * inner], [length * inner, 0], [count * inner, 0])
-    } else {
-        ([outer, count, inner], [length * inner, stride * inner], [count * inner, inner])
-    };
-    let from = Strided { start: start * inner, strides: from };
-    let to = Strided { start: 0, strides: to };
-    let buffer = builder.push_new(Copy { input, blocks, from, to }, outer * count * inner);
-    builder.set(node.id.into(), buffer, value.order)?;
-    Ok(true)
+}
+
+/// The section that a node takes; `None` of another operator.
+pub(super) fn section(builder: &Builder<'_>, node: &TypedNode) -> TractResult<Option<Section>> {
+    if let Some(slice) = node.op_as::<Slice>() {
+        let (Ok(start), Ok(end)) = (slice.start.to_usize(), slice.end.to_usize()) else {
+            return Ok(None);
+        };
+        return Ok(Some(Section { axis: slice.axis, start, stride: 1, count: end - start }));
+    }
+    let Some(down) = node.op_as::<Downsample>() else { return Ok(None) };
+    let Ok(stride) = usize::try_from(down.stride) else { return Ok(None) };
+    let count = builder.shape(node.id.into())?[down.axis];
+    Ok(Some(Section { axis: down.axis, start: down.modulo, stride, count }))
+}
+
+impl Section {
+    /// The copy that takes it of a value, and how many numbers it copies.
+    pub(super) fn copy(&self, value: &Value, element: Element) -> (Copy, usize) {
+        let Section { axis, start, stride, count } = *self;
+        let [outer, length, inner] = around(&value.shape, &value.order, axis);
+        let (blocks, from, to) = if stride == 1 {
+            ([outer, 1, count * inner], [length * inner, 0], [count * inner, 0])
+        } else {
+            ([outer, count, inner], [length * inner, stride * inner], [count * inner, inner])
+        };
+        let from = Strided { start: start * inner, strides: from };
+        let to = Strided { start: 0, strides: to };
+        let input = Operand::Buffer(value.buffer);
+        (Copy { input, element, blocks, from, to }, outer * count * inner)
+    }
+}
+
+/// The copies that put values, whose axes lie in one order, one after the other along an axis of
+/// `shape`.
+pub(super) fn joining(
+    values: &[Value],
+    shape: &[usize],
+    axis: usize,
+    element: Element,
+) -> Vec<Copy> {
+    let Some(first) = values.first() else { return Vec::new() };
+    let [outer, total, inner] = around(shape, &first.order, axis);
+    let mut start = 0;
+    let each = values.iter().map(|value| {
+        let block = value.shape[axis] * inner;
+        let from = Strided { start: 0, strides: [block, 0] };
+        let to = Strided { start: start * inner, strides: [total * inner, 0] };
+        start += value.shape[axis];
+        let input = Operand::Buffer(value.buffer);
+        Copy { input, element, blocks: [outer, 1, block], from, to }
+    });
+    each.collect()
 }
 
 fn concatenated(builder: &mut Builder<'_>, node: &TypedNode, axis: usize) -> TractResult<bool> {
@@ -151,18 +191,11 @@ fn concatenated(builder: &mut Builder<'_>, node: &TypedNode, axis: usize) -> Tra
     let largest = values.iter().max_by_key(|value| value.len());
     let Some(order) = largest.map(|value| value.order.clone()) else { return Ok(false) };
     let shape = builder.shape(outlet)?;
-    let [outer, total, inner] = around(&shape, &order, axis);
     let output = builder.program.add_buffer(shape.iter().product());
-    let mut start = 0;
-    for value in values {
-        let value = builder.in_order(value, order.clone());
-        let count = value.shape[axis];
-        let block = count * inner;
-        let from = Strided { start: 0, strides: [block, 0] };
-        let to = Strided { start: start * inner, strides: [total * inner, 0] };
-        let input = Operand::Buffer(value.buffer);
-        builder.push(Copy { input, blocks: [outer, 1, block], from, to }, output);
-        start += count;
+    let in_order = |value| builder.in_order(value, order.clone());
+    let values: Vec<Value> = values.into_iter().map(in_order).collect();
+    for copy in joining(&values, &shape, axis, Element::F32) {
+        builder.push(copy, output);
     }
     builder.set(outlet, output, order)?;
     Ok(true)

@@ -7,6 +7,7 @@ mod conv;
 mod einsum;
 mod fallback;
 mod gradient;
+mod int8;
 mod layout;
 mod pad;
 mod pool;
@@ -52,7 +53,9 @@ pub(crate) fn lower(
     ensure!(!inputs.is_empty(), "a graph without input");
     let picture = inputs.remove(0);
     builder.begin_phase(picture, input_order.to_vec())?;
-    for id in order(model)? {
+    let order = order(model)?;
+    builder.deferred = int8::deferred(&builder, &order);
+    for id in order {
         let outlet = OutletId::new(id, 0);
         if outlet == picture || builder.is_constant(outlet) {
             continue;
@@ -60,6 +63,9 @@ pub(crate) fn lower(
         if inputs.contains(&outlet) {
             let order = graph_order(builder.shape(outlet)?.len());
             builder.begin_phase(outlet, order)?;
+            continue;
+        }
+        if builder.deferred.contains(&id) {
             continue;
         }
         let node = model.node(id);
@@ -93,6 +99,7 @@ fn lower_node(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<()> {
         return fallback::lower(builder, node);
     }
     for family in [
+        int8::lower,
         conv::lower,
         pool::lower,
         einsum::lower,

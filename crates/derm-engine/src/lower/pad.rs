@@ -2,7 +2,7 @@
 
 use super::builder::Builder;
 use super::value::physical;
-use crate::program::{Copy, Fill, Operand, Strided};
+use crate::program::{Copy, Element, Fill, Operand, Strided};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::array::{Pad, PadMode};
 
@@ -43,7 +43,7 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
     let input = Operand::Buffer(value.buffer);
     let from = Strided { start: 0, strides: from };
     let to = Strided { start, strides: to };
-    builder.push(Copy { input, blocks: copied, from, to }, output);
+    builder.push(Copy { input, element: Element::F32, blocks: copied, from, to }, output);
     builder.set(outlet, output, order)?;
     Ok(true)
 }

@@ -12,6 +12,31 @@ pub(crate) struct Value {
     pub(crate) order: Vec<usize>,
 }
 
+/// A value that is held as 8-bit numbers: what `QuantizeLinear` made, or float32 values of the graph
+/// that are `scale * (q - zero_point)`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Held {
+    /// Where the numbers are.
+    pub(crate) value: Value,
+    pub(crate) scale: f32,
+    pub(crate) zero_point: u8,
+    /// Whether the graph's numbers are signed: they are held as `q + 128`, the zero point too.
+    pub(crate) is_signed: bool,
+}
+
+impl Held {
+    /// Whether another stands for the same numbers by the same ones.
+    pub(crate) fn is_like(&self, other: &Held) -> bool {
+        (self.scale, self.zero_point) == (other.scale, other.zero_point)
+    }
+
+    /// The same value with its axes in this order; `None` where the numbers would have to move.
+    pub(crate) fn in_order(&self, order: Vec<usize>) -> Option<Held> {
+        let value = Value { order, ..self.value.clone() };
+        (value.significant() == self.value.significant()).then_some(Held { value, ..self.clone() })
+    }
+}
+
 impl Value {
     /// Elements.
     pub(crate) fn len(&self) -> usize {

@@ -38,7 +38,7 @@ pub(crate) fn lives(program: &Program) -> Vec<Interval> {
     let buffers = program.buffers().iter().zip(lives);
     buffers
         .map(|(buffer, life)| match life {
-            Some((first, last)) => Interval { length: buffer.length, first, last },
+            Some((first, last)) => Interval { length: buffer.words(), first, last },
             None => Interval { length: 0, first: 0, last: 0 },
         })
         .collect()

@@ -3,4 +3,5 @@
 pub(crate) mod conv_chain;
 pub(crate) mod epilogue;
 pub(crate) mod in_place;
+pub(crate) mod int8;
 pub(crate) mod liveness;

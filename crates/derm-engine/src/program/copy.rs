@@ -1,6 +1,7 @@
 use super::operation::{Operation, Resident, Work};
-use super::{BufferId, Operand, RunContext};
+use super::{BufferId, Element, Operand, RunContext};
 use crate::RunError;
+use bytemuck::{cast_slice, cast_slice_mut};
 
 /// Where the blocks of a [`Copy`] lie in a buffer: block `[i, j]` at
 /// `start + i * strides[0] + j * strides[1]`.
@@ -21,6 +22,8 @@ impl Strided {
 #[derive(Debug)]
 pub(crate) struct Copy {
     pub(crate) input: Operand,
+    /// What the offsets and lengths count.
+    pub(crate) element: Element,
     /// `[a, b, values of a block]`.
     pub(crate) blocks: [usize; 3],
     pub(crate) from: Strided,
@@ -31,8 +34,8 @@ impl Copy {
     /// Copies numbers that are known, all of them in one block.
     pub(crate) fn of_constant(values: Vec<f32>) -> Copy {
         let blocks = [1, 1, values.len()];
-        let input = Operand::Constant(values.into());
-        Copy { input, blocks, from: Strided::default(), to: Strided::default() }
+        let (input, element) = (Operand::Constant(values.into()), Element::F32);
+        Copy { input, element, blocks, from: Strided::default(), to: Strided::default() }
     }
 }
 
@@ -55,12 +58,21 @@ impl Operation for Copy {
             Operand::Buffer(input) => reads.get(*input),
             Operand::Constant(values) => values,
         };
+        match self.element {
+            Element::F32 => self.copy(input, output),
+            Element::U8 => self.copy::<u8>(cast_slice(input), cast_slice_mut(output)),
+        }
+        Ok(())
+    }
+}
+
+impl Copy {
+    fn copy<T: Clone + std::marker::Copy>(&self, input: &[T], output: &mut [T]) {
         let [a, b, block] = self.blocks;
         for (i, j) in (0..a).flat_map(|i| (0..b).map(move |j| (i, j))) {
             let (from, to) = (self.from.offset(i, j), self.to.offset(i, j));
             output[to..to + block].copy_from_slice(&input[from..from + block]);
         }
-        Ok(())
     }
 }
 

@@ -5,8 +5,9 @@ use super::operation::{Operation, Resident, Work};
 use super::{BufferId, RunContext};
 use crate::RunError;
 use std::sync::Arc;
+use tract_onnx::prelude::tract_ndarray::ArrayViewD;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::{TractErrorContext, ensure};
+use tract_onnx::tract_core::internal::{IntoTensor, TractErrorContext, ensure};
 use tract_onnx::tract_core::ops::TypedOp;
 
 /// Fallback: an operator that tract evaluates. Slow, since every operand and result is copied, but
@@ -33,7 +34,33 @@ pub(crate) enum Evaluator {
 pub(crate) enum FallbackOperand {
     Constant(Arc<Tensor>),
     Buffer(BufferId, Vec<usize>),
+    Bytes(Bytes),
     Opaque(OpaqueId),
+}
+
+/// An 8-bit value whose axes lie in any order.
+#[derive(Debug)]
+pub(crate) struct Bytes {
+    pub(crate) buffer: BufferId,
+    /// The shape as it lies in memory, and the index there of each axis of the graph.
+    pub(crate) physical: Vec<usize>,
+    pub(crate) axes: Vec<usize>,
+    /// Whether the graph's values are signed: they are held as `q + 128`.
+    pub(crate) is_signed: bool,
+}
+
+impl Bytes {
+    fn value(&self, context: &RunContext<'_>) -> TractResult<TValue> {
+        let count = self.physical.iter().product();
+        let bytes = &bytemuck::cast_slice::<f32, u8>(context.read(self.buffer))[..count];
+        let view = ArrayViewD::from_shape(&self.physical[..], bytes)?;
+        let view = view.permuted_axes(&self.axes[..]);
+        Ok(if self.is_signed {
+            view.mapv(|value| (value ^ 0x80) as i8).into_tensor().into_tvalue()
+        } else {
+            view.to_owned().into_tensor().into_tvalue()
+        })
+    }
 }
 
 /// Where a result of a fallback operator goes.
@@ -56,8 +83,10 @@ impl FallbackOutput {
 impl Operation for Fallback {
     fn reads(&self, visit: &mut dyn FnMut(BufferId)) {
         for operand in &self.operands {
-            if let FallbackOperand::Buffer(buffer, _) = operand {
-                visit(*buffer);
+            match operand {
+                FallbackOperand::Buffer(buffer, _) => visit(*buffer),
+                FallbackOperand::Bytes(bytes) => visit(bytes.buffer),
+                FallbackOperand::Constant(_) | FallbackOperand::Opaque(_) => {}
             }
         }
     }
@@ -133,6 +162,7 @@ impl FallbackOperand {
             FallbackOperand::Buffer(buffer, shape) => {
                 Tensor::from_shape(shape, context.read(*buffer))?.into_tvalue()
             }
+            FallbackOperand::Bytes(bytes) => bytes.value(context)?,
             FallbackOperand::Opaque(id) => {
                 let value =
                     context.opaque.get(*id).context("a value is read before it is computed")?;

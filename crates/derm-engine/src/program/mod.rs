@@ -8,6 +8,7 @@ mod copy;
 mod def_use;
 mod derivative;
 mod fallback;
+mod int8;
 mod matmul;
 mod norm;
 mod opaque;
@@ -27,7 +28,10 @@ pub(crate) use conv_chain::{ConvChain, Stage};
 pub(crate) use copy::{Copy, Fill, Strided};
 pub(crate) use def_use::DefUse;
 pub(crate) use derivative::Derivative;
-pub(crate) use fallback::{Evaluator, Fallback, FallbackOperand, FallbackOutput};
+pub(crate) use fallback::{Bytes, Evaluator, Fallback, FallbackOperand, FallbackOutput};
+pub(crate) use int8::{
+    Dequantize, Int8Add, Int8Conv, Int8EpilogueOp, Int8Mul, Int8Pool, Int8Table, Quantize,
+};
 pub(crate) use matmul::MatMul;
 pub(crate) use norm::RmsNorm;
 pub(crate) use opaque::OpaqueId;
@@ -53,11 +57,31 @@ impl BufferId {
     }
 }
 
-/// Memory that steps write and read: contiguous float32 values.
+/// The type of a buffer's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Element {
+    #[default]
+    F32,
+    /// 8-bit values with a scale and a zero point.
+    U8,
+}
+
+/// Memory that steps write and read: contiguous values of one type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Buffer {
     /// Values.
     pub(crate) length: usize,
+    pub(crate) element: Element,
+}
+
+impl Buffer {
+    /// Float32 values of an arena that it takes.
+    pub(crate) fn words(&self) -> usize {
+        match self.element {
+            Element::F32 => self.length,
+            Element::U8 => self.length.div_ceil(size_of::<f32>()),
+        }
+    }
 }
 
 /// An operation, and the buffer that it writes.
@@ -95,9 +119,18 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// A new buffer of `length` values.
+    /// A new buffer of `length` float32 values.
     pub(crate) fn add_buffer(&mut self, length: usize) -> BufferId {
-        self.buffers.push(Buffer { length });
+        self.add(Buffer { length, element: Element::F32 })
+    }
+
+    /// A new buffer of `length` values of this type.
+    pub(crate) fn add_buffer_of(&mut self, element: Element, length: usize) -> BufferId {
+        self.add(Buffer { length, element })
+    }
+
+    fn add(&mut self, buffer: Buffer) -> BufferId {
+        self.buffers.push(buffer);
         BufferId(self.buffers.len() - 1)
     }
 

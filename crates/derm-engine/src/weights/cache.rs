@@ -1,13 +1,16 @@
 //! The packed weights that the engines of one model share.
 
 use super::constants::Origin;
-use derm_kernels::{Isa, PackedConv, Precision};
+use derm_kernels::{Isa, PackedConv, PackedInt8, Precision};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Packed weights by where they come from, shared by the engines of one model.
 #[derive(Debug, Clone, Default)]
-pub struct PackedWeightCache(HashMap<PackedWeightKey, PackedConv>);
+pub struct PackedWeightCache {
+    float: HashMap<PackedWeightKey, PackedConv>,
+    int8: HashMap<Int8WeightKey, PackedInt8>,
+}
 
 /// What packed weights are the same by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -23,6 +26,16 @@ pub(crate) struct PackedWeightKey {
     pub(crate) layout: u64,
 }
 
+/// What packed 8-bit weights are the same by; the fields are those of [`PackedWeightKey`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Int8WeightKey {
+    pub(crate) origin: Origin,
+    pub(crate) isa: Isa,
+    pub(crate) channels: [usize; 3],
+    pub(crate) window: [usize; 2],
+    pub(crate) layout: u64,
+}
+
 /// A hash of where the numbers of each index lie in the stored tensor.
 pub(crate) fn layout_hash(offsets: &[Vec<usize>; 3]) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -32,10 +45,18 @@ pub(crate) fn layout_hash(offsets: &[Vec<usize>; 3]) -> u64 {
 
 impl PackedWeightCache {
     pub(crate) fn get(&self, key: &PackedWeightKey) -> Option<&PackedConv> {
-        self.0.get(key)
+        self.float.get(key)
     }
 
     pub(crate) fn insert(&mut self, key: PackedWeightKey, weights: PackedConv) {
-        self.0.insert(key, weights);
+        self.float.insert(key, weights);
+    }
+
+    pub(crate) fn int8(&self, key: &Int8WeightKey) -> Option<&PackedInt8> {
+        self.int8.get(key)
+    }
+
+    pub(crate) fn insert_int8(&mut self, key: Int8WeightKey, weights: PackedInt8) {
+        self.int8.insert(key, weights);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::file::StoredWeights;
 use super::strided::{Numbers, Strided};
+use crate::graph_ops::Dequantize;
 use derm_kernels::Precision;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -73,8 +74,13 @@ impl<'a> Constants<'a> {
                 continue;
             }
             let inputs = node.inputs.iter().map(|input| Arc::clone(&known[input]).into_tvalue());
-            let outputs = node.op.eval_out_of_plan(inputs.collect())?;
-            let outputs = outputs.with_context(|| format!("{} is not constant", node.name))?;
+            let outputs = match node.op_as::<Dequantize>() {
+                Some(dequantize) => tvec!(dequantize.apply(&known[&node.inputs[0]])?.into_tvalue()),
+                None => {
+                    let outputs = node.op.eval_out_of_plan(inputs.collect())?;
+                    outputs.with_context(|| format!("{} is not constant", node.name))?
+                }
+            };
             for (slot, output) in outputs.into_iter().enumerate() {
                 known.insert(OutletId::new(next.node, slot), output.into_arc_tensor());
             }
@@ -141,6 +147,52 @@ impl<'a> Constants<'a> {
         Ok(Strided::contiguous(tensor.shape().to_vec(), Numbers::Values(values), 0..0))
     }
 
+    /// A constant that is dequantised from 8-bit weights with the zero point 0, as these weights and
+    /// their scales; `None` for any other.
+    ///
+    /// # Errors
+    /// As [`Constants::tensor`].
+    pub(crate) fn int8_view(&self, outlet: OutletId) -> TractResult<Option<Int8Weights<'a>>> {
+        let mut changes: Vec<(&AxisOp, OutletId)> = Vec::new();
+        let mut next = outlet;
+        let (source, dequantize) = loop {
+            let node = self.model.node(next.node);
+            if let Some(dequantize) = node.op_as::<Dequantize>() {
+                break (node.inputs[0], dequantize);
+            }
+            let Some(change) = node.op_as::<AxisOp>() else { return Ok(None) };
+            changes.push((change, next));
+            next = node.inputs[0];
+        };
+        let datum_type = self.model.outlet_fact(source)?.datum_type;
+        // Unsigned weights about 128 are signed ones about 0.
+        let zero_point = match datum_type {
+            DatumType::I8 => 0,
+            DatumType::U8 => 128,
+            _ => return Ok(None),
+        };
+        if dequantize.zero_points.iter().any(|&zero| zero != zero_point) {
+            return Ok(None);
+        }
+        let tensor = self.tensor(source)?;
+        let values = if zero_point == 0 {
+            tensor.to_plain_array_view::<i8>()?.iter().copied().collect()
+        } else {
+            tensor.to_plain_array_view::<u8>()?.iter().map(|&w| (w ^ 0x80) as i8).collect()
+        };
+        let shape = tensor.shape().to_vec();
+        let stride = shape.get(dequantize.axis + 1..).map_or(1, |after| after.iter().product());
+        let mut view = Strided::contiguous(shape, Numbers::I8(values), 0..0);
+        for (change, outlet) in changes.into_iter().rev() {
+            match view.with_axes(change, self.model.outlet_fact(outlet)?) {
+                Some(changed) => view = changed,
+                None => return Ok(None),
+            }
+        }
+        let scales = Arc::clone(&dequantize.scales);
+        Ok(Some(Int8Weights { view, scales, stride, origin: self.origin(source) }))
+    }
+
     fn stored_view(&self, outlet: OutletId) -> TractResult<Option<Strided<'a>>> {
         let mut changes: Vec<(&AxisOp, OutletId)> = Vec::new();
         let mut next = outlet;
@@ -163,6 +215,28 @@ impl<'a> Constants<'a> {
             }
         }
         Ok(Some(view))
+    }
+}
+
+/// Signed 8-bit weights with their scales.
+pub(crate) struct Int8Weights<'a> {
+    pub(crate) view: Strided<'a>,
+    scales: Arc<[f32]>,
+    /// Of the axis along which the scales vary, in the stored tensor.
+    stride: usize,
+    /// Where they come from; see [`Constants::origin`].
+    pub(crate) origin: Option<Origin>,
+}
+
+impl Int8Weights<'_> {
+    /// The weight at a sum of offsets of the view.
+    pub(crate) fn at(&self, offset: usize) -> i8 {
+        self.view.at(offset) as i8
+    }
+
+    /// The scale of the weight at an offset.
+    pub(crate) fn scale(&self, offset: usize) -> f32 {
+        self.scales[offset / self.stride % self.scales.len()]
     }
 }
 

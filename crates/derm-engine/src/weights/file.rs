@@ -19,7 +19,7 @@ pub trait Bytes: Send + Sync {
 /// A tensor in a model's file, little-endian.
 #[derive(Debug, Clone)]
 pub struct Stored {
-    /// Float16 or float32.
+    /// Float16, float32, or an 8-bit integer.
     pub datum_type: DatumType,
     /// Its shape.
     pub shape: Vec<usize>,
@@ -52,7 +52,7 @@ impl StoredWeights {
     /// The tensors of `file`.
     ///
     /// # Errors
-    /// If a tensor is not inside the file, or neither float16 nor float32.
+    /// If a tensor is not inside the file, or of another type than [`Stored::datum_type`] says.
     pub fn new(
         file: Arc<dyn Bytes>,
         by_name: HashMap<String, Stored>,
@@ -61,8 +61,9 @@ impl StoredWeights {
         for (name, stored) in by_name {
             let end = stored.size().and_then(|size| stored.start.checked_add(size));
             let end = end.filter(|&end| end <= file.bytes().len());
-            let is_float = [DatumType::F16, DatumType::F32].contains(&stored.datum_type);
-            ensure!(end.is_some() && is_float, "weight {name} is malformed");
+            let types = [DatumType::F16, DatumType::F32, DatumType::I8, DatumType::U8];
+            let is_known = types.contains(&stored.datum_type);
+            ensure!(end.is_some() && is_known, "weight {name} is malformed");
             let range = stored.start..end.unwrap_or(stored.start);
             checked.insert(name, (stored, range));
         }
@@ -79,13 +80,14 @@ impl StoredWeights {
         self.entry(model, outlet).map(|(stored, _)| stored)
     }
 
-    /// The same, read where it lies in the file.
+    /// The same, read where it lies in the file, if its numbers are floats.
     pub(super) fn view(&self, model: &TypedModel, outlet: OutletId) -> Option<Strided<'_>> {
         let (stored, range) = self.entry(model, outlet)?;
         let bytes = &self.file.bytes()[range.clone()];
         let numbers = match stored.datum_type {
             DatumType::F16 => Numbers::F16(bytes),
-            _ => Numbers::F32(bytes),
+            DatumType::F32 => Numbers::F32(bytes),
+            _ => return None,
         };
         Some(Strided::contiguous(stored.shape.clone(), numbers, range.clone()))
     }
@@ -98,7 +100,7 @@ impl StoredWeights {
     ) -> Option<TractResult<Tensor>> {
         let (stored, range) = self.entry(model, outlet)?;
         let bytes = &self.file.bytes()[range.clone()];
-        // SAFETY: every bit pattern is a float16 or float32, and the range has the size of the shape.
+        // SAFETY: every bit pattern is a value of each type that a stored tensor has, and the range has the size of the shape.
         let tensor = unsafe { Tensor::from_raw_dt(stored.datum_type, &stored.shape, bytes) };
         self.file.release(range.clone());
         Some(tensor)

@@ -19,6 +19,7 @@ pub(super) enum Numbers<'a> {
     F16(&'a [u8]),
     F32(&'a [u8]),
     Values(Vec<f32>),
+    I8(Vec<i8>),
 }
 
 impl<'a> Strided<'a> {
@@ -47,6 +48,7 @@ impl<'a> Strided<'a> {
                 f32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
             }
             Numbers::Values(values) => values[offset],
+            Numbers::I8(values) => values[offset].into(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Graph builder: a copy of the forward graph, to which the backward pass is appended.
 
 use super::checkpoint::{Checkpoints, is_cheap};
-use super::rules::quantize::Quantization;
+use derm_engine::graph_ops::Quantize;
 use derm_model::Constants;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -89,7 +89,7 @@ impl<'a> GraphBuilder<'a> {
     fn stands_for_float(&self, outlet: OutletId) -> bool {
         let node = self.model.node(outlet.node);
         let fact = &node.outputs[outlet.slot].fact;
-        if fact.datum_type == DatumType::F32 || Quantization::of(node.op.as_ref()).is_some() {
+        if fact.datum_type == DatumType::F32 || node.op_is::<Quantize>() {
             return true;
         }
         match node.op_as::<Cast>() {

@@ -5,21 +5,21 @@ use std::ops::Range;
 
 /// An output that several threads write at once, each the units of its own.
 #[derive(Debug)]
-pub struct SharedOutput<'a> {
-    start: *mut f32,
+pub struct SharedOutput<'a, T = f32> {
+    start: *mut T,
     len: usize,
-    lifetime: PhantomData<&'a mut [f32]>,
+    lifetime: PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: the pointer is only used through the parts, and `SharedOutput::part` is unsafe: whoever
 // calls it ensures that no two threads write the same elements.
-unsafe impl Send for SharedOutput<'_> {}
+unsafe impl<T: Send> Send for SharedOutput<'_, T> {}
 // SAFETY: as above.
-unsafe impl Sync for SharedOutput<'_> {}
+unsafe impl<T: Send> Sync for SharedOutput<'_, T> {}
 
-impl<'a> SharedOutput<'a> {
+impl<'a, T> SharedOutput<'a, T> {
     /// Takes an output to be shared.
-    pub fn new(output: &'a mut [f32]) -> SharedOutput<'a> {
+    pub fn new(output: &'a mut [T]) -> SharedOutput<'a, T> {
         let len = output.len();
         SharedOutput { start: output.as_mut_ptr(), len, lifetime: PhantomData }
     }
@@ -36,7 +36,7 @@ impl<'a> SharedOutput<'a> {
     /// While the part is in use, no other part with one of these units may be; and parts that are in
     /// use at the same time must be used with one plan, since units are different elements for
     /// different plans.
-    pub unsafe fn part(&self, units: Range<usize>) -> OutputPart<'_> {
+    pub unsafe fn part(&self, units: Range<usize>) -> OutputPart<'_, T> {
         let SharedOutput { start, len, .. } = *self;
         OutputPart { start, len, units: Some(units), lifetime: PhantomData }
     }
@@ -45,23 +45,23 @@ impl<'a> SharedOutput<'a> {
 /// Some units of an output, which this value alone may write: the output's pointer and length, and
 /// the range of units.
 #[derive(Debug)]
-pub struct OutputPart<'a> {
-    start: *mut f32,
+pub struct OutputPart<'a, T = f32> {
+    start: *mut T,
     len: usize,
     /// None for all.
     units: Option<Range<usize>>,
-    lifetime: PhantomData<&'a mut [f32]>,
+    lifetime: PhantomData<&'a mut [T]>,
 }
 
-impl<'a> OutputPart<'a> {
+impl<'a, T> OutputPart<'a, T> {
     /// All units of an output.
-    pub fn whole(output: &'a mut [f32]) -> OutputPart<'a> {
+    pub fn whole(output: &'a mut [T]) -> OutputPart<'a, T> {
         let len = output.len();
         OutputPart { start: output.as_mut_ptr(), len, units: None, lifetime: PhantomData }
     }
 
     /// The same part for a shorter time.
-    pub fn reborrow(&mut self) -> OutputPart<'_> {
+    pub fn reborrow(&mut self) -> OutputPart<'_, T> {
         let units = self.units.clone();
         OutputPart { start: self.start, len: self.len, units, lifetime: PhantomData }
     }
@@ -82,12 +82,12 @@ impl<'a> OutputPart<'a> {
     }
 
     /// Where the whole output begins; valid for writes to the elements of this part's units.
-    pub(super) fn start(&self) -> *mut f32 {
+    pub(crate) fn start(&self) -> *mut T {
         self.start
     }
 
     /// Elements of the whole output.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 }

@@ -8,6 +8,7 @@ mod conv;
 mod conv_gradient;
 mod depthwise;
 mod geometry;
+mod int8;
 mod pool;
 mod reduce;
 mod reference;

@@ -12,6 +12,7 @@ mod expansion;
 mod normalization;
 mod pad;
 mod pool;
+mod quantize;
 mod recurrent;
 mod roi_align;
 mod single;
@@ -66,6 +67,8 @@ pub(crate) fn onnx() -> Onnx {
             own.0.insert(format!("derm.{name}"), reader);
         }
     }
+    own.insert("derm.DequantizeLinear8", quantize::read_dequantize);
+    own.insert("derm.QuantizeLinear8", quantize::read_quantize);
     own.insert("Celu", celu);
     own.insert("ConstantOfShape", constant_of_shape);
     own.insert("Swish", swish);

@@ -55,6 +55,8 @@ mod number {
 
     pub(super) const FLOAT: u64 = 1;
     pub(super) const FLOAT16: u64 = 10;
+    pub(super) const UINT8: u64 = 2;
+    pub(super) const INT8: u64 = 3;
 }
 
 /// Weights with fewer elements stay in the graph: simplifying it may want to compute with them.
@@ -164,7 +166,7 @@ fn large_weights(file: &[u8], graph: &[Field]) -> Option<Vec<Weight>> {
 }
 
 /// The values that something else reads than a convolution or matrix product, directly or through
-/// casts: a worklist from the readers back, so that any graph, cyclic ones too, takes linear time
+/// casts and dequantisation: a worklist from the readers back, so that any graph, cyclic ones too, takes linear time
 /// and constant stack.
 fn read_as_values<'a>(
     nodes: &[Node<'a>],
@@ -177,7 +179,8 @@ fn read_as_values<'a>(
             match node.operator {
                 "MatMul" => {}
                 "Conv" | "Gemm" if position == 1 => {}
-                "Cast" => {
+                // Its scale and zero point are values.
+                "Cast" | "DequantizeLinear" if position == 0 => {
                     for &output in &node.outputs {
                         cast_from.entry(output).or_default().push(input);
                     }
@@ -198,7 +201,7 @@ fn read_as_values<'a>(
 }
 
 impl Weight {
-    /// `None` inside: it is small, or not stored as plain little-endian float16 or float32.
+    /// `None` inside: it is small, or not stored as plain little-endian float16, float32 or 8-bit integers.
     fn read(file: &[u8], tensor: &Field) -> Option<Option<Weight>> {
         let (mut name, mut shape, mut data_type, mut raw) = (None, Vec::new(), 0, None);
         for field in fields(file, tensor.content.clone())? {
@@ -213,6 +216,8 @@ impl Weight {
         let datum_type = match data_type {
             number::FLOAT => DatumType::F32,
             number::FLOAT16 => DatumType::F16,
+            number::UINT8 => DatumType::U8,
+            number::INT8 => DatumType::I8,
             _ => return Some(None),
         };
         let (Some(name), Some(raw)) = (name, raw) else { return Some(None) };
@@ -273,7 +278,12 @@ fn value_info(name: &str, stored: &Stored) -> Vec<u8> {
         put_integer(&mut dimension, number::DIM_VALUE, length as u64);
         put_bytes(&mut shape, number::SHAPE_DIM, &dimension);
     }
-    let element = if stored.datum_type == DatumType::F16 { number::FLOAT16 } else { number::FLOAT };
+    let element = match stored.datum_type {
+        DatumType::F16 => number::FLOAT16,
+        DatumType::U8 => number::UINT8,
+        DatumType::I8 => number::INT8,
+        _ => number::FLOAT,
+    };
     let mut tensor = Vec::new();
     put_integer(&mut tensor, number::TENSOR_TYPE_ELEM_TYPE, element);
     put_bytes(&mut tensor, number::TENSOR_TYPE_SHAPE, &shape);
@@ -346,6 +356,14 @@ mod tests {
         assert!(leaves_out_the_weight(&[("MatMul", &["x", "W"], &["y"])]));
         assert!(leaves_out_the_weight(&[
             ("Cast", &["W"], &["wide"]),
+            ("Conv", &["x", "wide"], &["y"])
+        ]));
+        assert!(leaves_out_the_weight(&[
+            ("DequantizeLinear", &["W", "scale", "zero"], &["wide"]),
+            ("Conv", &["x", "wide"], &["y"])
+        ]));
+        assert!(!leaves_out_the_weight(&[
+            ("DequantizeLinear", &["x", "W"], &["wide"]),
             ("Conv", &["x", "wide"], &["y"])
         ]));
         assert!(!leaves_out_the_weight(&[("Conv", &["W", "x"], &["y"])]));

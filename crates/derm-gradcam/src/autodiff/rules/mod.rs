@@ -16,7 +16,7 @@ mod grid_sample;
 mod lrn;
 mod norm;
 mod pool;
-pub(crate) mod quantize;
+mod quantize;
 mod reduce;
 mod resize;
 mod select;

@@ -1,0 +1,74 @@
+//! AVX-512 with VNNI: 16 sums of four products.
+
+use super::vector::Int8Simd;
+use std::arch::x86_64::*;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512Vnni;
+
+/// A mask with bytes 0..count set.
+fn mask(count: usize) -> __mmask64 {
+    if count >= 64 { u64::MAX } else { (1u64 << count) - 1 }
+}
+
+#[allow(unsafe_op_in_unsafe_fn, reason = "each body is a few intrinsics")]
+impl Int8Simd for Avx512Vnni {
+    const LANES: usize = 16;
+    type V = __m512i;
+
+    #[inline(always)]
+    unsafe fn splat(value: i32) -> __m512i {
+        _mm512_set1_epi32(value)
+    }
+    #[inline(always)]
+    unsafe fn splat_bytes(from: *const u8) -> __m512i {
+        _mm512_set1_epi32(from.cast::<i32>().read_unaligned())
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const u8) -> __m512i {
+        _mm512_loadu_si512(from.cast())
+    }
+    #[inline(always)]
+    unsafe fn load_first(from: *const u8, count: usize) -> __m512i {
+        _mm512_maskz_loadu_epi8(mask(count), from.cast())
+    }
+    #[inline(always)]
+    unsafe fn store_first(to: *mut u8, value: __m512i, count: usize) {
+        _mm512_mask_storeu_epi8(to.cast(), mask(count), value);
+    }
+    #[inline(always)]
+    unsafe fn dot(sums: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        _mm512_dpbusd_epi32(sums, a, b)
+    }
+    #[inline(always)]
+    unsafe fn requantize(
+        sums: __m512i,
+        scales: *const f32,
+        zero_point: i32,
+        low: i32,
+        high: i32,
+    ) -> __m512i {
+        let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(scales));
+        let bounded = _mm512_min_ps(scaled, _mm512_set1_ps(super::requantize::LARGE));
+        let rounded = _mm512_add_epi32(_mm512_cvtps_epi32(bounded), _mm512_set1_epi32(zero_point));
+        let above = _mm512_max_epi32(rounded, _mm512_set1_epi32(low));
+        _mm512_min_epi32(above, _mm512_set1_epi32(high))
+    }
+    #[inline(always)]
+    unsafe fn store_lanes(to: *mut u8, value: __m512i, count: usize) {
+        _mm512_mask_cvtepi32_storeu_epi8(to.cast(), mask(count) as __mmask16, value);
+    }
+    #[inline(always)]
+    unsafe fn interleave_bytes(a: __m512i, b: __m512i) -> [__m512i; 2] {
+        [_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b)]
+    }
+    #[inline(always)]
+    unsafe fn interleave_pairs(a: __m512i, b: __m512i) -> [__m512i; 2] {
+        [_mm512_unpacklo_epi16(a, b), _mm512_unpackhi_epi16(a, b)]
+    }
+    #[inline(always)]
+    unsafe fn pack(lanes: [__m512i; 4]) -> __m512i {
+        let [a, b, c, d] = lanes;
+        _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d))
+    }
+}

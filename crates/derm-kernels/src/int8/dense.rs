@@ -1,0 +1,334 @@
+//! Dense and grouped convolution: tiles of output pixels by panels of output channels, the sums in
+//! registers. No patch matrix is built where the inputs at a pixel are whole groups of four; elsewhere
+//! (the three channels of a picture) the taps of some pixels at a time are gathered side by side.
+
+use super::dispatch::dispatch_int8;
+use super::epilogue::{Int8Epilogue, apply};
+use super::requantize::Requantize;
+use super::vector::Int8Simd;
+use super::weights::{Panel, is_gathered, quads};
+use crate::geometry::conv::ConvGeometry;
+use crate::simd::unroll::unrolled;
+use std::ops::Range;
+
+/// Pixels that are gathered at once.
+const GATHERED: usize = 48;
+
+/// A convolution whose operands were checked.
+pub(super) struct DenseCall<'a> {
+    pub(super) kind: super::isa::Int8Kind,
+    /// Flattened, if no pixel reads another.
+    pub(super) geometry: &'a ConvGeometry,
+    pub(super) input: &'a [u8],
+    pub(super) input_zero: u8,
+    pub(super) output: *mut u8,
+    pub(super) weights: &'a [u8],
+    /// Padded as the panels are, as the scales.
+    pub(super) bias: &'a [i32],
+    pub(super) scales: &'a [f32],
+    pub(super) requantize: &'a Requantize,
+    pub(super) epilogue: &'a [Int8Epilogue<'a>],
+    pub(super) scratch: &'a mut [u8],
+}
+
+/// Bytes of scratch: a pixel of padding, or gathered pixels.
+pub(super) fn scratch_len(geometry: &ConvGeometry) -> usize {
+    if is_gathered(geometry) { GATHERED * 4 * quads(geometry) } else { geometry.depth() }
+}
+
+/// Computes these panels' channels of these output pixels.
+///
+/// # Safety
+/// The output must be valid for writes to them, which nobody else may touch.
+pub(super) unsafe fn run(mut call: DenseCall<'_>, panels: &[Panel], pixels: Range<usize>) {
+    let scratch = std::mem::take(&mut call.scratch);
+    if is_gathered(call.geometry) {
+        let mut first = pixels.start;
+        while first < pixels.end {
+            let some = first..pixels.end.min(first + GATHERED);
+            first = some.end;
+            for of_group in panels.chunk_by(|a, b| a.group == b.group) {
+                gather(&call, of_group[0].group, some.clone(), scratch);
+                let stride = 4 * quads(call.geometry);
+                let source = Source {
+                    start: scratch.as_ptr(),
+                    first: some.start,
+                    stride,
+                    quads: stride / 4,
+                    taps: None,
+                };
+                // SAFETY: the pixels were just gathered; the rest is the contract of this function.
+                of_group.iter().for_each(|panel| unsafe {
+                    run_panel(call.kind, &call, &source, panel, some.clone());
+                });
+            }
+        }
+        return;
+    }
+    let depth = call.geometry.depth();
+    let padding = &mut scratch[..depth];
+    padding.fill(call.input_zero);
+    let is_flat = call.geometry.rows().is_pointwise() && call.geometry.columns().is_pointwise();
+    for panel in panels {
+        // SAFETY: a group's channels are inside each pixel.
+        let start = unsafe { call.input.as_ptr().add(panel.group * depth) };
+        let source = Source {
+            start,
+            first: 0,
+            stride: call.geometry.inputs(),
+            quads: depth / 4,
+            taps: (!is_flat).then_some(Taps { geometry: call.geometry, padding: padding.as_ptr() }),
+        };
+        // SAFETY: the input has the geometry's length; the rest is the contract of this function.
+        unsafe { run_panel(call.kind, &call, &source, panel, pixels.clone()) };
+    }
+}
+
+/// Writes the taps of each of some pixels side by side, filled up to whole groups of four.
+fn gather(call: &DenseCall<'_>, group: usize, pixels: Range<usize>, to: &mut [u8]) {
+    let geometry = call.geometry;
+    let (rows, columns, depth) = (geometry.rows(), geometry.columns(), geometry.depth());
+    // Where no column is padding, the taps of a row of the window are contiguous in the input.
+    let is_contiguous = depth == geometry.inputs() && columns.dilation() == 1;
+    let line = columns.kernel() * depth;
+    let patches = to.chunks_exact_mut(4 * quads(geometry));
+    for (pixel, patch) in pixels.zip(patches) {
+        let (row, column) = (pixel / columns.output(), pixel % columns.output());
+        let ends = [0, columns.kernel() - 1].map(|tap| columns.input_index(column, tap));
+        for (row_tap, to) in patch.chunks_exact_mut(line).enumerate().take(rows.kernel()) {
+            let Some(row) = rows.input_index(row, row_tap) else {
+                to.fill(call.input_zero);
+                continue;
+            };
+            if let ([Some(first), Some(_)], true) = (ends, is_contiguous) {
+                let start = (row * columns.input() + first) * depth;
+                copy_few(&call.input[start..start + line], to);
+                continue;
+            }
+            for (column_tap, to) in to.chunks_exact_mut(depth).enumerate() {
+                match columns.input_index(column, column_tap) {
+                    Some(column) => {
+                        let pixel = row * columns.input() + column;
+                        let start = pixel * geometry.inputs() + group * depth;
+                        copy_few(&call.input[start..start + depth], to);
+                    }
+                    None => to.fill(call.input_zero),
+                }
+            }
+        }
+    }
+}
+
+/// Copies some bytes, in pieces that overlap: a call of `memcpy` takes longer than so few do.
+#[inline(always)]
+fn copy_few(from: &[u8], to: &mut [u8]) {
+    fn pieces<const N: usize>(from: &[u8], to: &mut [u8]) {
+        let last = from.len() - N;
+        for start in (0..last).step_by(N).chain([last]) {
+            to[start..start + N].copy_from_slice(&from[start..start + N]);
+        }
+    }
+    match from.len() {
+        16.. => pieces::<16>(from, to),
+        8.. => pieces::<8>(from, to),
+        4.. => pieces::<4>(from, to),
+        _ => to.iter_mut().zip(from).for_each(|(to, from)| *to = *from),
+    }
+}
+
+/// Where a tile reads its pixels.
+struct Source<'a> {
+    start: *const u8,
+    /// The output pixel whose input is at `start`, where each reads one input pixel.
+    first: usize,
+    /// From one pixel to the next.
+    stride: usize,
+    /// Groups of four inputs at a tap.
+    quads: usize,
+    /// None where each output pixel reads one input pixel.
+    taps: Option<Taps<'a>>,
+}
+
+#[derive(Clone, Copy)]
+struct Taps<'a> {
+    geometry: &'a ConvGeometry,
+    /// What is read beyond the input.
+    padding: *const u8,
+}
+
+dispatch_int8! {
+    /// # Safety
+    /// The source must be valid for these pixels, the call's weights, bias and scales for the panel,
+    /// and its output for writes to the panel's channels of these pixels.
+    unsafe fn run_panel = panel_kernel(
+        call: &DenseCall<'_>,
+        source: &Source<'_>,
+        panel: &Panel,
+        pixels: Range<usize>,
+    )
+}
+
+/// # Safety
+/// As [`run_panel`].
+#[inline(always)]
+unsafe fn panel_kernel<S: Int8Simd>(
+    call: &DenseCall<'_>,
+    source: &Source<'_>,
+    panel: &Panel,
+    pixels: Range<usize>,
+) {
+    // SAFETY: the contract of this function; each number of vectors has its own tiles.
+    unsafe {
+        match (S::LANES, panel.vectors) {
+            (16, 1) => tiles::<S, 8, 1>(call, source, panel, pixels),
+            (16, 2) => tiles::<S, 8, 2>(call, source, panel, pixels),
+            (16, 3) => tiles::<S, 6, 3>(call, source, panel, pixels),
+            (16, _) => tiles::<S, 6, 4>(call, source, panel, pixels),
+            (_, 1) => tiles::<S, 4, 1>(call, source, panel, pixels),
+            _ => tiles::<S, 4, 2>(call, source, panel, pixels),
+        }
+    }
+}
+
+/// # Safety
+/// As [`run_panel`], for a panel of `N` vectors.
+#[inline(always)]
+unsafe fn tiles<S: Int8Simd, const M: usize, const N: usize>(
+    call: &DenseCall<'_>,
+    source: &Source<'_>,
+    panel: &Panel,
+    pixels: Range<usize>,
+) {
+    // SAFETY: all tiles lie inside `pixels`.
+    unsafe {
+        if pixels.len() < M {
+            return pixels.for_each(|pixel| tile::<S, 1, N>(call, source, panel, pixel));
+        }
+        let mut pixel = pixels.start;
+        while pixel < pixels.end {
+            // The last tile computes some pixels of the one before again.
+            let first = pixel.min(pixels.end - M);
+            tile::<S, M, N>(call, source, panel, first);
+            pixel = first + M;
+        }
+    }
+}
+
+/// `M` pixels from `pixel` on by the `N` vectors of a panel.
+///
+/// # Safety
+/// As [`run_panel`].
+#[inline(always)]
+unsafe fn tile<S: Int8Simd, const M: usize, const N: usize>(
+    call: &DenseCall<'_>,
+    source: &Source<'_>,
+    panel: &Panel,
+    pixel: usize,
+) {
+    // SAFETY: the contract of `run_panel`: pointers of a source are valid for its groups of four;
+    // weights, bias and scales have whole vectors.
+    unsafe {
+        let mut sums = [[S::splat(0); N]; M];
+        unrolled!(n below N, {
+            let bias = S::load(call.bias.as_ptr().add(panel.padded + n * S::LANES).cast());
+            unrolled!(m below M, {
+                sums[m][n] = bias;
+            });
+        });
+        let mut weights = call.weights.as_ptr().add(panel.start);
+        match source.taps {
+            None => {
+                let mut pixels = [source.start; M];
+                unrolled!(m below M, {
+                    pixels[m] = source.start.add((pixel + m - source.first) * source.stride);
+                });
+                accumulate::<S, M, N>(&mut sums, &pixels, weights, source.quads);
+            }
+            Some(Taps { geometry, padding }) => {
+                let (rows, columns) = (geometry.rows(), geometry.columns());
+                let mut at = [(0, 0); M];
+                unrolled!(m below M, {
+                    at[m] = ((pixel + m) / columns.output(), (pixel + m) % columns.output());
+                });
+                for row_tap in 0..rows.kernel() {
+                    for column_tap in 0..columns.kernel() {
+                        let mut pixels = [padding; M];
+                        unrolled!(m below M, {
+                            let row = rows.input_index(at[m].0, row_tap);
+                            let column = columns.input_index(at[m].1, column_tap);
+                            if let (Some(row), Some(column)) = (row, column) {
+                                let index = row * columns.input() + column;
+                                pixels[m] = source.start.add(index * source.stride);
+                            }
+                        });
+                        accumulate::<S, M, N>(&mut sums, &pixels, weights, source.quads);
+                        weights = weights.add(source.quads * N * S::BYTES);
+                    }
+                }
+            }
+        }
+        write::<S, M, N>(call, panel, pixel, &sums);
+    }
+}
+
+/// # Safety
+/// The pixels must be valid for `quads` groups of four bytes, and the weights for as many rows.
+#[inline(always)]
+unsafe fn accumulate<S: Int8Simd, const M: usize, const N: usize>(
+    sums: &mut [[S::V; N]; M],
+    pixels: &[*const u8; M],
+    mut weights: *const u8,
+    quads: usize,
+) {
+    // SAFETY: the contract of this function.
+    unsafe {
+        let mut local = *sums;
+        for quad in 0..quads {
+            let mut w = [S::splat(0); N];
+            unrolled!(n below N, {
+                w[n] = S::load(weights.add(n * S::BYTES));
+            });
+            unrolled!(m below M, {
+                let value = S::splat_bytes(pixels[m].add(4 * quad));
+                unrolled!(n below N, {
+                    local[m][n] = S::dot(local[m][n], value, w[n]);
+                });
+            });
+            weights = weights.add(N * S::BYTES);
+        }
+        *sums = local;
+    }
+}
+
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+unsafe fn write<S: Int8Simd, const M: usize, const N: usize>(
+    call: &DenseCall<'_>,
+    panel: &Panel,
+    pixel: usize,
+    sums: &[[S::V; N]; M],
+) {
+    let Requantize { zero_point, low, high } = *call.requantize;
+    let [zero_point, low, high] = [zero_point, low, high].map(i32::from);
+    let stride = call.geometry.outputs();
+    // SAFETY: the contract of `run_panel`: the panel's channels of these pixels may be written.
+    unsafe {
+        let index = pixel * stride + panel.channel;
+        unrolled!(n below N, {
+            let scales = call.scales.as_ptr().add(panel.padded + n * S::LANES);
+            let count = S::LANES.min(panel.channels - n * S::LANES);
+            unrolled!(m below M, {
+                let value = S::requantize(sums[m][n], scales, zero_point, low, high);
+                let to = call.output.add(index + m * stride + n * S::LANES);
+                S::store_lanes(to, value, count);
+            });
+        });
+        if !call.epilogue.is_empty() {
+            for m in 0..M {
+                let index = index + m * stride;
+                apply(call.epilogue, call.output.add(index), index, panel.channels);
+            }
+        }
+    }
+}

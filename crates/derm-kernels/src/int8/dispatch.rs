@@ -1,0 +1,37 @@
+//! Dispatch: one entry function for each instruction set of the integer kernels.
+
+/// Defines `unsafe fn $name(kind, arguments)` that runs the generic kernel `$kernel` with the vectors
+/// of `kind`; compare [`crate::simd::dispatch::dispatch`].
+///
+/// The safety contract of the defined function is that of `$kernel`; an `Int8Kind` exists only for
+/// what was detected.
+macro_rules! dispatch_int8 {
+    ($(#[$doc:meta])* $visibility:vis unsafe fn $name:ident = $kernel:ident ($($argument:ident: $type:ty),* $(,)?)) => {
+        $(#[$doc])*
+        $visibility unsafe fn $name(kind: $crate::int8::isa::Int8Kind, $($argument: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma")]
+            unsafe fn avx512($($argument: $type),*) {
+                // SAFETY: the contract of this function is the kernel's, and its feature is enabled.
+                unsafe { $kernel::<$crate::int8::avx512::Avx512Vnni>($($argument),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn avx2($($argument: $type),*) {
+                // SAFETY: the contract of this function is the kernel's, and its feature is enabled.
+                unsafe { $kernel::<$crate::int8::avx2::Avx2>($($argument),*) }
+            }
+            // SAFETY: the contract of this function is the kernel's; the machine has the features.
+            unsafe {
+                match kind {
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::int8::isa::Int8Kind::Avx512Vnni => avx512($($argument),*),
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::int8::isa::Int8Kind::Avx2 => avx2($($argument),*),
+                    _ => $kernel::<$crate::int8::portable::Portable>($($argument),*),
+                }
+            }
+        }
+    };
+}
+pub(crate) use dispatch_int8;

@@ -1,0 +1,53 @@
+//! Instruction sets of the integer kernels, detected at run time.
+
+use crate::simd::isa::{Isa, Kind};
+
+/// What the integer kernels are compiled for. One exists only if the machine has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Int8Kind {
+    /// AVX-512 with VNNI: 64 multiply-adds an instruction.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+    /// AVX2: pairs of 16-bit products, since `vpmaddubsw` saturates.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Portable,
+}
+
+impl Int8Kind {
+    /// The best one that uses no more than `isa` allows.
+    pub(crate) fn of(isa: Isa) -> Int8Kind {
+        match isa.kind() {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => {
+                let vnni = is_x86_feature_detected!("avx512vnni")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl");
+                if vnni { Int8Kind::Avx512Vnni } else { Int8Kind::Avx2 }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => Int8Kind::Avx2,
+            Kind::Portable => Int8Kind::Portable,
+        }
+    }
+
+    /// 32-bit sums in a vector.
+    pub(crate) fn lanes(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Int8Kind::Avx512Vnni => 16,
+            #[cfg(target_arch = "x86_64")]
+            Int8Kind::Avx2 => 8,
+            Int8Kind::Portable => 4,
+        }
+    }
+
+    /// Vectors of a dense panel, at most: their sums and weights fit the registers.
+    pub(crate) fn max_vectors(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Int8Kind::Avx512Vnni => 4,
+            _ => 2,
+        }
+    }
+}

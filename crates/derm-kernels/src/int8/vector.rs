@@ -1,0 +1,47 @@
+//! Vectors of bytes and of the 32-bit sums of their products: one trait, one implementation for each
+//! instruction set.
+
+/// A vector of `4 * LANES` bytes, which are `LANES` 32-bit sums, or four bytes for each of them.
+///
+/// # Safety
+/// Every function needs the instruction set; pointers must be valid for what a function says it reads
+/// or writes.
+pub(crate) trait Int8Simd: Copy {
+    /// 32-bit lanes.
+    const LANES: usize;
+    /// Bytes.
+    const BYTES: usize = 4 * Self::LANES;
+    type V: Copy;
+
+    /// The same number in every 32-bit lane.
+    unsafe fn splat(value: i32) -> Self::V;
+    /// The four bytes at `from` in every 32-bit lane.
+    unsafe fn splat_bytes(from: *const u8) -> Self::V;
+    /// `BYTES` bytes.
+    unsafe fn load(from: *const u8) -> Self::V;
+    /// The first `count` bytes; the others are 0.
+    unsafe fn load_first(from: *const u8, count: usize) -> Self::V;
+    /// Writes the first `count` bytes.
+    unsafe fn store_first(to: *mut u8, value: Self::V, count: usize);
+    /// To each sum, the four products of the unsigned bytes of `a` and the signed bytes of `b` in its
+    /// lane. Exact.
+    unsafe fn dot(sums: Self::V, a: Self::V, b: Self::V) -> Self::V;
+    /// `round(sum * scale) + zero_point` within `low..=high`: each sum by its own of the `LANES` scales
+    /// at `scales`; halves round to even.
+    unsafe fn requantize(
+        sums: Self::V,
+        scales: *const f32,
+        zero_point: i32,
+        low: i32,
+        high: i32,
+    ) -> Self::V;
+    /// Writes the first `count` lanes, which are in `0..=255`, as bytes.
+    unsafe fn store_lanes(to: *mut u8, value: Self::V, count: usize);
+    /// Interleaves the bytes of the lower, and of the upper half of each 128-bit part.
+    unsafe fn interleave_bytes(a: Self::V, b: Self::V) -> [Self::V; 2];
+    /// Interleaves 16-bit pairs in the same way.
+    unsafe fn interleave_pairs(a: Self::V, b: Self::V) -> [Self::V; 2];
+    /// The lanes, in `0..=255`, of four vectors as bytes, in each 128-bit part one vector after the
+    /// other: undoes two interleavings.
+    unsafe fn pack(lanes: [Self::V; 4]) -> Self::V;
+}

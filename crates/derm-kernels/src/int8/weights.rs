@@ -1,0 +1,200 @@
+//! Weights of 8 bits, packed for one instruction set and geometry.
+
+use super::isa::Int8Kind;
+use crate::geometry::conv::ConvGeometry;
+use crate::simd::isa::Isa;
+use std::sync::Arc;
+
+/// Packed weights, shared by the plans that read them.
+#[derive(Debug, Clone)]
+pub struct PackedInt8 {
+    pub(super) kind: Int8Kind,
+    pub(super) form: Form,
+    pub(super) bytes: Arc<[u8]>,
+    /// The sum of each output channel's weights, by which the input's zero point is subtracted.
+    pub(super) sums: Arc<[i32]>,
+    /// `[taps, depth, outputs, groups]`.
+    shape: [usize; 4],
+}
+
+/// How weights lie.
+#[derive(Debug, Clone)]
+pub(super) enum Form {
+    /// Panels of output channels; see [`Panel`].
+    Dense(Arc<[Panel]>),
+    /// Blocks of `BYTES` channels: for each column of the window and each four rows of it (the last
+    /// ones filled up with 0) four vectors, in the order of two interleavings
+    /// ([`depthwise_channel`]).
+    Depthwise,
+}
+
+/// Some output channels of one group: for each tap, for each four of the inputs (the last ones
+/// filled up with 0), for each vector of channels, four bytes a channel.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Panel {
+    /// Its first output channel.
+    pub(super) channel: usize,
+    pub(super) channels: usize,
+    pub(super) vectors: usize,
+    pub(super) group: usize,
+    /// Where its weights begin.
+    pub(super) start: usize,
+    /// Where its channels begin in arrays that are padded as panels are.
+    pub(super) padded: usize,
+}
+
+impl PackedInt8 {
+    /// Packs the weights: `value` finds that of an output channel, an input channel of its group, and
+    /// a tap.
+    ///
+    /// # Panics
+    /// If a sum of products could exceed 32 bits: see [`PackedInt8::fits`].
+    pub fn new(
+        isa: Isa,
+        geometry: &ConvGeometry,
+        value: impl Fn(usize, usize, usize) -> i8,
+    ) -> PackedInt8 {
+        assert!(PackedInt8::fits(geometry), "sums of more than 32 bits");
+        let kind = Int8Kind::of(isa);
+        let sums = (0..geometry.outputs()).map(|output| {
+            let of_input = |input| (0..geometry.taps()).map(move |tap| (input, tap));
+            let each = (0..geometry.depth()).flat_map(of_input);
+            each.map(|(input, tap)| i32::from(value(output, input, tap))).sum::<i32>()
+        });
+        let sums: Arc<[i32]> = sums.collect();
+        let (form, bytes) = if geometry.is_depthwise() {
+            (Form::Depthwise, pack_depthwise(kind, geometry, |channel, tap| value(channel, 0, tap)))
+        } else {
+            let panels = panels(kind, geometry);
+            let bytes = pack_dense(kind, geometry, &panels, value);
+            (Form::Dense(panels.into()), bytes)
+        };
+        PackedInt8 { kind, form, bytes: bytes.into(), sums, shape: shape(geometry) }
+    }
+
+    /// Whether no sum of products can exceed 32 bits, whatever the values.
+    pub fn fits(geometry: &ConvGeometry) -> bool {
+        // Twice: the input's zero point times the sum of the weights is subtracted.
+        geometry.taps().saturating_mul(geometry.depth()) <= (i32::MAX / (2 * 255 * 128)) as usize
+    }
+
+    /// Bytes that it holds.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len() + size_of_val(&self.sums[..])
+    }
+
+    /// The same for copies that share the memory.
+    pub fn identity(&self) -> usize {
+        self.bytes.as_ptr().addr()
+    }
+
+    /// # Panics
+    /// If the weights were packed for another geometry.
+    pub(super) fn check(&self, geometry: &ConvGeometry) {
+        assert_eq!(self.shape, shape(geometry), "weights of another geometry");
+    }
+}
+
+fn shape(geometry: &ConvGeometry) -> [usize; 4] {
+    [geometry.taps(), geometry.depth(), geometry.outputs(), geometry.groups()]
+}
+
+/// Whether the taps of a window are gathered side by side: where the inputs at a pixel are not whole
+/// groups of four bytes.
+pub(super) fn is_gathered(geometry: &ConvGeometry) -> bool {
+    !geometry.depth().is_multiple_of(4)
+}
+
+/// Groups of four inputs in the weights of an output channel, all taps together.
+pub(super) fn quads(geometry: &ConvGeometry) -> usize {
+    // Where inputs are whole groups, so are all taps together.
+    (geometry.taps() * geometry.depth()).div_ceil(4)
+}
+
+fn panels(kind: Int8Kind, geometry: &ConvGeometry) -> Vec<Panel> {
+    let channels = geometry.outputs() / geometry.groups();
+    let vectors = channels.div_ceil(kind.lanes());
+    // As equal as possible: five vectors are three and two.
+    let count = vectors.div_ceil(kind.max_vectors());
+    let (mut start, mut padded) = (0, 0);
+    let mut found = Vec::new();
+    for group in 0..geometry.groups() {
+        for panel in 0..count {
+            let first = (vectors * panel).div_ceil(count);
+            let end = (vectors * (panel + 1)).div_ceil(count);
+            let channel = first * kind.lanes();
+            found.push(Panel {
+                channel: group * channels + channel,
+                channels: (end * kind.lanes()).min(channels) - channel,
+                vectors: end - first,
+                group,
+                start,
+                padded,
+            });
+            let width = (end - first) * kind.lanes();
+            start += 4 * width * quads(geometry);
+            padded += width;
+        }
+    }
+    found
+}
+
+fn pack_dense(
+    kind: Int8Kind,
+    geometry: &ConvGeometry,
+    panels: &[Panel],
+    value: impl Fn(usize, usize, usize) -> i8,
+) -> Vec<u8> {
+    let (depth, all) = (geometry.depth(), geometry.taps() * geometry.depth());
+    let mut bytes = Vec::new();
+    for panel in panels {
+        for quad in 0..quads(geometry) {
+            for channel in 0..panel.vectors * kind.lanes() {
+                for index in 4 * quad..4 * quad + 4 {
+                    let is_weight = channel < panel.channels && index < all;
+                    let weight = is_weight
+                        .then(|| value(panel.channel + channel, index % depth, index / depth));
+                    bytes.push(weight.unwrap_or(0) as u8);
+                }
+            }
+        }
+    }
+    bytes
+}
+
+/// Rows of a depthwise window, in groups of four.
+pub(super) fn row_quads(geometry: &ConvGeometry) -> usize {
+    geometry.rows().kernel().div_ceil(4)
+}
+
+/// The channel of a block whose sum is in `lane` of the vector at `vector` of four.
+pub(super) fn depthwise_channel(vector: usize, lane: usize) -> usize {
+    lane / 4 * 16 + vector * 4 + lane % 4
+}
+
+fn pack_depthwise(
+    kind: Int8Kind,
+    geometry: &ConvGeometry,
+    value: impl Fn(usize, usize) -> i8,
+) -> Vec<u8> {
+    let (rows, columns) = (geometry.rows().kernel(), geometry.columns().kernel());
+    let block = 4 * kind.lanes();
+    let mut bytes = Vec::new();
+    for first in (0..geometry.outputs()).step_by(block) {
+        for column in 0..columns {
+            for quad in 0..row_quads(geometry) {
+                for vector in 0..4 {
+                    for lane in 0..kind.lanes() {
+                        let channel = first + depthwise_channel(vector, lane);
+                        for row in 4 * quad..4 * quad + 4 {
+                            let is_weight = channel < geometry.outputs() && row < rows;
+                            let weight = is_weight.then(|| value(channel, row * columns + column));
+                            bytes.push(weight.unwrap_or(0) as u8);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    bytes
+}

@@ -1,0 +1,218 @@
+"""Graphs as quantisers write them: DequantizeLinear, an operator, QuantizeLinear. They are computed in integers."""
+
+import numpy as np
+from builder import case
+
+F = np.float32
+P = [1, 1, 1, 1]
+
+
+class Tensor:
+    """A float32 value that was dequantised, with its scale and zero point."""
+
+    def __init__(self, name, scale, zero, dtype):
+        self.name, self.scale, self.zero, self.dtype = name, scale, zero, dtype
+
+
+def dq(g, value, scale, zero=128, dtype=np.uint8):
+    """Quantises and dequantises a value."""
+    q = g("QuantizeLinear", value, g.s(scale), g.s(zero, dtype))
+    return Tensor(g("DequantizeLinear", q, g.s(scale), g.s(zero, dtype)), scale, zero, dtype)
+
+
+def weights(g, *shape, axis=0, per_channel=True, dtype=np.int8):
+    """8-bit weights and their scales."""
+    low, high = (-127, 128) if dtype == np.int8 else (0, 256)
+    values = g.random.integers(low, high, shape).astype(dtype)
+    scales = g.random.uniform(0.002, 0.006, shape[axis]).astype(F) if per_channel else np.array(0.004, F)
+    zeros = np.full(scales.shape, 0 if dtype == np.int8 else 128, dtype)
+    more = {"axis": axis} if per_channel else {}
+    return g("DequantizeLinear", g.w(values), g.w(scales), g.w(zeros), **more), scales
+
+
+def bias(g, x, scales, count):
+    """A bias of 32 bits."""
+    scales = (F(x.scale) * scales).astype(F)
+    values = g.random.integers(-3000, 3000, count).astype(np.int32)
+    more = {"axis": 0} if scales.shape else {}
+    return g("DequantizeLinear", g.w(values), g.w(scales), g.w(np.zeros(scales.shape, np.int32)), **more)
+
+
+def conv(g, x, *shape, per_channel=True, weight_type=np.int8, with_bias=True, **attributes):
+    w, scales = weights(g, *shape, per_channel=per_channel, dtype=weight_type)
+    inputs = [x.name, w] + ([bias(g, x, scales, shape[0])] if with_bias else [])
+    return g("Conv", *inputs, **attributes)
+
+
+def start(g, dtype=np.uint8):
+    return dq(g, "x", 0.0079, 127 if dtype == np.uint8 else -1, dtype)
+
+
+def wide(g):
+    """Eight channels, so that a pixel is whole groups of four."""
+    return dq(g, conv(g, start(g), 8, 3, 1, 1), 0.011)
+
+
+for name, shape, attributes in (
+    ("3x3", (5, 3, 3, 3), {"pads": P}),
+    ("strides", (5, 3, 3, 3), {"strides": [2, 1], "pads": [1, 0, 2, 1]}),
+    ("dilations", (4, 3, 2, 2), {"dilations": [2, 2]}),
+    ("pointwise", (7, 3, 1, 1), {}),
+    ("group 3", (6, 1, 3, 3), {"group": 3, "pads": P}),
+    ("depthwise", (3, 1, 3, 3), {"group": 3, "pads": P}),
+):
+    case(f"int8 Conv {name}", "int8", lambda g, s=shape, a=attributes: dq(g, conv(g, start(g), *s, **a), 0.013).name)
+for name, shape, attributes in (
+    ("3x3", (9, 8, 3, 3), {"pads": P}),
+    ("depthwise 5x5", (8, 1, 5, 5), {"group": 8, "pads": [2, 2, 2, 2]}),
+    ("pointwise stride", (6, 8, 1, 1), {"strides": [2, 2]}),
+    ("group 2", (8, 4, 3, 3), {"group": 2, "pads": P}),
+):
+    case(
+        f"int8 Conv of 8 {name}", "int8", lambda g, s=shape, a=attributes: dq(g, conv(g, wide(g), *s, **a), 0.031).name
+    )
+case(
+    "int8 Conv signed", "int8", lambda g: dq(g, conv(g, start(g, np.int8), 4, 3, 3, 3, pads=P), 0.013, -7, np.int8).name
+)
+case("int8 Conv one scale", "int8", lambda g: dq(g, conv(g, start(g), 4, 3, 3, 3, per_channel=False), 0.013).name)
+case(
+    "int8 Conv unsigned weights",
+    "int8",
+    lambda g: dq(g, conv(g, start(g), 4, 3, 3, 3, per_channel=False, weight_type=np.uint8), 0.02).name,
+)
+case("int8 Conv no bias", "int8", lambda g: dq(g, conv(g, start(g), 4, 3, 3, 3, with_bias=False), 0.013).name)
+case(
+    "int8 Conv 1d",
+    "int8",
+    lambda g: (
+        dq(
+            g, conv(g, dq(g, g.reshape(start(g).name, 1, 3, 36), 0.0079, 127), 4, 3, 5, pads=[2, 2], strides=[3]), 0.013
+        ).name
+    ),
+)
+case("int8 Conv Relu", "int8", lambda g: dq(g, g("Relu", conv(g, start(g), 5, 3, 3, 3)), 0.006, 0).name)
+case(
+    "int8 Conv Clip",
+    "int8",
+    lambda g: dq(g, g("Clip", conv(g, start(g), 5, 3, 3, 3), g.s(0.0), g.s(1.0)), 0.006, 20).name,
+)
+case("int8 Conv saturates", "int8", lambda g: dq(g, conv(g, start(g), 5, 3, 3, 3), 0.004).name)
+case("int8 Conv float reader", "int8", lambda g: float_reader(g))
+
+
+def float_reader(g):
+    """A convolution whose result is quantised, and read as float32 too."""
+    y = conv(g, start(g), 4, 3, 3, 3)
+    return g("Add", dq(g, y, 0.013).name, y)
+
+
+def gated(g):
+    """Squeeze-and-excitation."""
+    x = wide(g)
+    pooled = dq(g, g("GlobalAveragePool", x.name), 0.004)
+    gate = dq(g, g("Sigmoid", dq(g, conv(g, pooled, 8, 8, 1, 1), 0.01).name), 0.00392, 0)
+    return dq(g, g("Mul", x.name, gate.name), 0.011).name
+
+
+def silu(g):
+    x = dq(g, conv(g, start(g), 8, 3, 3, 3, pads=P), 0.016)
+    return dq(g, g("Mul", x.name, dq(g, g("Sigmoid", x.name), 0.00392, 0).name), 0.009, 31).name
+
+
+def residual(g, operator="Add"):
+    x = wide(g)
+    y = dq(g, conv(g, x, 8, 8, 3, 3, pads=P), 0.027, 120)
+    return dq(g, g(operator, x.name, y.name), 0.033, 99).name
+
+
+def gemm(g, dtype=np.uint8):
+    flat = g.reshape(wide(g).name, 1, -1)
+    x = dq(g, flat, 0.011, 128)
+    w, scales = weights(g, 7, 288, axis=0)
+    return dq(g, g("Gemm", x.name, w, bias(g, x, scales, 7), transB=1), 0.05).name
+
+
+def matmul(g):
+    x = dq(g, g.reshape(wide(g).name, 1, 8, 36), 0.011)
+    w, _ = weights(g, 36, 5, axis=1)
+    return dq(g, g("MatMul", x.name, w), 0.02).name
+
+
+case("int8 squeeze and excitation", "int8", gated)
+case("int8 SiLU", "int8", silu)
+case("int8 Add", "int8", residual)
+case("int8 Sub", "int8", lambda g: residual(g, "Sub"))
+case("int8 Mul", "int8", lambda g: residual(g, "Mul"))
+case(
+    "int8 Mul broadcast rows",
+    "int8",
+    lambda g: (
+        dq(g, g("Mul", wide(g).name, dq(g, g("ReduceMean", wide(g).name, axes=[3], keepdims=1), 0.01).name), 0.01).name
+    ),
+)
+case("int8 Gemm", "int8", gemm)
+case("int8 MatMul", "int8", matmul)
+case("int8 GlobalAveragePool", "int8", lambda g: dq(g, g("GlobalAveragePool", wide(g).name), 0.004, 77).name)
+case("int8 ReduceMean", "int8", lambda g: dq(g, g("ReduceMean", wide(g).name, axes=[2, 3], keepdims=0), 0.004).name)
+case(
+    "int8 AveragePool",
+    "int8",
+    lambda g: dq(g, g("AveragePool", wide(g).name, kernel_shape=[3, 3], strides=[2, 2], pads=P), 0.012).name,
+)
+case(
+    "int8 AveragePool include",
+    "int8",
+    lambda g: dq(g, g("AveragePool", wide(g).name, kernel_shape=[3, 3], pads=P, count_include_pad=1), 0.012).name,
+)
+case(
+    "int8 MaxPool",
+    "int8",
+    lambda g: dq(g, g("MaxPool", wide(g).name, kernel_shape=[3, 3], strides=[2, 2], pads=P), 0.011).name,
+)
+case(
+    "int8 MaxPool other scale", "int8", lambda g: dq(g, g("MaxPool", wide(g).name, kernel_shape=[2, 2]), 0.008, 90).name
+)
+case("int8 Concat", "int8", lambda g: dq(g, g("Concat", wide(g).name, start(g).name, axis=1), 0.011).name)
+case("int8 Concat rows", "int8", lambda g: dq(g, g("Concat", wide(g).name, wide(g).name, axis=2), 0.012, 100).name)
+case("int8 Resize", "int8", lambda g: dq(g, g("Resize", wide(g).name, "", g.f(1, 1, 2, 2), mode="nearest"), 0.011).name)
+case("int8 Transpose", "int8", lambda g: dq(g, g("Transpose", wide(g).name, perm=[0, 2, 3, 1]), 0.011).name)
+case("int8 Flatten", "int8", lambda g: dq(g, g("Flatten", wide(g).name), 0.011).name)
+for name, operator, attributes in (
+    ("Relu", "Relu", {}),
+    ("HardSwish", "HardSwish", {}),
+    ("HardSigmoid", "HardSigmoid", {}),
+    ("Tanh", "Tanh", {}),
+    ("LeakyRelu", "LeakyRelu", {"alpha": 0.1}),
+    ("Sqrt", "Sqrt", {}),
+):
+    case(
+        f"int8 {name}",
+        "int8",
+        lambda g, o=operator, a=attributes: (
+            dq(g, g(o, g("Abs", wide(g).name) if o == "Sqrt" else wide(g).name, **a), 0.009).name
+        ),
+        lo=14,
+    )
+case("int8 Softmax", "int8", lambda g: dq(g, g("Softmax", wide(g).name, axis=1), 0.00392, 0).name)
+case("int8 to float Conv", "int8", lambda g: g("Conv", wide(g).name, g.r(4, 8, 3, 3)))
+case("int8 requantised", "int8", lambda g: dq(g, wide(g).name, 0.017, 50).name)
+case(
+    "int8 scales along channels",
+    "int8",
+    lambda g: g(
+        "Add",
+        g(
+            "DequantizeLinear",
+            g("QuantizeLinear", wide(g).name, g.s(0.01), g.s(128, np.uint8)),
+            g.w(np.linspace(0.01, 0.02, 8).astype(F)),
+            g.w(np.full(8, 128, np.uint8)),
+            axis=1,
+        ),
+        wide(g).name,
+    ),
+)
+case(
+    "int8 values read by Cast",
+    "int8",
+    lambda g: g.cast(g("QuantizeLinear", conv(g, start(g), 5, 3, 3, 3), g.s(0.013), g.s(-5, np.int8)), 1),
+)
