@@ -171,9 +171,10 @@ fn many_pictures_take_the_memory_of_one() {
     let many = vec![("image", true, &picture[..]); 40];
     assert_eq!(predictions(&post(&server, "/predict/", FORM, &form(&many))).len(), 40);
     if let Some((before, after)) = before.zip(peak()) {
-        // Their answers alone are 6 MiB.
+        // Their answers alone are 6 MiB, and 40 pictures in work at once would take more than 100. Code that is
+        // used for the first time counts as well.
         let bytes = (40 * picture.len()) as f64 / 1048576.0;
-        assert!(after < before + bytes + 3.0, "{before} MiB, then {after} MiB");
+        assert!(after < before + bytes + 6.0, "{before} MiB, then {after} MiB");
     }
     assert_eq!(server.memory()["predictions"], 41);
     let memory = server.memory();
