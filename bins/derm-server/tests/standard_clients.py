@@ -6,6 +6,7 @@ Arguments: the server's port, a JPEG, and the protocol's client to use (tritoncl
 import asyncio
 import base64
 import json
+import pathlib
 import sys
 import urllib.request
 
@@ -15,13 +16,11 @@ PORT, JPEG, CLIENT = sys.argv[1:]
 ADDRESS = f"127.0.0.1:{PORT}"
 MODEL = "derm-lite0"
 CLASSES = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"]
-PICTURE = open(JPEG, "rb").read()
+PICTURE = pathlib.Path(JPEG).read_bytes()
 
 
 def predict(picture, query=""):
-    request = urllib.request.Request(
-        f"http://{ADDRESS}/predict/{query}", picture, {"Content-Type": "image/jpeg"}
-    )
+    request = urllib.request.Request(f"http://{ADDRESS}/predict/{query}", picture, {"Content-Type": "image/jpeg"})
     return json.load(urllib.request.urlopen(request))
 
 
@@ -101,7 +100,9 @@ def tritonclient_http():
     assert explained.as_numpy("overlay")[0] == base64.b64decode(predict(PICTURE, "?class=mel")["heatmap"])
 
     try:
-        client.infer(MODEL, [http.InferInput("other", [1], "BYTES").set_data_from_numpy(np.array([b"x"], dtype=np.object_))])
+        client.infer(
+            MODEL, [http.InferInput("other", [1], "BYTES").set_data_from_numpy(np.array([b"x"], dtype=np.object_))]
+        )
         raise SystemExit("an input that does not exist was taken")
     except http.InferenceServerException as error:
         assert "image" in error.message()
