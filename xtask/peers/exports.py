@@ -221,6 +221,8 @@ class Keras:
         model = getattr(keras.applications, name)(
             weights=None, classes=CLASSES, input_shape=(side, side, 3), classifier_activation=None
         )
+        # Keras exports only what was called.
+        model(np.zeros((1, side, side, 3), np.float32))
         model.export(str(file), format="onnx", verbose=False)
         return side
 
