@@ -445,6 +445,23 @@ fn an_axis_that_is_not_there_is_refused_without_a_panic() {
 }
 
 #[test]
+fn axes_beyond_those_of_any_tensor_are_refused() {
+    for operator in ["LayerNormalization", "Softmax", "Flatten", "Concat"] {
+        for number in [i64::MIN, i64::MAX, -1 << 40, 1 << 20] {
+            let mut small = Small::default();
+            let scale = small.floats(&[4], 1.0);
+            let inputs =
+                if operator == "LayerNormalization" { vec!["x", &*scale] } else { vec!["x"] };
+            let value = small.big(operator, &inputs, &[int("axis", number)]);
+            let (result, held) = read(small.file(&value), 1 << 30);
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains(operator) && error.contains("axis"), "{error}");
+            assert!(held <= MEMORY, "{operator} {number}: {held}");
+        }
+    }
+}
+
+#[test]
 fn attributes_beyond_32_bits_are_refused_without_a_panic() {
     for operator in ["AveragePool", "ConvTranspose", "LpPool"] {
         for name in ["kernel_shape", "strides", "pads", "output_shape"] {
