@@ -7,10 +7,10 @@ use crate::half_closed::Peer;
 use crate::models::Model;
 use crate::parameters::Parameters;
 use crate::permits::deadline;
-use crate::routes::{check_method, segments};
+use crate::routes::{READ, check_method, segments};
 use crate::state::State;
 use crate::upload::{self, SharedBytes};
-use crate::v2::{READ, find, is_ready};
+use crate::v2::is_ready;
 use actix_web::http::header::ContentType;
 use actix_web::web::{self, Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
@@ -30,7 +30,7 @@ async fn route(
     state: Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let segments = segments(&request);
-    let segments: Vec<&str> = segments.iter().skip(1).map(String::as_str).collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let (named, version) = match segments[..] {
         ["models"] => return check_method(&request, READ).map(|()| models(&state)),
         ["models", model] => (model, None),
@@ -46,7 +46,7 @@ async fn route(
     };
     let (named, version) = if version.is_some() { (named, Some(last)) } else { (last, None) };
     check_method(&request, if explains.is_some() { "POST" } else { READ })?;
-    let model = find(&state, named, version)?;
+    let model = state.models.of_version(named, version)?;
     match explains {
         Some(explains) => answer(&request, payload, &state, model, explains).await,
         None => Ok(status(&state, &model)),

@@ -1,4 +1,4 @@
-//! The table of open connections, and which of them gives way to a new one.
+//! Connection table: the open connections, and which of them gives way to a new one.
 //!
 //! Each client's connections are listed by the time since which none of them has sent a whole request; the
 //! clients are ranked by how many they hold. A connection's listed time may be too early, never too
@@ -60,13 +60,13 @@ impl Table {
         Some(connection)
     }
 
-    /// Takes the connections out of which this is said.
+    /// Removes and returns the connections for which the predicate holds.
     pub(super) fn extract(
         &mut self,
-        is_meant: impl Fn(&Connection) -> bool,
+        predicate: impl Fn(&Connection) -> bool,
     ) -> Vec<Arc<Connection>> {
-        let meant = self.open.values().filter(|listed| is_meant(&listed.connection));
-        let numbers: Vec<u64> = meant.map(|listed| listed.connection.number).collect();
+        let found = self.open.values().filter(|listed| predicate(&listed.connection));
+        let numbers: Vec<u64> = found.map(|listed| listed.connection.number).collect();
         numbers.into_iter().filter_map(|number| self.remove(number)).collect()
     }
 

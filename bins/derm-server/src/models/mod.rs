@@ -99,6 +99,27 @@ impl Models {
         })
     }
 
+    /// The model of this name, in this version.
+    ///
+    /// # Errors
+    /// [`ApiError::UnknownModel`].
+    pub(crate) fn of_version(
+        &self,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Arc<Model>, ApiError> {
+        let model = self.get(name).ok_or_else(|| ApiError::UnknownModel(quoted(name)))?;
+        let known = model.version();
+        match version {
+            Some(asked) if asked != known => Err(ApiError::UnknownModel(format!(
+                "{} of version {}; there is version {known}",
+                quoted(name),
+                quoted(asked)
+            ))),
+            _ => Ok(Arc::clone(model)),
+        }
+    }
+
     /// Notes a use of a model.
     fn touch(&self, model: &Model) {
         model.last_use.store(self.clock.fetch_add(1, Relaxed) + 1, Relaxed);

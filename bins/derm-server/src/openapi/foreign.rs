@@ -1,7 +1,7 @@
 //! Types of other crates of the workspace, as they are serialised. `tests/openapi.rs` holds real answers
 //! against them.
 
-#![allow(dead_code)]
+#![expect(dead_code, reason = "the schemas are made of the types alone")]
 
 use utoipa::ToSchema;
 

@@ -59,6 +59,9 @@ pub(crate) fn configure(config: &mut ServiceConfig) {
     config.default_service(web::to(not_found));
 }
 
+/// Methods of paths that only tell something.
+pub(crate) const READ: &str = "GET, HEAD";
+
 /// Refuses a request whose method is none of these.
 ///
 /// # Errors
@@ -70,12 +73,13 @@ pub(crate) fn check_method(request: &HttpRequest, allowed: &'static str) -> Resu
     Err(ApiError::MethodNotAllowed { method: excerpt(request.method().as_str()), allowed })
 }
 
-/// The segments of a request's path, decoded. Paths that name models are matched by these: patterns
-/// of the router would be regular expressions, whose code alone takes half a MiB.
+/// The segments of a request's path below the first, decoded. Paths that name models are matched by these:
+/// patterns of the router would be regular expressions, whose code alone takes half a MiB.
 pub(crate) fn segments(request: &HttpRequest) -> Vec<String> {
     /// More than any path has.
     const MOST: usize = 16;
-    let segments = request.path().split('/').filter(|segment| !segment.is_empty()).take(MOST);
+    let segments =
+        request.path().split('/').filter(|segment| !segment.is_empty()).take(MOST).skip(1);
     segments.map(|text| percent_decode_str(text).decode_utf8_lossy().into_owned()).collect()
 }
 

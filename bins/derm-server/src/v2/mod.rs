@@ -15,13 +15,10 @@ pub(crate) use infer::HEADER_LENGTH;
 pub(crate) use metadata::is_ready;
 
 use crate::error::ApiError;
-use crate::excerpt::quoted;
-use crate::models::Model;
-use crate::routes::{check_method, segments};
+use crate::routes::{READ, check_method, segments};
 use crate::state::State;
 use actix_web::web::{self, Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
-use std::sync::Arc;
 
 /// Registers every path.
 pub(crate) fn configure(config: &mut ServiceConfig) {
@@ -34,7 +31,7 @@ async fn answer(
     state: Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let segments = segments(&request);
-    let segments: Vec<&str> = segments.iter().skip(1).map(String::as_str).collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let method = |allowed| check_method(&request, allowed);
     match segments[..] {
         [] => method(READ).map(|()| metadata::server()),
@@ -67,38 +64,13 @@ async fn of_model(
     rest: &[&str],
 ) -> Result<HttpResponse, ApiError> {
     check_method(request, if *rest == ["infer"] { "POST" } else { READ })?;
-    let model = find(state, name, version)?;
+    let model = state.models.of_version(name, version)?;
     match *rest {
         [] => metadata::model(request, state, &model).await,
         ["ready"] => Ok(metadata::model_ready(state, &model)),
         ["config"] => metadata::config(request, state, &model).await,
         ["infer"] => infer::infer(request, payload, state, model).await,
         _ => Err(ApiError::NotFound),
-    }
-}
-
-/// Methods of paths that only tell something.
-pub(crate) const READ: &str = "GET, HEAD";
-
-/// The model of this name, in this version.
-///
-/// # Errors
-/// [`ApiError::UnknownModel`].
-pub(crate) fn find(
-    state: &State,
-    name: &str,
-    version: Option<&str>,
-) -> Result<Arc<Model>, ApiError> {
-    let unknown = || ApiError::UnknownModel(quoted(name));
-    let model = state.models.get(name).ok_or_else(unknown)?;
-    let known = model.version();
-    match version {
-        Some(asked) if asked != known => Err(ApiError::UnknownModel(format!(
-            "{} of version {}; there is version {known}",
-            quoted(name),
-            quoted(asked)
-        ))),
-        _ => Ok(Arc::clone(model)),
     }
 }
 

@@ -1,7 +1,6 @@
 //! The model repository extension: which models there are, and loading and unloading them. These two
 //! are the administrator's, where there is one.
 
-use super::find;
 use super::types::{IndexEntry, IndexRequest};
 use crate::error::ApiError;
 use crate::excerpt::excerpt;
@@ -53,7 +52,7 @@ pub(crate) async fn change(
     loads: bool,
 ) -> Result<HttpResponse, ApiError> {
     state.access.check_admin(request.headers())?;
-    let model = find(state, name, None)?;
+    let model = state.models.of_version(name, None)?;
     let work = async {
         if loads {
             return reload::reload(state, &model).await.map(drop);

@@ -31,17 +31,26 @@ QUICK = ["gradcam", "gradcam++", "xgradcam", "hirescam", "layercam", "eigencam",
 LAST = {"class": 6, "layer": 57}
 
 
-def bound_indices(value):
+def objects(value):
+    """Each object in a document."""
     if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from objects(inner)
+
+
+@schemathesis.hook
+def before_load_schema(context, raw_schema):
+    """Bounds indices, and leaves out slow methods."""
+    for found in objects(raw_schema):
+        if "scorecam" in found.get("enum", []):
+            found["enum"] = QUICK
         for name, last in LAST.items():
-            for one in (value.get("properties") or {}).get(name, {}).get("anyOf", []):
+            for one in (found.get("properties") or {}).get(name, {}).get("anyOf", []):
                 if one.get("type") == "integer":
                     one["maximum"] = last
-        for inner in value.values():
-            bound_indices(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            bound_indices(inner)
 
 
 @schemathesis.hook
@@ -50,20 +59,3 @@ def filter_case(context, case):
     given = case.body if isinstance(case.body, dict) else {}
     is_off = given.get("gradcam") in (False, 0, "false", "0", "no", "off")
     return not is_off or "layer" not in given
-
-
-def leave_out_slow_methods(value):
-    if isinstance(value, dict):
-        if "scorecam" in value.get("enum", []):
-            value["enum"] = QUICK
-        for inner in value.values():
-            leave_out_slow_methods(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            leave_out_slow_methods(inner)
-
-
-@schemathesis.hook
-def before_load_schema(context, raw_schema):
-    leave_out_slow_methods(raw_schema)
-    bound_indices(raw_schema)

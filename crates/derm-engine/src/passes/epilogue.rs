@@ -11,27 +11,12 @@ use derm_kernels::{BinaryOp, BroadcastAxis, Unary as Function};
 
 /// Folds what can be folded.
 pub(crate) fn fold(program: &mut Program) {
-    let mut def_use = DefUse::of(program);
-    let mut steps: Vec<Option<Step>> =
-        std::mem::take(&mut program.steps).into_iter().map(Some).collect();
-    for index in 0..steps.len() {
-        let Some(step) = steps[index].take() else { continue };
-        let writer = match &step.op {
-            Op::Unary(unary) => fold_unary(unary, &mut steps, &def_use),
-            Op::Derivative(derivative) => fold_derivative(derivative, &mut steps, &def_use),
-            Op::Binary(binary) => fold_addition(binary, &mut steps, &def_use),
-            _ => None,
-        };
-        let writer = writer.and_then(|writer| Some((writer, steps[writer].as_mut()?)));
-        match writer {
-            Some((number, writer)) => {
-                writer.output = step.output;
-                def_use.redefine(step.output, number);
-            }
-            None => steps[index] = Some(step),
-        }
-    }
-    program.steps = steps.into_iter().flatten().collect();
+    super::fold::fold(program, |op, steps, def_use| match op {
+        Op::Unary(unary) => fold_unary(unary, steps, def_use),
+        Op::Derivative(derivative) => fold_derivative(derivative, steps, def_use),
+        Op::Binary(binary) => fold_addition(binary, steps, def_use),
+        _ => None,
+    });
 }
 
 /// The operation of the step that alone writes `buffer`, if nobody else reads that; and its index.

@@ -7,29 +7,14 @@ use std::sync::Arc;
 /// Folds what can be folded.
 pub(crate) fn fold(program: &mut Program) {
     remove_unread(program);
-    let mut def_use = DefUse::of(program);
-    let mut steps: Vec<Option<Step>> =
-        std::mem::take(&mut program.steps).into_iter().map(Some).collect();
-    for index in 0..steps.len() {
-        let Some(step) = steps[index].take() else { continue };
-        let writer = match &step.op {
-            Op::Int8Table(table) => {
-                let operation = Int8EpilogueOp::Table(Arc::clone(&table.table));
-                fold_into(table.input, operation, &mut steps, &def_use)
-            }
-            Op::Int8Add(add) => fold_addition(add, &mut steps, &def_use),
-            _ => None,
-        };
-        let writer = writer.and_then(|writer| Some((writer, steps[writer].as_mut()?)));
-        match writer {
-            Some((number, writer)) => {
-                writer.output = step.output;
-                def_use.redefine(step.output, number);
-            }
-            None => steps[index] = Some(step),
+    super::fold::fold(program, |op, steps, def_use| match op {
+        Op::Int8Table(table) => {
+            let operation = Int8EpilogueOp::Table(Arc::clone(&table.table));
+            fold_into(table.input, operation, steps, def_use)
         }
-    }
-    program.steps = steps.into_iter().flatten().collect();
+        Op::Int8Add(add) => fold_addition(add, steps, def_use),
+        _ => None,
+    });
 }
 
 /// Removes tables whose values nothing reads: functions of them were made functions of what they are

@@ -2,8 +2,9 @@
 //! registers. No patch matrix is built where the inputs at a pixel are whole groups of four; elsewhere
 //! (the three channels of a picture) the taps of some pixels at a time are gathered side by side.
 
+use super::call::ConvCall;
 use super::dispatch::dispatch_int8;
-use super::epilogue::{Int8Epilogue, apply};
+use super::epilogue::apply;
 use super::requantize::Requantize;
 use super::vector::Int8Simd;
 use super::weights::{Panel, is_gathered, quads};
@@ -14,23 +15,6 @@ use std::ops::Range;
 /// Pixels that are gathered at once.
 const GATHERED: usize = 48;
 
-/// A convolution whose operands were checked.
-pub(super) struct DenseCall<'a> {
-    pub(super) kind: super::isa::Int8Kind,
-    /// Flattened, if no pixel reads another.
-    pub(super) geometry: &'a ConvGeometry,
-    pub(super) input: &'a [u8],
-    pub(super) input_zero: u8,
-    pub(super) output: *mut u8,
-    pub(super) weights: &'a [u8],
-    /// Padded as the panels are, as the scales.
-    pub(super) bias: &'a [i32],
-    pub(super) scales: &'a [f32],
-    pub(super) requantize: &'a Requantize,
-    pub(super) epilogue: &'a [Int8Epilogue<'a>],
-    pub(super) scratch: &'a mut [u8],
-}
-
 /// Bytes of scratch: a pixel of padding, or gathered pixels.
 pub(super) fn scratch_len(geometry: &ConvGeometry) -> usize {
     if is_gathered(geometry) { GATHERED * 4 * quads(geometry) } else { geometry.depth() }
@@ -40,15 +24,19 @@ pub(super) fn scratch_len(geometry: &ConvGeometry) -> usize {
 ///
 /// # Safety
 /// The output must be valid for writes to them, which nobody else may touch.
-pub(super) unsafe fn run(mut call: DenseCall<'_>, panels: &[Panel], pixels: Range<usize>) {
-    let scratch = std::mem::take(&mut call.scratch);
+pub(super) unsafe fn run(
+    call: &ConvCall<'_>,
+    panels: &[Panel],
+    pixels: Range<usize>,
+    scratch: &mut [u8],
+) {
     if is_gathered(call.geometry) {
         let mut first = pixels.start;
         while first < pixels.end {
             let some = first..pixels.end.min(first + GATHERED);
             first = some.end;
             for of_group in panels.chunk_by(|a, b| a.group == b.group) {
-                gather(&call, of_group[0].group, some.clone(), scratch);
+                gather(call, of_group[0].group, some.clone(), scratch);
                 let stride = 4 * quads(call.geometry);
                 let source = Source {
                     start: scratch.as_ptr(),
@@ -59,7 +47,7 @@ pub(super) unsafe fn run(mut call: DenseCall<'_>, panels: &[Panel], pixels: Rang
                 };
                 // SAFETY: the pixels were just gathered; the rest is the contract of this function.
                 of_group.iter().for_each(|panel| unsafe {
-                    run_panel(call.kind, &call, &source, panel, some.clone());
+                    run_panel(call.kind, call, &source, panel, some.clone());
                 });
             }
         }
@@ -80,12 +68,12 @@ pub(super) unsafe fn run(mut call: DenseCall<'_>, panels: &[Panel], pixels: Rang
             taps: (!is_flat).then_some(Taps { geometry: call.geometry, padding: padding.as_ptr() }),
         };
         // SAFETY: the input has the geometry's length; the rest is the contract of this function.
-        unsafe { run_panel(call.kind, &call, &source, panel, pixels.clone()) };
+        unsafe { run_panel(call.kind, call, &source, panel, pixels.clone()) };
     }
 }
 
 /// Writes the taps of each of some pixels side by side, filled up to whole groups of four.
-fn gather(call: &DenseCall<'_>, group: usize, pixels: Range<usize>, to: &mut [u8]) {
+fn gather(call: &ConvCall<'_>, group: usize, pixels: Range<usize>, to: &mut [u8]) {
     let geometry = call.geometry;
     let (rows, columns, depth) = (geometry.rows(), geometry.columns(), geometry.depth());
     // Where no column is padding, the taps of a row of the window are contiguous in the input.
@@ -161,7 +149,7 @@ dispatch_int8! {
     /// The source must be valid for these pixels, the call's weights, bias and scales for the panel,
     /// and its output for writes to the panel's channels of these pixels.
     unsafe fn run_panel = panel_kernel(
-        call: &DenseCall<'_>,
+        call: &ConvCall<'_>,
         source: &Source<'_>,
         panel: &Panel,
         pixels: Range<usize>,
@@ -172,7 +160,7 @@ dispatch_int8! {
 /// As [`run_panel`].
 #[inline(always)]
 unsafe fn panel_kernel<S: Int8Simd>(
-    call: &DenseCall<'_>,
+    call: &ConvCall<'_>,
     source: &Source<'_>,
     panel: &Panel,
     pixels: Range<usize>,
@@ -194,7 +182,7 @@ unsafe fn panel_kernel<S: Int8Simd>(
 /// As [`run_panel`], for a panel of `N` vectors.
 #[inline(always)]
 unsafe fn tiles<S: Int8Simd, const M: usize, const N: usize>(
-    call: &DenseCall<'_>,
+    call: &ConvCall<'_>,
     source: &Source<'_>,
     panel: &Panel,
     pixels: Range<usize>,
@@ -220,7 +208,7 @@ unsafe fn tiles<S: Int8Simd, const M: usize, const N: usize>(
 /// As [`run_panel`].
 #[inline(always)]
 unsafe fn tile<S: Int8Simd, const M: usize, const N: usize>(
-    call: &DenseCall<'_>,
+    call: &ConvCall<'_>,
     source: &Source<'_>,
     panel: &Panel,
     pixel: usize,
@@ -304,7 +292,7 @@ unsafe fn accumulate<S: Int8Simd, const M: usize, const N: usize>(
 /// As [`tile`].
 #[inline(always)]
 unsafe fn write<S: Int8Simd, const M: usize, const N: usize>(
-    call: &DenseCall<'_>,
+    call: &ConvCall<'_>,
     panel: &Panel,
     pixel: usize,
     sums: &[[S::V; N]; M],

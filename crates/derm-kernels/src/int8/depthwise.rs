@@ -4,12 +4,12 @@
 //! one dot product takes; a column that several output pixels see is interleaved once for them. The
 //! sums come in the order of two interleavings, which packing them undoes.
 
+use super::call::ConvCall;
 use super::dispatch::dispatch_int8;
-use super::epilogue::{Int8Epilogue, apply};
+use super::epilogue::apply;
 use super::requantize::Requantize;
 use super::vector::Int8Simd;
 use super::weights::row_quads;
-use crate::geometry::conv::ConvGeometry;
 use crate::simd::unroll::unrolled;
 use std::ops::Range;
 
@@ -19,26 +19,11 @@ const PIXELS: usize = 4;
 /// Bytes of padding that are read beyond the input: a vector.
 pub(super) const PADDING: usize = 64;
 
-/// A convolution whose operands were checked.
-pub(super) struct DepthwiseCall<'a> {
-    pub(super) kind: super::isa::Int8Kind,
-    pub(super) geometry: &'a ConvGeometry,
-    pub(super) input: &'a [u8],
-    pub(super) input_zero: u8,
-    pub(super) output: *mut u8,
-    pub(super) weights: &'a [u8],
-    /// In the order of the sums, whole blocks.
-    pub(super) bias: &'a [i32],
-    pub(super) scales: &'a [f32],
-    pub(super) requantize: &'a Requantize,
-    pub(super) epilogue: &'a [Int8Epilogue<'a>],
-}
-
 /// Computes some rows.
 ///
 /// # Safety
 /// The output must be valid for writes to them, which nobody else may touch.
-pub(super) unsafe fn run(call: &DepthwiseCall<'_>, rows: Range<usize>) {
+pub(super) unsafe fn run(call: &ConvCall<'_>, rows: Range<usize>) {
     // SAFETY: the operands were checked; the rest is the contract of this function.
     unsafe { run_rows(call.kind, call, rows) }
 }
@@ -46,13 +31,13 @@ pub(super) unsafe fn run(call: &DepthwiseCall<'_>, rows: Range<usize>) {
 dispatch_int8! {
     /// # Safety
     /// As [`run`].
-    unsafe fn run_rows = rows_kernel(call: &DepthwiseCall<'_>, rows: Range<usize>)
+    unsafe fn run_rows = rows_kernel(call: &ConvCall<'_>, rows: Range<usize>)
 }
 
 /// # Safety
 /// As [`run`].
 #[inline(always)]
-unsafe fn rows_kernel<S: Int8Simd>(call: &DepthwiseCall<'_>, rows: Range<usize>) {
+unsafe fn rows_kernel<S: Int8Simd>(call: &ConvCall<'_>, rows: Range<usize>) {
     let channels = call.geometry.outputs();
     let columns = call.geometry.columns();
     let padding = [call.input_zero; PADDING];
@@ -98,7 +83,7 @@ struct Tile<'a> {
 /// As [`run`]; `P` is 1 if the columns are dilated.
 #[inline(always)]
 unsafe fn pixels<S: Int8Simd, const P: usize>(
-    call: &DepthwiseCall<'_>,
+    call: &ConvCall<'_>,
     tile: &Tile<'_>,
     block: usize,
     column: usize,

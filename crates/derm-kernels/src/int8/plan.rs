@@ -1,10 +1,10 @@
 //! The plan of an integer convolution: packed weights, and what its sums become.
 
-use super::dense::{self, DenseCall};
-use super::depthwise::{self, DepthwiseCall};
+use super::call::ConvCall;
 use super::epilogue::Int8Epilogue;
 use super::requantize::Requantize;
 use super::weights::{Form, PackedInt8, Panel, depthwise_channel, is_gathered};
+use super::{dense, depthwise};
 use crate::conv::output::OutputPart;
 use crate::geometry::conv::ConvGeometry;
 use std::fmt;
@@ -138,48 +138,32 @@ impl Int8Plan {
                 assert_eq!(other.len(), output.len());
             }
         }
-        let (kind, input_zero, output) = (self.weights.kind, self.input_zero, output.start());
-        let (weights, requantize) = (&self.weights.bytes, &self.requantize);
-        let (bias, scales) = (&self.bias, &self.scales);
+        let geometry = match &self.weights.form {
+            Form::Dense(_) => &self.geometry.flattened(),
+            Form::Depthwise => &self.geometry,
+        };
+        let call = ConvCall {
+            kind: self.weights.kind,
+            geometry,
+            input,
+            input_zero: self.input_zero,
+            output: output.start(),
+            weights: &self.weights.bytes,
+            bias: &self.bias,
+            scales: &self.scales,
+            requantize: &self.requantize,
+            epilogue,
+        };
         match &self.weights.form {
-            Form::Depthwise => {
-                let geometry = &self.geometry;
-                let call = DepthwiseCall {
-                    kind,
-                    geometry,
-                    input,
-                    input_zero,
-                    output,
-                    weights,
-                    bias,
-                    scales,
-                    requantize,
-                    epilogue,
-                };
-                // SAFETY: the operands were just checked; the units are rows of the part, which nobody
-                // else may touch.
-                unsafe { depthwise::run(&call, units) };
-            }
+            // SAFETY: the operands were just checked; the units are rows of the part, which nobody else
+            // may touch.
+            Form::Depthwise => unsafe { depthwise::run(&call, units) },
             Form::Dense(panels) => {
-                let geometry = &self.geometry.flattened();
-                let call = DenseCall {
-                    kind,
-                    geometry,
-                    input,
-                    input_zero,
-                    output,
-                    weights,
-                    bias,
-                    scales,
-                    requantize,
-                    epilogue,
-                    scratch,
-                };
                 let pixels = geometry.rows().output() * geometry.columns().output();
                 let (panels, pixels): (&[Panel], _) =
                     if self.is_by_panels { (&panels[units], 0..pixels) } else { (panels, units) };
                 // SAFETY: the operands were just checked; the units are channels or pixels of the part.
-                unsafe { dense::run(call, panels, pixels) };
+                unsafe { dense::run(&call, panels, pixels, scratch) };
             }
         }
     }

@@ -58,8 +58,17 @@ impl Operands {
         axis.with_context(|| format!("no axis {}", self.axis))
     }
 
-    fn arity(&self) -> usize {
-        2 + usize::from(self.has_zero_point)
+    /// What both operators say: float32 scales, and a result of the shape of the first operand.
+    fn rules<'r, 'p: 'r>(
+        &self,
+        s: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        check_input_arity(inputs, 2 + usize::from(self.has_zero_point))?;
+        check_output_arity(outputs, 1)?;
+        s.equals(&inputs[1].datum_type, f32::datum_type())?;
+        s.equals(&inputs[0].shape, &outputs[0].shape)
     }
 }
 
@@ -87,11 +96,8 @@ impl Expansion for DequantizeRule {
         inputs: &'p [TensorProxy],
         outputs: &'p [TensorProxy],
     ) -> InferenceResult {
-        check_input_arity(inputs, self.0.arity())?;
-        check_output_arity(outputs, 1)?;
-        s.equals(&inputs[1].datum_type, f32::datum_type())?;
-        s.equals(&outputs[0].datum_type, f32::datum_type())?;
-        s.equals(&inputs[0].shape, &outputs[0].shape)
+        self.0.rules(s, inputs, outputs)?;
+        s.equals(&outputs[0].datum_type, f32::datum_type())
     }
 
     fn wire(
@@ -128,15 +134,12 @@ impl Expansion for QuantizeRule {
         inputs: &'p [TensorProxy],
         outputs: &'p [TensorProxy],
     ) -> InferenceResult {
-        check_input_arity(inputs, self.0.arity())?;
-        check_output_arity(outputs, 1)?;
-        s.equals(&inputs[1].datum_type, f32::datum_type())?;
+        self.0.rules(s, inputs, outputs)?;
         if self.0.has_zero_point {
-            s.equals(&outputs[0].datum_type, &inputs[2].datum_type)?;
+            s.equals(&outputs[0].datum_type, &inputs[2].datum_type)
         } else {
-            s.equals(&outputs[0].datum_type, u8::datum_type())?;
+            s.equals(&outputs[0].datum_type, u8::datum_type())
         }
-        s.equals(&inputs[0].shape, &outputs[0].shape)
     }
 
     fn wire(

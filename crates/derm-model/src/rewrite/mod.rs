@@ -1,8 +1,8 @@
 //! Rewriting of an ONNX file's message, before tract reads it: what needs no types and shapes.
 
+mod attributes;
 mod bfloat16;
 mod functions;
-mod lengths;
 mod names;
 mod outputs;
 
@@ -10,7 +10,7 @@ use crate::Error;
 use crate::budget::Budget;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 
-/// Inlines the model's own functions, checks lengths, widens bfloat16 weights, leaves out results that nothing
+/// Inlines the model's own functions, checks lengths and axes, widens bfloat16 weights, leaves out results that nothing
 /// reads, and gives every node a name of its own. `bytes` is what `model` was read from.
 ///
 /// # Errors
@@ -18,7 +18,7 @@ use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 pub(crate) fn rewrite(model: &mut ModelProto, bytes: &[u8], budget: &Budget) -> Result<(), Error> {
     functions::inline(model, bytes, budget)?;
     if let Some(graph) = &mut model.graph {
-        lengths::check(graph)?;
+        attributes::check(graph)?;
         bfloat16::widen(graph)?;
         outputs::leave_out_unread(graph);
         names::make_unique(graph);
