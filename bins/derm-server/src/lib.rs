@@ -74,10 +74,20 @@ struct Arguments {
     version: bool,
 }
 
+impl Arguments {
+    /// Whether the server is to run, instead of a command that ends.
+    fn serves(&self) -> bool {
+        !(self.check || self.new_manifest.is_some() || self.health || self.version)
+    }
+}
+
 /// Reads the command line and the environment, and serves until it is told to stop.
 pub fn main() {
-    derm::memory::tune_allocator();
     let arguments = Arguments::parse();
+    if arguments.serves() {
+        derm::memory::restart_with_small_cache();
+    }
+    derm::memory::tune_allocator();
     if let Err(error) = run(&arguments) {
         // One line, for the log.
         let _ = writeln!(std::io::stderr(), "derm-server: {error:#}");

@@ -289,3 +289,24 @@ fn huge_pages_take_no_more_memory() {
         (idle_after_predictions(""), idle_after_predictions("glibc.malloc.hugetlb=1"));
     assert!(with < without + 8.0, "{without} MiB without, {with} MiB with huge pages");
 }
+
+/// What `GLIBC_TUNABLES` is in the running server that was started with these variables.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn tunables(environment: &[(&str, &str)]) -> String {
+    let server = Server::start(environment);
+    assert_eq!(server.get("/health/").status, 200);
+    let variables = std::fs::read(format!("/proc/{}/environ", server.pid())).unwrap();
+    let mut variables = variables.split(|&byte| byte == 0);
+    let found = variables.find_map(|variable| variable.strip_prefix(b"GLIBC_TUNABLES="));
+    String::from_utf8(found.unwrap_or_default().to_vec()).unwrap()
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn the_allocators_thread_caches_are_small_unless_they_are_set() {
+    assert_eq!(tunables(&[]), "glibc.malloc.tcache_max=64");
+    let own = "glibc.malloc.tcache_count=3";
+    assert_eq!(tunables(&[("GLIBC_TUNABLES", own)]), own);
+    // Where glibc removes the tunables, the server does not start itself for ever.
+    assert_eq!(tunables(&[("DERM_MALLOC_TUNED", "1")]), "");
+}

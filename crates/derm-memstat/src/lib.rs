@@ -6,7 +6,7 @@ mod file_pages;
 mod pressure;
 mod usage;
 
-pub use allocator::{release_freed, tune_allocator};
+pub use allocator::{release_freed, restart_with_small_cache, tune_allocator};
 pub use cgroup::{Limit, LimitSource, limit};
 pub use file_pages::release_file_pages;
 pub use pressure::{Pressure, pressure};
