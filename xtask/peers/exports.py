@@ -139,16 +139,41 @@ class Torchvision(Networks):
 
 
 class Transformers(Networks):
+    # Other branches of an architecture's code than its default configuration takes.
+    VARIANTS = (
+        'resnet:layer_type="basic"',
+        "resnet:downsample_in_bottleneck=true",
+        'regnet:layer_type="x"',
+        'bit:layer_type="bottleneck"',
+        'bit:global_padding="SAME"',
+        "dinov2:use_swiglu_ffn=true",
+        "beit:use_relative_position_bias=true",
+        "beit:use_absolute_position_embeddings=true",
+        "data2vec-vision:use_relative_position_bias=true",
+        'vit:hidden_act="quick_gelu"',
+        'convnext:hidden_act="relu"',
+        "swin:use_absolute_embeddings=true",
+        "swin:qkv_bias=false",
+        "mobilenet_v1:tf_padding=false",
+        "mobilenet_v2:tf_padding=false",
+        "mobilevitv2:width_multiplier=0.5",
+        "pvt_v2:linear_attention=true",
+    )
+
     def names(self):
         from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
         yield from MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
+        yield from self.VARIANTS
 
     def make(self, name):
         import torch
         import transformers
 
-        config = transformers.AutoConfig.for_model(name)
+        name, _, options = name.partition(":")
+        options = dict(option.split("=") for option in options.split(",") if option)
+        options = {key: json.loads(value) for key, value in options.items()}
+        config = transformers.AutoConfig.for_model(name, **options)
         config.num_labels = CLASSES
         for key in ("num_hidden_layers", "encoder_layers"):
             if isinstance(getattr(config, key, None), int):
@@ -264,8 +289,8 @@ def manifest(name, layout, side, temperature):
     )
 
 
-def served(server, folder, image):
-    """(probabilities, heatmap) of the server, or its refusal."""
+def served(server, folder, images):
+    """A list of (probabilities by class, heatmap: "ok" or why not), one for each picture; or a verdict and the refusal."""
     env = {**os.environ, "MODEL_PATH": str(folder), "RUST_LOG": "warn", "THREADS": "1"}
     check = subprocess.run([server, "--check"], env=env, capture_output=True, text=True, timeout=600)
     if check.returncode:
@@ -281,17 +306,21 @@ def served(server, folder, image):
                 break
             except OSError:
                 time.sleep(0.05)
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/predict/?gradcam=1", image, {"Content-Type": "image/png"}
-        )
-        answer = json.load(urllib.request.urlopen(request, timeout=300))
+        answers = []
+        for image in images:
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{port}/predict/?gradcam=1", image, {"Content-Type": "image/png"}
+            )
+            answers.append(json.load(urllib.request.urlopen(request, timeout=300)))
     except OSError as error:
         return "CRASH" if process.poll() is not None else "REFUSED", f"{error} {getattr(error, 'read', bytes)()[:300]}"
     finally:
         process.terminate()
         process.wait()
-    found = {one["class"]: one["probability"] / 100 for one in answer["results"]}
-    return np.array([found[f"c{number}"] for number in range(CLASSES)]), answer.get("heatmap_error") or "ok"
+    return [
+        ({one["class"]: one["probability"] / 100 for one in answer["results"]}, answer.get("heatmap_error") or "ok")
+        for answer in answers
+    ]
 
 
 def verdict(server, networks, name):
@@ -306,10 +335,11 @@ def verdict(server, networks, name):
         except Exception as error:
             return "unexportable", name, "", "", "", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         (folder / "model.toml").write_text(manifest(name, networks.layout, side, temperature))
-        found, heatmap = served(server, folder, (folder / "picture.png").read_bytes())
-    if isinstance(found, str):
-        return found, name, "", "", "", heatmap
-    worst = float(np.abs(found - wanted).max())
+        answers = served(server, folder, [(folder / "picture.png").read_bytes()])
+    if isinstance(answers, tuple):
+        return answers[0], name, "", "", "", answers[1]
+    found, heatmap = answers[0]
+    worst = max(abs(found[f"c{number}"] - wanted[number]) for number in range(CLASSES))
     same = worst <= max(1e-3, 5 * own)
     return "same" if same else "DIFFERENT", name, f"{worst:.2g}", f"{own:.2g}", heatmap, ""
 
