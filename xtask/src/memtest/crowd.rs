@@ -115,7 +115,7 @@ impl Outcome {
     }
 }
 
-type Scores = Vec<(String, f64)>;
+pub(super) type Scores = Vec<(String, f64)>;
 
 /// The responses of the same server without limits.
 fn expected(
@@ -149,7 +149,8 @@ fn ask(server: &Server, picture: &Picture, expected: &Scores) -> anyhow::Result<
     Ok(true)
 }
 
-fn scores(body: &[u8]) -> anyhow::Result<Scores> {
+/// Classes and their probabilities in percent, of an answer that has a heatmap.
+pub(super) fn scores(body: &[u8]) -> anyhow::Result<Scores> {
     let json: serde_json::Value = serde_json::from_slice(body)?;
     ensure!(json["heatmap"].is_string(), "no heatmap: {}", json["heatmap_error"]);
     let results = json["results"].as_array().context("no results")?;

@@ -8,6 +8,7 @@ mod peers;
 pub(crate) mod pictures;
 mod plot;
 mod report;
+mod several;
 mod soak;
 mod states;
 mod tests;
@@ -46,6 +47,12 @@ pub(crate) struct Arguments {
     /// Reload the model this many times and fail if memory grows
     #[arg(long, value_name = "LOADS")]
     rounds: Option<usize>,
+    /// Serve the model three times, in a cgroup with the limit of --limit-mb, and send so many requests to the three in turn
+    #[arg(long, value_name = "REQUESTS")]
+    rotate: Option<usize>,
+    /// Send this many pictures in one request, and fail if memory is not that of one and their bytes
+    #[arg(long, value_name = "PICTURES")]
+    together: Option<usize>,
     /// Run the server with this library preloaded, such as another allocator
     #[arg(long, value_name = "LIBRARY")]
     preload: Option<PathBuf>,
@@ -160,13 +167,20 @@ impl Arguments {
     /// Whether something other than the table is requested.
     fn is_special(&self) -> bool {
         let crowd = self.limit_mb.is_some() || self.cpu.is_some();
-        crowd || self.soak.is_some() || self.rounds.is_some() || self.map
+        let several = self.rotate.is_some() || self.together.is_some();
+        crowd || several || self.soak.is_some() || self.rounds.is_some() || self.map
     }
 
     fn special(&self, binary: &Path, model: &Model, path: Option<&Path>) -> anyhow::Result<bool> {
         let mut passed = true;
-        if self.limit_mb.is_some() || self.cpu.is_some() {
-            let limit_mb = self.limit_mb.and_then(|given| given.or(model.limit_mb));
+        let limit_mb = self.limit_mb.flatten().or(model.limit_mb);
+        if let Some(requests) = self.rotate {
+            match limit_mb {
+                Some(limit_mb) => passed &= several::rotation(binary, path, requests, limit_mb)?,
+                None => println!("no limit is set for this model"),
+            }
+        } else if self.limit_mb.is_some() || self.cpu.is_some() {
+            let limit_mb = self.limit_mb.and(limit_mb);
             if self.limit_mb.is_some() && limit_mb.is_none() {
                 println!("no limit is set for this model");
                 return Ok(true);
@@ -174,6 +188,9 @@ impl Arguments {
             let (clients, requests) = (self.clients, self.requests);
             let crowd = crowd::Crowd { limit_mb, cpu: self.cpu, clients, requests };
             passed &= crowd::run(binary, path, crowd)?;
+        }
+        if let Some(count) = self.together {
+            passed &= several::pictures(binary, path, count)?;
         }
         if let Some(requests) = self.soak {
             passed &= soak::run(binary, path, requests)?;

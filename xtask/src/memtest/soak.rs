@@ -23,7 +23,7 @@ const STEP: usize = 100;
 /// Requests before the first sample: by then each kind has been sent.
 const WARM: usize = 500;
 /// Loads before the first sample: by then what they free has found its place between what stays.
-const WARM_LOADS: usize = 100;
+const WARM_LOADS: usize = 10;
 
 /// Sends requests of all kinds, reloads the model meanwhile, and fits a line to the resident memory of the last
 /// three quarters; returns whether it stays, and whether descriptors, sockets and threads do.
