@@ -267,7 +267,9 @@ impl Attempt<'_> {
 fn parse(source: &ModelSource, manifest: &Manifest, layer: Option<&str>) -> Result<Parsed, Error> {
     let mut onnx = operators::onnx();
     let (file, folder) = match source {
-        ModelSource::Files { model, .. } => (ModelFile::open(model)?, model.parent()),
+        ModelSource::Files { model, .. } | ModelSource::Described { model, .. } => {
+            (ModelFile::open(model)?, model.parent())
+        }
         ModelSource::Embedded { model, .. } => (ModelFile::Embedded(model), None),
         ModelSource::Opened(model) => {
             onnx.provider = Arc::new(HeldFiles(Arc::clone(model)));

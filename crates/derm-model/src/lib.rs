@@ -25,7 +25,7 @@ pub use derm_engine::{
     StoredWeights, ThreadPool,
 };
 pub use digest::Digest;
-pub use draft::draft_manifest;
+pub use draft::{draft_manifest, draft_manifest_for_input};
 pub use error::Error;
 pub use file::FileFault;
 pub use graph::Graph;

@@ -9,7 +9,7 @@ use crate::digest::{Digest, Hasher};
 use crate::external_data::open_all;
 use crate::file::{ModelFile, open_model};
 use crate::skeleton::external_data;
-use crate::source::open_manifest;
+use crate::source::{EMBEDDED_MANIFEST, open_manifest, parse_manifest};
 use crate::{Error, Manifest};
 use derm_engine::Bytes;
 use std::fs::{File, Metadata};
@@ -31,10 +31,10 @@ pub struct OpenModel {
 }
 
 enum Contents {
-    /// The graph's file, then those of its external data; and where the manifest was.
+    /// The graph's file, then those of its external data; and where the manifest was, if that was a file.
     Files {
         parts: Vec<Part>,
-        manifest: PathBuf,
+        manifest: Option<PathBuf>,
     },
     Embedded(&'static [u8]),
 }
@@ -71,10 +71,10 @@ impl OpenModel {
     pub(crate) fn files(model: &Path, manifest: &Path) -> Result<OpenModel, Error> {
         let mut attempt = 1;
         loop {
-            let (opened, file) = open_files(model, manifest)?;
-            let same = opened.parts().iter().all(|part| leads_to(&part.path, &part.file))
-                && leads_to(manifest, &file);
-            if same {
+            let (file, text) = open_manifest(manifest, model)?;
+            let parsed = parse_manifest(&text, manifest)?;
+            let opened = open_parts(model, Some(manifest), parsed, text)?;
+            if opened.is_in_place() && leads_to(manifest, &file) {
                 return Ok(opened);
             }
             if attempt == ATTEMPTS {
@@ -84,8 +84,14 @@ impl OpenModel {
         }
     }
 
+    /// Opens the files at this path, of a model whose manifest is a text.
+    pub(crate) fn described(model: &Path, manifest: &str) -> Result<OpenModel, Error> {
+        let parsed = parse_manifest(manifest, model)?;
+        open_parts(model, None, parsed, manifest.to_owned())
+    }
+
     pub(crate) fn embedded(model: &'static [u8], manifest: &str) -> Result<OpenModel, Error> {
-        let parsed = parse_manifest(manifest, Path::new("the embedded manifest"))?;
+        let parsed = parse_manifest(manifest, Path::new(EMBEDDED_MANIFEST))?;
         Ok(OpenModel::new(Contents::Embedded(model), parsed, manifest.to_owned(), Vec::new()))
     }
 
@@ -165,7 +171,7 @@ impl OpenModel {
         match &self.contents {
             Contents::Embedded(bytes) => Ok(ModelFile::Embedded(bytes)),
             Contents::Files { parts, manifest } => {
-                self.superseded.store(!self.is_at(manifest), Relaxed);
+                self.superseded.store(!self.is_at(manifest.as_deref()), Relaxed);
                 ModelFile::map(&parts[0].file, &parts[0].path)
             }
         }
@@ -183,9 +189,14 @@ impl OpenModel {
     }
 
     /// Whether the paths still lead to these files. The manifest is compared by its text.
-    fn is_at(&self, manifest: &Path) -> bool {
+    fn is_at(&self, manifest: Option<&Path>) -> bool {
+        let is_same = |path| std::fs::read_to_string(path).is_ok_and(|t| t == self.manifest_text);
+        self.is_in_place() && manifest.is_none_or(is_same)
+    }
+
+    /// Whether the paths of graph and weights still lead to these files.
+    fn is_in_place(&self) -> bool {
         self.parts().iter().all(|part| leads_to(&part.path, &part.file))
-            && std::fs::read_to_string(manifest).is_ok_and(|text| text == self.manifest_text)
     }
 
     fn parts(&self) -> &[Part] {
@@ -228,10 +239,13 @@ impl OpenModel {
     }
 }
 
-/// The model, and the file of its manifest.
-fn open_files(model: &Path, manifest_path: &Path) -> Result<(OpenModel, File), Error> {
-    let (file, text) = open_manifest(manifest_path, model)?;
-    let manifest = parse_manifest(&text, manifest_path)?;
+/// Opens the graph and its weights.
+fn open_parts(
+    model: &Path,
+    manifest_path: Option<&Path>,
+    manifest: Manifest,
+    text: String,
+) -> Result<OpenModel, Error> {
     let graph = Part::graph(model)?;
     // Before anything is read of it.
     let mut stamps = vec![graph.stamp()?];
@@ -248,12 +262,8 @@ fn open_files(model: &Path, manifest_path: &Path) -> Result<(OpenModel, File), E
         stamps.push(part.stamp()?);
         parts.push(part);
     }
-    let contents = Contents::Files { parts, manifest: manifest_path.to_owned() };
-    Ok((OpenModel::new(contents, manifest, text, stamps), file))
-}
-
-fn parse_manifest(text: &str, path: &Path) -> Result<Manifest, Error> {
-    Manifest::parse(text).map_err(|reason| Error::Manifest { path: path.to_owned(), reason })
+    let contents = Contents::Files { parts, manifest: manifest_path.map(Path::to_owned) };
+    Ok(OpenModel::new(contents, manifest, text, stamps))
 }
 
 fn unreadable(path: &Path, source: std::io::Error) -> Error {

@@ -17,6 +17,13 @@ pub enum ModelSource {
         /// Its manifest.
         manifest: PathBuf,
     },
+    /// A file, and its manifest as text: of a model that has no file for it.
+    Described {
+        /// The ONNX graph.
+        model: PathBuf,
+        /// Its manifest, TOML.
+        manifest: String,
+    },
     /// Both embedded in the binary.
     Embedded {
         /// The ONNX graph.
@@ -54,6 +61,9 @@ impl ModelSource {
             ModelSource::Files { model, manifest } => {
                 Ok(Arc::new(OpenModel::files(model, manifest)?))
             }
+            ModelSource::Described { model, manifest } => {
+                Ok(Arc::new(OpenModel::described(model, manifest)?))
+            }
             ModelSource::Embedded { model, manifest } => {
                 Ok(Arc::new(OpenModel::embedded(model, manifest)?))
             }
@@ -81,14 +91,26 @@ impl ModelSource {
         match self {
             ModelSource::Files { manifest, model } => {
                 let text = open_manifest(manifest, model)?.1;
-                Manifest::parse(&text)
-                    .map_err(|reason| Error::Manifest { path: manifest.clone(), reason })
+                parse_manifest(&text, manifest)
             }
-            ModelSource::Embedded { manifest, .. } => Manifest::parse(manifest)
-                .map_err(|reason| Error::Manifest { path: "the embedded manifest".into(), reason }),
+            ModelSource::Described { manifest, model } => parse_manifest(manifest, model),
+            ModelSource::Embedded { manifest, .. } => {
+                parse_manifest(manifest, Path::new(EMBEDDED_MANIFEST))
+            }
             ModelSource::Opened(model) => Ok(Manifest::clone(model.manifest())),
         }
     }
+}
+
+/// What messages call the manifest of an embedded model.
+pub(crate) const EMBEDDED_MANIFEST: &str = "the embedded manifest";
+
+/// Reads a manifest; `path` is for the message of an error.
+///
+/// # Errors
+/// [`Error::Manifest`].
+pub(crate) fn parse_manifest(text: &str, path: &Path) -> Result<Manifest, Error> {
+    Manifest::parse(text).map_err(|reason| Error::Manifest { path: path.to_owned(), reason })
 }
 
 /// Opens and reads the manifest of a model. Where only that is missing, the error says how to make one.

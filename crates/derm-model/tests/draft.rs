@@ -4,7 +4,7 @@
 
 mod network;
 
-use derm_model::{Graph, Manifest, ModelSource, Output, draft_manifest};
+use derm_model::{Graph, Manifest, ModelSource, Output, draft_manifest, draft_manifest_for_input};
 use derm_preprocess::{ChannelOrder, Filter, Fit, Layout};
 use network::{FLOAT, INT64, Network, STRING, UINT8};
 use tempfile::TempDir;
@@ -167,4 +167,35 @@ fn configuration_that_contradicts_the_graph_is_not_followed() {
     nothing.node("ArgMax", &["logits"], "label");
     nothing.outputs(&[("label", INT64, &[1])]);
     assert!(draft_manifest(folder(&nothing, &[]).path()).is_err());
+}
+
+#[test]
+fn a_described_input_says_how_long_free_axes_are() {
+    for (free, shape) in [
+        (vec![-1, -1, -1, -1], [1, 3, 8, 8]),
+        (vec![-1, 3, -1, -1], [1, 3, 8, 8]),
+        (vec![-1, -1, -1, 3], [1, 8, 8, 3]),
+    ] {
+        let mut network = Network::classifier("input", 3, 4);
+        network.input("input", FLOAT, &free);
+        let folder = folder(&network, &[]);
+        let model = folder.path().join("model.onnx");
+        let manifest = draft_manifest_for_input(&model, &shape).unwrap();
+        let parsed = Manifest::parse(&manifest).unwrap();
+        assert_eq!(parsed.input.shape(), shape, "{free:?}");
+        if shape[1] == 3 {
+            // There is no file with the manifest.
+            let source = ModelSource::Described { model, manifest };
+            let opened = source.open().unwrap();
+            assert!(opened.is_intact());
+            assert_eq!(**opened.manifest(), parsed);
+            let graph = Graph::load(&ModelSource::Opened(opened.clone())).unwrap();
+            assert_eq!(graph.input().shape, shape);
+            assert!(!opened.is_superseded());
+        }
+    }
+    // What the graph says is not overruled.
+    let folder = folder(&Network::classifier("input", 3, 4), &[]);
+    let text = draft_manifest_for_input(folder.path(), &[1, 3, 9, 9]).unwrap();
+    assert_eq!(Manifest::parse(&text).unwrap().input.shape(), [1, 3, 8, 8]);
 }

@@ -2,12 +2,13 @@
 
 use crate::decoder::Decoder;
 use crate::error::Error;
-use crate::format::{self, Format};
+use crate::format::{self, Format, Pixels};
 use crate::limits::Limits;
 use crate::prepared::Prepared;
 use crate::resample::Resampler;
 use crate::spec::Spec;
 use crate::upright::Upright;
+use crate::warning::Warning;
 use image::RgbImage;
 use std::any::Any;
 use std::borrow::Cow;
@@ -45,6 +46,35 @@ impl<'a> Picture<'a> {
         limits.check_bytes(bytes.len())?;
         let format = Format::guess(&bytes)?;
         let decoder = guarded(format, || format::read_header(format, &bytes))?;
+        Picture::within(limits, bytes, format, decoder)
+    }
+
+    /// A picture whose pixels are in memory: `samples` is `[rows, columns, channels]`, of grey, grey and
+    /// alpha, RGB or RGBA (1 to 4 channels), upright. What is transparent is blended over white.
+    /// [`Limits::max_bytes`], which is of files, does not apply.
+    ///
+    /// # Errors
+    /// [`Error::TooManyPixels`]; [`Error::Undecodable`]: there are no pixels, or `samples` has another
+    /// length.
+    pub fn of_pixels(
+        (width, height): (u32, u32),
+        channels: usize,
+        samples: impl Into<Cow<'a, [u8]>>,
+        limits: &Limits,
+    ) -> Result<Picture<'a>, Error> {
+        let samples = samples.into();
+        let pixels = Pixels::new((width, height), channels, samples.len())?;
+        Picture::within(limits, samples, Format::Pixels, Box::new(pixels))
+    }
+
+    /// # Errors
+    /// [`Error::Undecodable`]: it has no pixels; [`Error::TooManyPixels`].
+    fn within(
+        limits: &Limits,
+        bytes: Cow<'a, [u8]>,
+        format: Format,
+        decoder: Box<dyn Decoder>,
+    ) -> Result<Picture<'a>, Error> {
         let (width, height) = decoder.size();
         if width == 0 || height == 0 {
             return Err(Error::undecodable(format.name(), "it has no pixels"));
@@ -60,7 +90,7 @@ impl<'a> Picture<'a> {
         self
     }
 
-    /// The file's format.
+    /// The file's format, or [`Format::Pixels`].
     pub fn format(&self) -> Format {
         self.format
     }
@@ -70,7 +100,7 @@ impl<'a> Picture<'a> {
         self.decoder.orientation().size(self.decoder.size())
     }
 
-    /// The file.
+    /// The file; the samples of [`Picture::of_pixels`].
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -98,7 +128,7 @@ impl<'a> Picture<'a> {
     /// [`Error::Unsupported`], [`Error::DecoderPanicked`] and [`Error::TimedOut`].
     pub fn prepare(&self, spec: &Spec) -> Result<Prepared, Error> {
         self.cost(spec)?;
-        self.decode(spec, None)
+        self.resample(spec, None)
     }
 
     /// As [`Picture::prepare`]; gives the whole picture, too, upright, from the same decoding.
@@ -108,8 +138,21 @@ impl<'a> Picture<'a> {
     pub fn prepare_with_upload(&self, spec: &Spec) -> Result<(Prepared, RgbImage), Error> {
         self.cost_with_upload(spec)?;
         let mut upload = Upright::new(self.decoder.size(), self.decoder.orientation());
-        let prepared = self.decode(spec, Some(&mut upload))?;
+        let prepared = self.resample(spec, Some(&mut upload))?;
         Ok((prepared, upload.finish()))
+    }
+
+    /// Decodes the whole picture, upright.
+    ///
+    /// # Errors
+    /// Those of [`Picture::prepare`].
+    pub fn upright(&self) -> Result<RgbImage, Error> {
+        let (size, orientation) = (self.decoder.size(), self.decoder.orientation());
+        let memory = self.decoder.memory().saturating_add(Upright::memory(size));
+        self.limits.check_memory(memory)?;
+        let mut upright = Upright::new(size, orientation);
+        self.decode(|rows| upright.push(rows))?;
+        Ok(upright.finish())
     }
 
     fn checked_cost(&self, spec: &Spec, upload: u64) -> Result<Cost, Error> {
@@ -120,20 +163,27 @@ impl<'a> Picture<'a> {
         Ok(Cost { pixels: u64::from(width) * u64::from(height), memory })
     }
 
-    fn decode(&self, spec: &Spec, mut upload: Option<&mut Upright>) -> Result<Prepared, Error> {
-        let decoder = &*self.decoder;
-        let mut resampler = Resampler::new(spec, decoder.size(), decoder.orientation());
-        let warnings = guarded(self.format, || {
-            decoder.decode(&self.bytes, &self.limits, &mut |rows| {
-                self.limits.check_time()?;
-                if let Some(upload) = &mut upload {
-                    upload.push(rows);
-                }
-                resampler.push(rows);
-                Ok(())
-            })
+    fn resample(&self, spec: &Spec, mut upload: Option<&mut Upright>) -> Result<Prepared, Error> {
+        let (size, orientation) = (self.decoder.size(), self.decoder.orientation());
+        let mut resampler = Resampler::new(spec, size, orientation);
+        let warnings = self.decode(|rows| {
+            if let Some(upload) = &mut upload {
+                upload.push(rows);
+            }
+            resampler.push(rows);
         })?;
         Ok(resampler.finish(warnings))
+    }
+
+    /// Decodes the picture, in time; `take` gets its stored rows, from the top.
+    fn decode(&self, mut take: impl FnMut(&mut [u8])) -> Result<Vec<Warning>, Error> {
+        guarded(self.format, || {
+            self.decoder.decode(&self.bytes, &self.limits, &mut |rows| {
+                self.limits.check_time()?;
+                take(rows);
+                Ok(())
+            })
+        })
     }
 }
 

@@ -288,6 +288,19 @@ impl Classifier {
         Ok(Picture::open(bytes, &self.limits)?)
     }
 
+    /// A picture whose pixels are in memory: [`Picture::of_pixels`].
+    ///
+    /// # Errors
+    /// [`Error::Picture`].
+    pub fn open_pixels<'a>(
+        &self,
+        size: (u32, u32),
+        channels: usize,
+        samples: impl Into<Cow<'a, [u8]>>,
+    ) -> Result<Picture<'a>, Error> {
+        Ok(Picture::of_pixels(size, channels, samples, &self.limits)?)
+    }
+
     /// Memory that [`Classifier::classify`] will take, as the picture's header tells. Nothing is
     /// decoded.
     ///

@@ -115,7 +115,7 @@ impl<'a> Work<'a> {
         let uncertain = predict::uncertainty(&evaluation, manifest);
         let scores = evaluation.scores.clone();
         let mut predictions = predict::ranked(&probabilities, manifest);
-        let explanations = match (explain, &explainer) {
+        let explained = match (explain, &explainer) {
             (None, _) => None,
             (Some(_), Err(reason)) => Some(Err(reason.clone())),
             (Some(explain), Ok(explainer)) => {
@@ -134,6 +134,11 @@ impl<'a> Work<'a> {
                 Some(job.run(evaluation, &mut timings)?)
             }
         };
+        let (explanations, canvas) = match explained {
+            None => (None, None),
+            Some(Err(reason)) => (Some(Err(reason)), None),
+            Some(Ok(explained)) => (Some(Ok(explained.explanations)), explained.canvas),
+        };
         let decision = predict::decision(&predictions, &probabilities, manifest);
         let flagged = predict::flagged(&predictions, manifest);
         predictions.truncate(request.top_k.unwrap_or(usize::MAX));
@@ -144,6 +149,7 @@ impl<'a> Work<'a> {
             scores,
             uncertain,
             explanations,
+            canvas,
             size,
             region,
             warnings,

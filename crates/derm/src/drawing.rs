@@ -25,14 +25,15 @@ pub(crate) fn rendered(
     match (explain.drawing, canvas) {
         (Drawing::Npy, _) => Rendering::Npy(encode_npy(heatmap)),
         (Drawing::Overlay | Drawing::Heatmap | Drawing::Mask, Some(canvas)) => {
-            Rendering::Png(canvas.draw(heatmap, explain))
+            Rendering::Png(canvas.draw(heatmap, explain).png())
         }
         (_, None) | (Drawing::Json, _) => Rendering::None,
     }
 }
 
-/// A picture, and the part of it that the network saw.
-pub(crate) struct Canvas<'a> {
+/// A picture to draw heatmaps on, and the part of it that the network saw.
+#[derive(Debug, Clone)]
+pub struct Canvas<'a> {
     picture: Cow<'a, RgbImage>,
     left: u32,
     top: u32,
@@ -40,11 +41,35 @@ pub(crate) struct Canvas<'a> {
     height: u32,
 }
 
+/// A drawn heatmap: 8-bit samples, `[rows, columns, channels]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drawn {
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+    /// Grey (1 for each pixel), RGB (3) or RGBA (4).
+    pub samples: Vec<u8>,
+}
+
+impl Drawn {
+    /// The picture as a PNG file.
+    pub fn png(&self) -> Vec<u8> {
+        encode_png(self.width, self.height, &self.samples)
+    }
+
+    /// Samples of each pixel: 1, 3 or 4.
+    pub fn channels(&self) -> usize {
+        self.samples.len() / (self.width as usize * self.height as usize).max(1)
+    }
+}
+
 impl<'a> Canvas<'a> {
     /// What the network saw.
-    pub(crate) fn input(view: &'a RgbImage) -> Canvas<'a> {
-        let (width, height) = view.dimensions();
-        Canvas { picture: Cow::Borrowed(view), left: 0, top: 0, width, height }
+    pub fn input(picture: Cow<'a, RgbImage>) -> Canvas<'a> {
+        let (width, height) = picture.dimensions();
+        Canvas { picture, left: 0, top: 0, width, height }
     }
 
     /// The whole picture, of which the network saw `region`.
@@ -60,14 +85,20 @@ impl<'a> Canvas<'a> {
         Canvas { picture: Cow::Owned(picture), left, top, width, height }
     }
 
-    /// Draws a heatmap, a mask where neither that nor an overlay is asked for; a PNG file.
-    fn draw(&self, heatmap: &Heatmap, explain: &Explain) -> Vec<u8> {
+    /// The same with a picture of its own.
+    pub fn into_owned(self) -> Canvas<'static> {
+        Canvas { picture: Cow::Owned(self.picture.into_owned()), ..self }
+    }
+
+    /// Draws a heatmap as [`Explain::drawing`] says, with its colours, opacity and contour: a mask (grey)
+    /// where that is neither an overlay (RGB) nor a heatmap (RGBA).
+    pub fn draw(&self, heatmap: &Heatmap, explain: &Explain) -> Drawn {
         let &Canvas { left, top, width, height, .. } = self;
         let (whole_width, whole_height) = self.picture.dimensions();
         let level = explain.contour.into_iter();
         let line = level.flat_map(|level| contour(heatmap, width, height, level));
         let [red, green, blue] = LINE;
-        let png = |pixels: &[u8]| encode_png(whole_width, whole_height, pixels);
+        let drawn = |samples: Vec<u8>| Drawn { width: whole_width, height: whole_height, samples };
         match explain.drawing {
             Drawing::Overlay => {
                 let part = crop_imm(&*self.picture, left, top, width, height).to_image();
@@ -75,20 +106,20 @@ impl<'a> Canvas<'a> {
                 line.for_each(|(x, y)| part.get_pixel_mut(x, y).0 = LINE);
                 let mut whole = self.picture.clone().into_owned();
                 replace(&mut whole, &part, left.into(), top.into());
-                png(whole.as_raw())
+                drawn(whole.into_raw())
             }
             Drawing::Heatmap => {
                 let mut part = transparent(heatmap, width, height, explain.colormap);
                 line.for_each(|(x, y)| part.get_pixel_mut(x, y).0 = [red, green, blue, 255]);
                 let mut whole = RgbaImage::new(whole_width, whole_height);
                 replace(&mut whole, &part, left.into(), top.into());
-                png(whole.as_raw())
+                drawn(whole.into_raw())
             }
             Drawing::Mask | Drawing::Json | Drawing::Npy => {
                 let part = mask(heatmap, width, height, explain.contour.unwrap_or(0.5));
                 let mut whole = GrayImage::new(whole_width, whole_height);
                 replace(&mut whole, &part, left.into(), top.into());
-                png(whole.as_raw())
+                drawn(whole.into_raw())
             }
         }
     }

@@ -7,6 +7,7 @@ use crate::view::View;
 use crate::{Error, Explain, Explanation, Manifest, Region, Task, Timings, augmentation};
 use derm_gradcam::{Error as ExplainError, Evaluation, Explainer, Heatmap};
 use derm_preprocess::RgbImage;
+use std::borrow::Cow;
 
 /// What is explained, and how.
 pub(crate) struct ExplainJob<'a> {
@@ -24,14 +25,22 @@ pub(crate) struct ExplainJob<'a> {
     pub(crate) deadline: Deadline<'a>,
 }
 
+/// What comes of it.
+pub(crate) struct Explained {
+    /// One for each class.
+    pub(crate) explanations: Vec<Explanation>,
+    /// [`Report::canvas`](crate::Report::canvas).
+    pub(crate) canvas: Option<Canvas<'static>>,
+}
+
 impl ExplainJob<'_> {
-    /// The explanations; the inner error says why the model has none. `evaluation` is that of the
-    /// picture itself.
+    /// The explanations, and what they are drawn on where that is to be kept; the inner error says why
+    /// the model has none. `evaluation` is that of the picture itself.
     pub(crate) fn run(
         mut self,
         evaluation: Evaluation<'_>,
         timings: &mut Timings,
-    ) -> Result<Result<Vec<Explanation>, ExplainError>, Error> {
+    ) -> Result<Result<Explained, ExplainError>, Error> {
         let heatmaps = match timed(&mut timings.gradcam, || self.heatmaps(evaluation)) {
             Ok(heatmaps) => heatmaps,
             Err(ExplainError::Stopped) => {
@@ -41,14 +50,16 @@ impl ExplainJob<'_> {
         };
         let canvas = match self.upload.take() {
             Some(upload) => Some(Canvas::upload(upload, self.region)),
-            None => self.view.pixels().map(Canvas::input),
+            None => self.view.pixels().map(|view| Canvas::input(Cow::Borrowed(view))),
         };
         let rendered = |(heatmap, &class): (Heatmap, &usize)| {
             let render = || drawing::rendered(&heatmap, canvas.as_ref(), self.explain);
             let rendering = timed(&mut timings.render, render);
             Explanation { class: self.manifest.classes[class].id.clone(), heatmap, rendering }
         };
-        Ok(Ok(heatmaps.into_iter().zip(self.classes).map(rendered).collect()))
+        let explanations = heatmaps.into_iter().zip(self.classes).map(rendered).collect();
+        let canvas = canvas.filter(|_| self.explain.keep_canvas).map(Canvas::into_owned);
+        Ok(Ok(Explained { explanations, canvas }))
     }
 
     /// A heatmap for each class: the mean over the augmentations.

@@ -30,9 +30,10 @@ pub use derm_gradcam::{
 pub use derm_memstat as memory;
 pub use derm_model::{
     Class, Digest, ElementType, Error as ModelError, GraphInput, Manifest, ModelSource, Operators,
-    Output, Precision, Uncertain, draft_manifest,
+    Output, Precision, Uncertain, draft_manifest, draft_manifest_for_input,
 };
 pub use derm_preprocess::{Error as PictureError, Layout, Limits, Picture, Region, Warning};
+pub use drawing::{Canvas, Drawn};
 pub use error::{Error, Task};
 pub use loaded::Footprint;
 pub use options::{Options, Reload};

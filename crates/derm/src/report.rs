@@ -1,6 +1,6 @@
 //! Report: what is known of a picture after it was classified.
 
-use crate::{Digest, ExplainError, Manifest};
+use crate::{Canvas, Digest, ExplainError, Manifest};
 use derm_gradcam::Heatmap;
 use derm_preprocess::{Region, Warning};
 use serde::Serialize;
@@ -27,6 +27,9 @@ pub struct Report {
     /// An explanation of each class that was named, or why there is none; `None` when none was
     /// asked for.
     pub explanations: Option<Result<Vec<Explanation>, ExplainError>>,
+    /// What heatmaps are drawn on, where [`Explain::keep_canvas`](crate::Explain::keep_canvas) asked
+    /// for it; a tensor has none.
+    pub canvas: Option<Canvas<'static>>,
     /// Size of the upright picture, width first.
     pub size: (u32, u32),
     /// The part of it that the network sees.

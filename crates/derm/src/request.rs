@@ -77,6 +77,9 @@ pub struct Explain {
     /// Level of the contour line on an overlay or heatmap, and of [`Drawing::Mask`] (0.5 when
     /// `None`), 0..=1.
     pub contour: Option<f32>,
+    /// Whether the report keeps what heatmaps are drawn on, for who draws later:
+    /// [`Report::canvas`](crate::Report::canvas).
+    pub keep_canvas: bool,
 }
 
 impl Default for Explain {
@@ -92,6 +95,7 @@ impl Default for Explain {
             colormap: Colormap::Jet,
             alpha: 0.4,
             contour: None,
+            keep_canvas: false,
         }
     }
 }
@@ -145,6 +149,11 @@ impl Explain {
     /// Sets the level of the contour line or mask, 0..=1.
     pub fn with_contour(self, level: f32) -> Explain {
         Explain { contour: Some(level), ..self }
+    }
+
+    /// Has the report keep what heatmaps are drawn on.
+    pub fn with_canvas(self) -> Explain {
+        Explain { keep_canvas: true, ..self }
     }
 
     /// Whether it needs a plan beside the one that predicts: at another layer than the default, or

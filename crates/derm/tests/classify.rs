@@ -259,3 +259,36 @@ fn limits_and_deadlines_come_first() {
     assert!(matches!(error, Error::TimedOut), "{error}");
     assert!(!limited.is_loaded());
 }
+
+#[test]
+fn a_kept_canvas_draws_later_what_the_request_would_have_drawn() {
+    let (classifier, bytes) = (classifier(Options::default()), picture());
+    for size in [Size::Input, Size::Upload] {
+        for drawing in [Drawing::Overlay, Drawing::Heatmap, Drawing::Mask] {
+            let now = Explain::default().with_size(size).with_drawing(drawing).with_contour(0.5);
+            let report = classify(&classifier, &bytes, &explaining(now.clone())).unwrap();
+            assert!(report.canvas.is_none());
+            let expected = &report.explanations.unwrap().unwrap()[0].rendering;
+            let later =
+                Explain::default().with_size(size).with_drawing(Drawing::Json).with_canvas();
+            let report = classify(&classifier, &bytes, &explaining(later)).unwrap();
+            let explanation = &report.explanations.unwrap().unwrap()[0];
+            assert_eq!(explanation.rendering, Rendering::None);
+            let drawn = report.canvas.unwrap().draw(&explanation.heatmap, &now);
+            assert_eq!(expected.file(), Some(&drawn.png()[..]));
+            let channels = [3, 4, 1][drawing as usize];
+            assert_eq!(drawn.channels(), channels, "{drawing:?}");
+        }
+    }
+}
+
+#[test]
+fn pixels_in_memory_are_classified_as_their_file() {
+    let (classifier, bytes) = (classifier(Options::default()), picture());
+    let file = classifier.open(&bytes[..]).unwrap();
+    let pixels = file.upright().unwrap();
+    let same = classifier.open_pixels(pixels.dimensions(), 3, &pixels.as_raw()[..]).unwrap();
+    let scores =
+        |picture| classifier.classify(picture, &Request::default(), soon()).unwrap().scores;
+    assert_eq!(scores(&same), scores(&file));
+}

@@ -81,6 +81,11 @@ impl Heatmap {
         &self.values
     }
 
+    /// The values themselves.
+    pub fn into_values(self) -> Array2<f32> {
+        self.values
+    }
+
     /// The range of the map that it was made of.
     pub fn range(&self) -> MapRange {
         self.range

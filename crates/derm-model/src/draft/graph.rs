@@ -27,13 +27,15 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// Reads the graph, whose input's free axes are as long as those of `shape` where that has as many axes.
     pub(super) fn read(
         model: &ModelProto,
         weights: &HashMap<String, Stored>,
+        shape: &[usize],
     ) -> Result<Found, Error> {
         let empty = || Error::Graph("it has no graph".to_owned());
         let graph = model.graph.as_ref().ok_or_else(empty)?;
-        let input = picture_input(graph, weights)?;
+        let input = with_shape(picture_input(graph, weights)?, shape);
         let metadata: HashMap<String, String> = model
             .metadata_props
             .iter()
@@ -54,6 +56,19 @@ impl Found {
             metadata,
         })
     }
+}
+
+/// The input, its free axes as long as those of `shape` where that has as many axes.
+fn with_shape(mut input: Declared, shape: &[usize]) -> Declared {
+    let known = || shape.iter().copied().map(Some);
+    match &mut input.shape {
+        None if !shape.is_empty() => input.shape = Some(known().collect()),
+        Some(declared) if declared.len() == shape.len() => {
+            declared.iter_mut().zip(known()).for_each(|(dim, known)| *dim = dim.or(known));
+        }
+        _ => {}
+    }
+    input
 }
 
 type InputForm = (Known<Layout>, Known<ChannelOrder>, [Option<usize>; 2]);

@@ -3,6 +3,7 @@
 mod alpha;
 mod bmp;
 mod gif;
+mod pixels;
 mod png;
 mod tiff;
 mod unsupported;
@@ -11,6 +12,7 @@ mod webp;
 use crate::decoder::Decoder;
 use crate::error::Error;
 use crate::jpeg::Jpeg;
+pub(crate) use pixels::Pixels;
 use std::fmt;
 
 /// A format that is read.
@@ -29,6 +31,8 @@ pub enum Format {
     Gif,
     /// TIFF; the first page is read.
     Tiff,
+    /// Pixels in memory, without a file.
+    Pixels,
 }
 
 impl Format {
@@ -57,6 +61,7 @@ impl Format {
             Format::Bmp => "BMP",
             Format::Gif => "GIF",
             Format::Tiff => "TIFF",
+            Format::Pixels => "array",
         }
     }
 }
@@ -76,5 +81,7 @@ pub(crate) fn read_header(format: Format, bytes: &[u8]) -> Result<Box<dyn Decode
         Format::Bmp => Box::new(bmp::Bmp::read_header(bytes)?),
         Format::Gif => Box::new(gif::Gif::read_header(bytes)?),
         Format::Tiff => Box::new(tiff::Tiff::read_header(bytes)?),
+        // They have no header.
+        Format::Pixels => return Err(Error::UnknownFormat),
     })
 }
