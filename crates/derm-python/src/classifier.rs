@@ -1,6 +1,6 @@
 //! The classifier, and the functions that need none.
 
-use crate::error::{from_derm, from_model};
+use crate::error::{ModelError, from_derm, from_model};
 use crate::explaining::{Classes, Style, explain, size};
 use crate::explanation::{Background, Explanation, by_name};
 use crate::model::Model;
@@ -8,9 +8,9 @@ use crate::picture::{Given, Pictures, Source, numbered};
 use crate::prediction::Prediction;
 use crate::run::{all, no_deadline, without_gil};
 use crate::tensor::Tensors;
-use derm::{Explain, LayerInfo, Limits, ModelSource, Options, Report, Request};
+use derm::{Description, Explain, Limits, ModelSource, Options, Report, Request};
 use pyo3::PyTypeInfo;
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use std::num::NonZeroUsize;
@@ -40,7 +40,7 @@ pub(crate) struct Classifier {
     path: Option<PathBuf>,
     /// Of a model without a manifest, which takes tensors only.
     input_shape: Option<Vec<usize>>,
-    layers: OnceLock<Arc<[LayerInfo]>>,
+    description: OnceLock<Arc<Description>>,
 }
 
 #[pymethods]
@@ -77,7 +77,7 @@ impl Classifier {
             let source = source(path.as_deref(), input_shape.as_deref())?;
             derm::Classifier::new(source, options).map_err(from_derm)
         })?;
-        let layers = OnceLock::new();
+        let description = OnceLock::new();
         Ok(Classifier {
             inner,
             limits,
@@ -85,7 +85,7 @@ impl Classifier {
             allow_unverified_operators,
             path,
             input_shape,
-            layers,
+            description,
         })
     }
 
@@ -112,21 +112,32 @@ impl Classifier {
     /// array `[pictures, rows, columns, channels]`, gives a list of predictions.
     ///
     /// `tta` is test-time augmentation: the number of flips and rotations that are averaged, at most 8. `workers` is the number
-    /// of pictures of a list that are classified at the same time. Other Python threads go on meanwhile.
-    #[pyo3(signature = (pictures, *, tta = 1, workers = 1))]
+    /// of pictures of a list that are classified at the same time. Other Python threads go on meanwhile. With
+    /// `errors="return"`, a picture of a list that cannot be read has its exception in its place.
+    #[pyo3(signature = (pictures, *, tta = 1, workers = 1, errors = "raise"))]
     fn predict<'py>(
         &self,
         py: Python<'py>,
         pictures: &Bound<'py, PyAny>,
         tta: usize,
         workers: usize,
+        errors: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
         self.check_takes_pictures()?;
+        let returns = match errors {
+            "raise" => false,
+            "return" => true,
+            _ => return Err(PyValueError::new_err("errors must be \"raise\" or \"return\"")),
+        };
         let given = Pictures::read(pictures)?;
         let sources = given.all.iter().map(Given::source).collect::<PyResult<Vec<Source<'_>>>>()?;
         let request = Request::default().with_tta(tta);
         let one = |number: usize| self.classified(sources[number], &request);
-        predictions(py, sources.len(), given.is_list, workers, one)
+        predictions(
+            py,
+            Batch { count: sources.len(), is_list: given.is_list, workers, returns },
+            one,
+        )
     }
 
     /// Classifies a tensor that is preprocessed already: numbers `[batch, channels, rows, columns]` (`[batch, rows, columns,
@@ -144,7 +155,8 @@ impl Classifier {
         self.check_shape(py, &tensors)?;
         let (values, request) = (tensors.values()?, Request::default());
         let one = |number: usize| self.classified_tensor(values[number], &request);
-        predictions(py, values.len(), tensors.is_batch, workers, one)
+        let (count, is_list) = (values.len(), tensors.is_batch);
+        predictions(py, Batch { count, is_list, workers, returns: false }, one)
     }
 
     /// Explains the classification of one picture, which is given as in `predict`.
@@ -214,7 +226,7 @@ impl Classifier {
     /// The layers that can be explained, in order of computation: a dictionary from name to shape. Loads the model.
     #[getter]
     fn layers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        by_name(py, &without_gil(py, || self.known_layers())?)
+        by_name(py, &without_gil(py, || self.described())?.layers)
     }
 
     /// What the model is: name, version, classes.
@@ -267,7 +279,7 @@ impl Classifier {
         let input = (manifest.input.width, manifest.input.height);
         let background = Arc::new(Background { canvas: report.canvas.take(), input });
         let prediction = Py::new(py, Prediction::new(report))?;
-        let layers = without_gil(py, || self.known_layers())?;
+        let description = without_gil(py, || self.described())?;
         let one = |explanation: derm::Explanation| Explanation {
             class_index: manifest.class_index(&explanation.class).unwrap_or_default(),
             class_id: explanation.class,
@@ -275,19 +287,20 @@ impl Classifier {
             explain: wanted.clone(),
             background: Arc::clone(&background),
             prediction: prediction.clone_ref(py),
-            layers: Arc::clone(&layers),
+            description: Arc::clone(&description),
             limits: self.limits,
         };
         let found = found.into_iter().map(|explanation| Py::new(py, one(explanation)));
         listed(py, found.collect::<PyResult<Vec<_>>>()?, is_list)
     }
 
-    fn known_layers(&self) -> PyResult<Arc<[LayerInfo]>> {
-        if let Some(known) = self.layers.get() {
+    /// What the model is; loads it, the first time.
+    fn described(&self) -> PyResult<Arc<Description>> {
+        if let Some(known) = self.description.get() {
             return Ok(Arc::clone(known));
         }
-        let layers = self.inner.describe(no_deadline()).map_err(from_derm)?.layers;
-        Ok(Arc::clone(self.layers.get_or_init(|| layers.into())))
+        let found = self.inner.describe(no_deadline()).map_err(from_derm)?;
+        Ok(Arc::clone(self.description.get_or_init(|| Arc::new(found))))
     }
 
     fn check_takes_pictures(&self) -> PyResult<()> {
@@ -303,9 +316,7 @@ impl Classifier {
     /// # Errors
     /// `ValueError`: the graph takes another shape.
     fn check_shape(&self, py: Python<'_>, tensors: &Tensors<'_>) -> PyResult<()> {
-        let input = without_gil(py, || {
-            Ok(self.inner.describe(no_deadline()).map_err(from_derm)?.input.shape)
-        })?;
+        let input = without_gil(py, || Ok(self.described()?.input.shape))?;
         let shape = tensors.shape();
         if shape[1..] == input[1..] {
             return Ok(());
@@ -314,26 +325,48 @@ impl Classifier {
     }
 }
 
-/// Predictions of so many inputs, on so many threads: a list, or the only one.
-fn predictions<'py>(
-    py: Python<'py>,
+/// Inputs that are classified by one call.
+struct Batch {
     count: usize,
+    /// Whether a list is the answer.
     is_list: bool,
     workers: usize,
+    /// Whether the list has the exceptions of pictures that cannot be read, in their places.
+    returns: bool,
+}
+
+/// Predictions of a batch: a list, or the only one.
+fn predictions<'py>(
+    py: Python<'py>,
+    batch: Batch,
     one: impl Fn(usize) -> PyResult<Report> + Sync,
 ) -> PyResult<Bound<'py, PyAny>> {
-    if workers == 0 {
+    if batch.workers == 0 {
         return Err(PyValueError::new_err("workers must be at least 1"));
     }
-    let reports = if is_list {
-        let of_list =
-            |number| one(number).map_err(|error| Python::attach(|py| numbered(py, number, error)));
-        all(py, count, workers, of_list)?
-    } else {
-        vec![without_gil(py, || one(0))?]
+    let predicted = |report| Ok(Bound::new(py, Prediction::new(report))?.into_any());
+    if !batch.is_list {
+        return predicted(without_gil(py, || one(0))?);
+    }
+    let of_list = |number| match one(number) {
+        Err(error) if batch.returns && Python::attach(|py| is_of_picture(py, &error)) => {
+            Ok(Err(error))
+        }
+        Err(error) => Err(Python::attach(|py| numbered(py, number, error))),
+        Ok(report) => Ok(Ok(report)),
     };
-    let found = reports.into_iter().map(|report| Py::new(py, Prediction::new(report)));
-    listed(py, found.collect::<PyResult<Vec<_>>>()?, is_list)
+    let results = all(py, batch.count, batch.workers, of_list)?;
+    let each = results.into_iter().map(|result| match result {
+        Ok(report) => predicted(report),
+        Err(error) => Ok(error.into_value(py).into_bound(py).into_any()),
+    });
+    Ok(PyList::new(py, each.collect::<PyResult<Vec<_>>>()?)?.into_any())
+}
+
+/// Whether an error is of the picture or its file; other pictures may be read all the same.
+fn is_of_picture(py: Python<'_>, error: &PyErr) -> bool {
+    !error.is_instance_of::<ModelError>(py)
+        && (error.is_instance_of::<PyValueError>(py) || error.is_instance_of::<PyOSError>(py))
 }
 
 /// A list of all, or the only one.

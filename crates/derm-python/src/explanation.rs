@@ -5,7 +5,7 @@ use crate::model::Model;
 use crate::picture::Given;
 use crate::prediction::Prediction;
 use crate::run::without_gil;
-use derm::{Canvas, Drawing, Drawn, Explain, Heatmap, Layer, LayerInfo, Limits};
+use derm::{Canvas, Description, Drawing, Drawn, Explain, Heatmap, Layer, LayerInfo, Limits};
 use image::RgbImage;
 use numpy::{IntoPyArray, PyArray2, PyArrayDyn, PyArrayMethods};
 use pyo3::exceptions::PyValueError;
@@ -33,7 +33,7 @@ pub(crate) struct Explanation {
     pub(crate) explain: Explain,
     pub(crate) background: Arc<Background>,
     pub(crate) prediction: Py<Prediction>,
-    pub(crate) layers: Arc<[LayerInfo]>,
+    pub(crate) description: Arc<Description>,
     pub(crate) limits: Limits,
 }
 
@@ -176,7 +176,9 @@ impl Explanation {
             Layer::Last => None,
             Layer::Input => Some("input".to_owned()),
             Layer::Named(name) => Some(match name.parse::<usize>() {
-                Ok(number) => self.layers.get(number).map_or(name, |layer| layer.name.clone()),
+                Ok(number) => {
+                    self.description.layers.get(number).map_or(name, |layer| layer.name.clone())
+                }
                 Err(_) => name,
             }),
         }
@@ -198,7 +200,7 @@ impl Explanation {
     /// The layers that can be explained, in order of computation: a dictionary from name to shape.
     #[getter]
     fn layers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        by_name(py, &self.layers)
+        by_name(py, &self.description.layers)
     }
 
     /// The model that is explained.

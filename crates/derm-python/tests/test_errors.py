@@ -71,6 +71,17 @@ def test_the_error_of_a_list_names_the_picture(classifier, example):
         classifier.predict([example, "missing.jpg"])
 
 
+def test_errors_may_be_part_of_a_list(classifier, example):
+    for workers in (1, 3):
+        found = classifier.predict([example, b"abc", "missing.jpg", example], workers=workers, errors="return")
+        kinds = [type(one) for one in found]
+        assert kinds == [onnx_gradcam.Prediction, ValueError, FileNotFoundError, onnx_gradcam.Prediction]
+    with pytest.raises(ValueError):
+        classifier.predict(b"abc", errors="return")
+    with pytest.raises(ValueError, match="errors must be"):
+        classifier.predict([example], errors="ignore")
+
+
 def test_limits_are_of_the_classifier(example):
     small = Classifier(max_bytes=100)
     with pytest.raises(ValueError, match="at most 100"):

@@ -163,10 +163,26 @@ class Classifier:
     def __getnewargs_ex__(self) -> tuple[tuple[str | None], dict[str, Any]]: ...
     @overload
     def predict(
-        self, pictures: list[_Picture] | tuple[_Picture, ...], *, tta: int = 1, workers: int = 1
+        self,
+        pictures: list[_Picture] | tuple[_Picture, ...],
+        *,
+        tta: int = 1,
+        workers: int = 1,
+        errors: Literal["raise"] = "raise",
     ) -> list[Prediction]: ...
     @overload
-    def predict(self, pictures: _Picture, *, tta: int = 1, workers: int = 1) -> Prediction: ...
+    def predict(
+        self,
+        pictures: list[_Picture] | tuple[_Picture, ...],
+        *,
+        tta: int = 1,
+        workers: int = 1,
+        errors: Literal["return"],
+    ) -> list[Prediction | Exception]: ...
+    @overload
+    def predict(
+        self, pictures: _Picture, *, tta: int = 1, workers: int = 1, errors: Literal["raise", "return"] = "raise"
+    ) -> Prediction: ...
     def predict_tensor(self, tensor: ArrayLike, *, workers: int = 1) -> Prediction | list[Prediction]: ...
     @overload
     def explain(
