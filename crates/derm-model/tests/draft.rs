@@ -149,6 +149,13 @@ fn signatures_that_need_more_than_a_default() {
     assert_eq!((manifest.input.channels, manifest.input.scale), (ChannelOrder::Bgr, 1.0));
     assert_eq!(ids(&manifest), ["x", "y", "z"]);
 
+    // A number for each picture beside the scores, after them.
+    let mut score = Network::classifier("input", 3, 4);
+    score.node("ReduceMax", &["logits"], "score");
+    score.outputs(&[("logits", FLOAT, &[-1, 4]), ("score", FLOAT, &[-1])]);
+    let (_, manifest) = draft(&score, &[]);
+    assert_eq!((manifest.output_name.as_deref(), manifest.classes.len()), (Some("logits"), 4));
+
     let mut ultralytics = Network::classifier("images", 3, 2);
     ultralytics.metadata("names", "{0: 'benign', 1: 'malignant'}");
     assert_eq!(ids(&draft(&ultralytics, &[]).1), ["benign", "malignant"]);

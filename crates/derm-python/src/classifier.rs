@@ -237,7 +237,7 @@ impl Classifier {
 
     /// Frees the model; the next use loads it again. Returns whether it was in memory.
     fn unload(&self, py: Python<'_>) -> PyResult<bool> {
-        without_gil(py, || Ok(self.inner.unload()))
+        without_gil(py, || Ok(self.inner.is_loaded() && self.inner.unload()))
     }
 
     /// Returns memory that is only kept for a next call to the system.

@@ -109,7 +109,8 @@ fn input_form(input: &Declared, metadata: &HashMap<String, String>) -> InputForm
 
 type OutputForm = (Known<&'static str>, Option<Known<String>>, Option<usize>);
 
-/// The output that ends in probabilities, else the last with few axes of floating-point numbers.
+/// The output that ends in probabilities, else the last of several units, else the last with few axes of
+/// floating-point numbers.
 fn output_form(graph: &GraphProto, weights: &HashMap<String, Stored>) -> Result<OutputForm, Error> {
     let producers = producers(graph);
     let mut found: Vec<(bool, String, Option<usize>)> = Vec::new();
@@ -132,6 +133,8 @@ fn output_form(graph: &GraphProto, weights: &HashMap<String, Stored>) -> Result<
     }
     let nothing = || Error::Mismatch("no output of the graph can be scores".to_owned());
     let best = found.iter().position(|(is_probability, ..)| *is_probability);
+    let is_several = |units: &Option<usize>| units.is_some_and(|units| units > 1);
+    let best = best.or_else(|| found.iter().rposition(|(.., units)| is_several(units)));
     let (_, name, units) =
         found.get(best.unwrap_or(found.len().wrapping_sub(1))).ok_or_else(nothing)?;
     let output = match (final_operator(name, &producers), units) {

@@ -2,8 +2,9 @@
 
 use super::axis::Axis;
 use crate::spec::Filter;
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{InnerPixel, U8x3};
+use fast_image_resize::{FilterType, ImageView, ResizeAlg, ResizeOptions, Resizer};
 
 /// Rows of `width` pixels that are resized at once. The weights are computed anew for each batch, so
 /// that a batch should be large; its bytes are held.
@@ -17,7 +18,7 @@ pub(super) struct HorizontalPass {
     filter: FilterType,
     axis: Axis,
     /// The rows that were resized last; their memory is reused.
-    target: Image<'static>,
+    target: TypedImage<'static, U8x3>,
 }
 
 impl HorizontalPass {
@@ -26,7 +27,7 @@ impl HorizontalPass {
             Filter::Bilinear => FilterType::Bilinear,
             Filter::Bicubic => FilterType::CatmullRom,
         };
-        let target = Image::new(axis.length, 1, PixelType::U8x3);
+        let target = TypedImage::new(axis.length, 1);
         HorizontalPass { resizer: Resizer::new(), filter, axis, target }
     }
 
@@ -54,15 +55,17 @@ impl HorizontalPass {
             length,
             f64::from(count),
         );
-        let source = ImageRef::new(width, count, rows, PixelType::U8x3).expect("whole rows of RGB");
+        let source: TypedImageRef<'_, U8x3> =
+            TypedImageRef::from_buffer(width, count, rows).expect("whole rows of RGB");
         if self.target.height() != count {
             // The old rows are freed before the new ones are allocated.
-            self.target = Image::new(0, 0, PixelType::U8x3);
-            self.target = Image::new(self.axis.length, count, PixelType::U8x3);
+            self.target = TypedImage::new(0, 0);
+            self.target = TypedImage::new(self.axis.length, count);
         }
+        // Of RGB alone: code for every other type of pixel would be 3 MB of the binary.
         self.resizer
-            .resize(&source, &mut self.target, &options)
-            .expect("both are RGB and the window lies inside the rows");
-        self.target.buffer()
+            .resize_typed(&source, &mut self.target, &options)
+            .expect("the window lies inside the rows");
+        U8x3::components(self.target.pixels())
     }
 }

@@ -1,0 +1,4 @@
+//! Link arguments of the extension module.
+fn main() {
+    println!("cargo::rustc-link-arg-cdylib=-Wl,--icf=all");
+}
