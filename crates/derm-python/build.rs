@@ -1,4 +1,0 @@
-//! Link arguments of the extension module.
-fn main() {
-    println!("cargo::rustc-link-arg-cdylib=-Wl,--icf=all");
-}
