@@ -7,10 +7,10 @@ import re
 import subprocess
 
 import numpy as np
-import pytest
-from conftest import EXAMPLE, ROOT
-
 import onnx_gradcam
+import pytest
+
+from conftest import EXAMPLE, ROOT
 
 PICTURES = 1_000
 
