@@ -53,7 +53,8 @@ def test_the_example_answers_as_derm_predict(tmp_path, monkeypatch):
     text = (ROOT / "docs/scaling.md").read_text()
     example = next(found for found in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "import ray" in found)
     monkeypatch.chdir(tmp_path)
-    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20)
+    # Each worker holds a core as Ray counts them; reading and writing need some, too.
+    ray.init(num_cpus=4, include_dashboard=False, object_store_memory=100 << 20)
     try:
         exec(compile(example, "scaling.md", "exec"), {"__name__": "__main__"})
     finally:
