@@ -109,11 +109,11 @@ fn input_form(input: &Declared, metadata: &HashMap<String, String>) -> InputForm
 
 type OutputForm = (Known<&'static str>, Option<Known<String>>, Option<usize>);
 
-/// The output that ends in probabilities, else the last of several units, else the last with few axes of
-/// floating-point numbers.
+/// The output that ends in probabilities, else the last that is declared to have several units, else the last
+/// with few axes of floating-point numbers.
 fn output_form(graph: &GraphProto, weights: &HashMap<String, Stored>) -> Result<OutputForm, Error> {
     let producers = producers(graph);
-    let mut found: Vec<(bool, String, Option<usize>)> = Vec::new();
+    let mut found: Vec<(bool, bool, String, Option<usize>)> = Vec::new();
     for output in graph.output.iter().map(Declared::read) {
         let name = tensor_behind(&output.name, &producers);
         if name == output.name && !output.may_be_scores() {
@@ -129,13 +129,13 @@ fn output_form(graph: &GraphProto, weights: &HashMap<String, Stored>) -> Result<
             .and_then(|dims| dims.iter().try_fold(1usize, |all, dim| all.checked_mul((*dim)?)));
         let units = declared.or_else(|| width_of(name, graph, weights));
         let is_probability = matches!(final_operator(name, &producers), "Softmax" | "Sigmoid");
-        found.push((is_probability, name.to_owned(), units));
+        let is_several = declared.is_some_and(|units| units > 1);
+        found.push((is_probability, is_several, name.to_owned(), units));
     }
     let nothing = || Error::Mismatch("no output of the graph can be scores".to_owned());
     let best = found.iter().position(|(is_probability, ..)| *is_probability);
-    let is_several = |units: &Option<usize>| units.is_some_and(|units| units > 1);
-    let best = best.or_else(|| found.iter().rposition(|(.., units)| is_several(units)));
-    let (_, name, units) =
+    let best = best.or_else(|| found.iter().rposition(|(_, is_several, ..)| *is_several));
+    let (.., name, units) =
         found.get(best.unwrap_or(found.len().wrapping_sub(1))).ok_or_else(nothing)?;
     let output = match (final_operator(name, &producers), units) {
         ("Softmax", _) => Known::from("softmax", "graph: ends in Softmax"),
