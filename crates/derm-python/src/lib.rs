@@ -1,7 +1,7 @@
 //! The extension module of the Python package `onnx_gradcam`: pictures and tensors in, probabilities and
 //! heatmaps out, as NumPy arrays. `python/onnx_gradcam` has the types and the documentation.
 //!
-//! All work is done without the GIL, and no panic leaves it: [`run::without_gil`].
+//! All work is done without the GIL, and no panic leaves it: `run.rs`.
 
 mod classifier;
 mod error;
