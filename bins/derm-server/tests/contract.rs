@@ -6,7 +6,7 @@ mod common;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use common::{FORM, LONG, Server, data, form, picture};
+use common::{FORM, LONG, Server, data, examples, form, picture};
 
 const CLASSES: [&str; 7] = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"];
 
@@ -323,27 +323,13 @@ fn pages_for_browsers() {
 /// Every example of docs/api.md is run as it stands, against this server.
 #[test]
 fn the_curl_examples_of_the_docs_work() {
-    if std::process::Command::new("curl").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: curl is not installed, the examples of docs/api.md were not run");
-        return;
-    }
     let server = Server::start(&[]);
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-    let docs = std::fs::read_to_string(format!("{root}/docs/api.md")).unwrap();
-    let mut run = 0;
-    for block in docs.split("```sh\n").skip(1) {
-        let script = block.split("```").next().unwrap();
-        let script = script.replace("http://localhost:8000", &server.address());
-        let output = std::process::Command::new("bash")
-            .args(["-euo", "pipefail", "-c", &script])
-            .current_dir(root)
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{script}\n{text}\n{errors}");
-        assert!(!text.contains("\"error\"") || script.contains("# an error"), "{script}\n{text}");
-        run += 1;
+    let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    let all = examples(&std::fs::read_to_string(root.join("docs/api.md")).unwrap());
+    assert!(all.len() >= 6, "{} examples", all.len());
+    for example in &all {
+        let Some(text) = example.run(&server, root, &[]) else { continue };
+        let source = &example.source;
+        assert!(!text.contains("\"error\"") || source.contains("# an error"), "{source}\n{text}");
     }
-    assert!(run >= 6, "{run} examples");
 }

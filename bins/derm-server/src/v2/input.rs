@@ -71,8 +71,9 @@ impl Asked {
         let parameters = request.parameters.iter();
         let parameters = parameters
             .map(|(name, value)| {
+                let value = value.get();
                 let value = value.get(..value.len().min(MAX_PARAMETER)).unwrap_or_default();
-                (name.to_owned(), value.to_owned())
+                (name.chars().take(MAX_PARAMETER).collect(), value.to_owned())
             })
             .collect();
         let output = |output: &RequestOutput<'_>| {

@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, clippy::print_stderr)]
 #![allow(dead_code, unused_imports)] // each test file uses its part
 
+mod examples;
 mod exposition;
 mod python;
 mod slow_clients;
 mod slow_model;
 
+pub use examples::{Example, examples};
 pub use exposition::Exposition;
 pub use python::python_with;
 pub use slow_clients::{SlowClients, raise_descriptors};

@@ -1,16 +1,18 @@
-//! Lists and objects of a request, of at most so many elements: a text of a few MiB could otherwise
-//! make lists of many times its size.
+//! Lists and objects of JSON in a request, of at most so many elements, whose values stay text until they are
+//! asked for: a text of a few MiB could otherwise make lists of many times its size.
 
 use crate::error::ApiError;
 use crate::excerpt::excerpt;
+use crate::parameters::MAX_VALUE;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-/// Most fields of an object of parameters.
-const MAX_FIELDS: usize = 64;
+/// Most fields of an object.
+pub(crate) const MAX_FIELDS: usize = 64;
 
 /// A list of at most `MOST` elements.
 #[derive(Debug)]
@@ -51,22 +53,25 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for List<T, M
     }
 }
 
-/// The fields of an object, whose values are read when they are asked for.
+/// The fields of an object, by name, in the order of the text; null counts as an object without fields.
 #[derive(Debug, Default)]
-pub(crate) struct Fields<'a>(Vec<(String, &'a RawValue)>);
+pub(crate) struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Deref for Fields<'a> {
+    type Target = [(Cow<'a, str>, &'a RawValue)];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
 
 impl<'a> Fields<'a> {
-    /// All of them, by name, as they are written.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.get()))
-    }
-
-    /// The value of a field; `None`: there is none of this name, or it is null.
+    /// The value of a field, the last one of this name; `None`: there is none, or it is null.
     ///
     /// # Errors
     /// [`ApiError::BadRequest`]: it is of another type.
     pub(crate) fn get<T: Deserialize<'a>>(&self, name: &str) -> Result<Option<T>, ApiError> {
-        let Some((_, value)) = self.0.iter().find(|(field, _)| field == name) else {
+        let Some((_, value)) = self.iter().rfind(|(field, _)| field == name) else {
             return Ok(None);
         };
         serde_json::from_str(value.get()).map_err(|error| {
@@ -92,11 +97,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
                 let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
+                while let Some((name, value)) = map.next_entry()? {
                     if fields.len() == MAX_FIELDS {
                         return Err(A::Error::custom(format!("more than {MAX_FIELDS} fields")));
                     }
-                    fields.push(field);
+                    fields.push((name_of(name).map_err(A::Error::custom)?, value));
                 }
                 Ok(Fields(fields))
             }
@@ -105,6 +110,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
         // Null counts as absent.
         deserializer.deserialize_any(Object)
     }
+}
+
+/// The text of a field's name. One that has escapes and is longer than any that is known stays as it is written.
+fn name_of(written: &RawValue) -> serde_json::Result<Cow<'_, str>> {
+    let written = written.get();
+    if written.contains('\\') && written.len() <= MAX_VALUE {
+        return serde_json::from_str(written).map(Cow::Owned);
+    }
+    Ok(Cow::Borrowed(&written[1..written.len() - 1]))
 }
 
 #[cfg(test)]
@@ -127,5 +141,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Fields<'_>>("null").unwrap().iter().count(), 0);
         let escaped: Fields<'_> = serde_json::from_str(r#"{"\u0061": true}"#).unwrap();
         assert_eq!(escaped.get("a").unwrap(), Some(true));
+        let twice: Fields<'_> = serde_json::from_str(r#"{"a": 1, "a": 2}"#).unwrap();
+        assert_eq!(twice.get("a").unwrap(), Some(2));
     }
 }
