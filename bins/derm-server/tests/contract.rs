@@ -196,6 +196,33 @@ fn explanations_by_class_method_layer_and_form() {
 }
 
 #[test]
+fn an_unknown_class_or_layer_is_refused_though_no_heatmap_is_asked_for() {
+    let servers = [Server::start(&[]), Server::start(&[("ENABLE_GRADCAM", "false")])];
+    for server in &servers {
+        let ask = |query: &str, fields: &str| {
+            let body = format!("{{\"image\": \"{}\"{fields}}}", STANDARD.encode(picture()));
+            let path = format!("/predict/?gradcam=false&{query}");
+            server.post(&path, "Content-Type: application/json\r\n", body.as_bytes())
+        };
+        // Before the model is loaded, and after.
+        for (query, fields) in [
+            ("layer=nowhere", ""),
+            ("layer=9999", ""),
+            ("class=nowhere", ""),
+            ("", ", \"layer\": 9999"),
+            ("", ", \"layer\": true"),
+            ("", ", \"class\": [\"mel\"]"),
+            ("method=magic", ""),
+        ] {
+            let answer = ask(query, fields);
+            assert_eq!(answer.status, 422, "{query}{fields} {}", answer.text());
+        }
+        let answer = ask("class=mel,6&layer=auto", ", \"layer\": 3");
+        assert!(answer.status == 200 && answer.json()["heatmap"].is_null(), "{}", answer.text());
+    }
+}
+
+#[test]
 fn a_heatmap_has_a_scale_and_the_range_of_its_map() {
     let server = Server::start(&[]);
     let ask = |query: &str| {

@@ -206,6 +206,63 @@ fn every_route_is_described() {
     assert!(count >= described.len(), "{count} routes, {described:?}");
 }
 
+/// The routes that headings and the first cells of tables of docs/api.md name: a method and a path, or a further
+/// path of the same method. `M` and `V` stand for a model and its version.
+fn documented_routes(docs: &str) -> Vec<(String, String)> {
+    let mut routes = Vec::new();
+    for line in docs.lines() {
+        let Some(named) = line.strip_prefix("## ").or_else(|| line.strip_prefix("| ")?.split('|').next())
+        else {
+            continue;
+        };
+        let mut method = None;
+        for code in named.split('`').skip(1).step_by(2) {
+            let (given, path) = code.split_once(' ').unwrap_or(("", code));
+            if matches!(given, "GET" | "POST") {
+                method = Some(given);
+            }
+            let Some(method) = method.filter(|_| path.starts_with('/')) else { continue };
+            let path = path.replace("/M", "/{model}").replace("/V", "/{version}");
+            routes.push((method.to_lowercase(), path.trim_end_matches('/').to_owned()));
+        }
+    }
+    routes
+}
+
+#[test]
+fn docs_and_document_have_the_same_routes() {
+    let mut document = document();
+    let docs = include_str!("../../../../docs/api.md");
+    let mut documented = documented_routes(docs);
+    let mut described: Vec<(String, String)> = operations(&mut document)
+        // The pages for people.
+        .filter(|(path, ..)| !["/", "/docs/"].contains(path))
+        .map(|(path, method, _)| {
+            let path = path.replace("/versions/{version}", "");
+            (method.to_owned(), path.trim_end_matches('/').to_owned())
+        })
+        .collect();
+    documented.sort_unstable();
+    described.sort_unstable();
+    described.dedup();
+    assert_eq!(documented, described);
+    assert!(docs.contains("`/versions/V`") && docs.contains("`GET /docs/`"));
+}
+
+#[test]
+fn every_field_of_an_answer_is_in_the_docs() {
+    let document = document();
+    let docs = include_str!("../../../../docs/api.md");
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words: std::collections::BTreeSet<&str> = docs.split(|c| !is_part(c)).collect();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    for (schema, described) in schemas {
+        for name in described["properties"].as_object().into_iter().flat_map(|fields| fields.keys()) {
+            assert!(words.contains(name.as_str()), "`{name}` of {schema} is not in docs/api.md");
+        }
+    }
+}
+
 #[test]
 fn everything_has_an_example() {
     let document = document();
