@@ -87,7 +87,8 @@ impl<'a> Work<'a> {
     ) -> Result<Work<'a>, Error> {
         let (manifest, input) = (served.manifest(), &served.manifest().input);
         let described = request.described();
-        let classes = described.map_or(Ok(Vec::new()), |explain| explain.class_indices(manifest))?;
+        let classes =
+            described.map_or(Ok(Vec::new()), |explain| explain.class_indices(manifest))?;
         let augmentations = augmentation::checked(request.tta, input, "tta")?;
         let smooth = described.map_or(1, |explain| explain.smooth);
         let smooth = augmentation::checked(smooth, input, "smooth")?;

@@ -28,8 +28,7 @@ pub(super) fn describe(document: &mut Value) {
     let contents = &mut document["paths"]["/predict/"]["post"]["responses"]["200"]["content"];
     contents["text/html"] = page();
     protocols::describe(document);
-    let examples: Map<String, Value> =
-        serde_json::from_str(include_str!("examples.json")).unwrap();
+    let examples: Map<String, Value> = serde_json::from_str(include_str!("examples.json")).unwrap();
     for (key, example) in examples {
         // An example of a success, unless the key begins with another status.
         let (status, path) = key.split_once(' ').unwrap_or(("200", &key));

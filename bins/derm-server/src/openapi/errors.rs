@@ -55,13 +55,9 @@ fn statuses(path: &str) -> &'static [u16] {
         "/v2" | "/v1/models" => &[401, 405, 429, 431],
         // Their 503 is not an error.
         "/v1/models/{model}" | "/v2/models/{model}/ready" => &[401, 404, 405, 429, 431],
-        "/v2/models/{model}" | "/v2/models/{model}/config" => {
-            &[401, 404, 405, 429, 431, 500, 503]
-        }
+        "/v2/models/{model}" | "/v2/models/{model}/config" => &[401, 404, 405, 429, 431, 500, 503],
         "/v2/repository/index" => &[400, 401, 405, 408, 413, 415, 429, 431, 503],
-        path if path.starts_with("/v2/repository/models") => {
-            &[401, 404, 405, 429, 431, 500, 503]
-        }
+        path if path.starts_with("/v2/repository/models") => &[401, 404, 405, 429, 431, 500, 503],
         "/admin/reload" => &[400, 401, 404, 405, 422, 431, 500, 503],
         "/readyz" => &[405, 431, 503],
         _ => &[405, 431],

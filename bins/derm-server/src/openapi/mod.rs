@@ -92,7 +92,9 @@ fn document() -> Value {
     }
     // A path that names a model may name its version as well.
     let of_models = document["paths"].as_object().unwrap().clone().into_iter();
-    for (path, mut same) in of_models.filter(|(path, _)| path.contains("/models/{model}") && !path.contains("/repository/")) {
+    for (path, mut same) in of_models
+        .filter(|(path, _)| path.contains("/models/{model}") && !path.contains("/repository/"))
+    {
         let path = path.replace("{model}", "{model}/versions/{version}");
         for (method, operation) in same.as_object_mut().unwrap() {
             operation["operationId"] = json!(operation_id(&path, method));
@@ -211,7 +213,8 @@ fn every_route_is_described() {
 fn documented_routes(docs: &str) -> Vec<(String, String)> {
     let mut routes = Vec::new();
     for line in docs.lines() {
-        let Some(named) = line.strip_prefix("## ").or_else(|| line.strip_prefix("| ")?.split('|').next())
+        let Some(named) =
+            line.strip_prefix("## ").or_else(|| line.strip_prefix("| ")?.split('|').next())
         else {
             continue;
         };
@@ -257,7 +260,8 @@ fn every_field_of_an_answer_is_in_the_docs() {
     let words: std::collections::BTreeSet<&str> = docs.split(|c| !is_part(c)).collect();
     let schemas = document["components"]["schemas"].as_object().unwrap();
     for (schema, described) in schemas {
-        for name in described["properties"].as_object().into_iter().flat_map(|fields| fields.keys()) {
+        for name in described["properties"].as_object().into_iter().flat_map(|fields| fields.keys())
+        {
             assert!(words.contains(name.as_str()), "`{name}` of {schema} is not in docs/api.md");
         }
     }

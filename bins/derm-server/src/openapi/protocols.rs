@@ -1,8 +1,8 @@
 //! Bodies of the standard protocols' requests. What the Rust types leave to the text of a body (`v2/types.rs`
 //! reads its data in place) is said here; the server's own constants are used where there are some.
 
-use super::component;
 use super::bodies::{PIXEL, list, text};
+use super::component;
 use super::parameters::{json_properties_of, names_of_v1};
 use crate::upload::MAX_PICTURES;
 use crate::v2;
@@ -72,10 +72,8 @@ fn instances() -> Value {
     let with = |name: &str| {
         let mut properties = json_properties_of(&names);
         properties.insert(name.to_owned(), list(&instance()));
-        properties.insert(
-            "parameters".to_owned(),
-            json!({ "properties": json_properties_of(&names) }),
-        );
+        properties
+            .insert("parameters".to_owned(), json!({ "properties": json_properties_of(&names) }));
         json!({ "type": "object", "required": [name], "properties": properties })
     };
     json!({

@@ -118,7 +118,17 @@ pub(crate) fn set(parameters: &mut Parameters, name: &str, value: &str) -> Resul
         let text: String = serde_json::from_str(value).map_err(|error| syntax(&error))?;
         return parameters.set(name, &text);
     }
-    parameters.set(name, value)
+    match whole(value) {
+        Some(number) => parameters.set(name, &number.to_string()),
+        None => parameters.set(name, value),
+    }
+}
+
+/// The whole number that a JSON number is, however it is written: `3.0` is 3.
+fn whole(value: &str) -> Option<u32> {
+    let number: f64 = value.get(..value.len().min(MAX_VALUE))?.parse().ok()?;
+    let is_whole = number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number);
+    is_whole.then_some(number as u32)
 }
 
 /// The fields of an object.
@@ -215,6 +225,21 @@ mod tests {
         let object = |count| format!("{{{}}}", vec!["\"a\": 1"; count].join(","));
         assert!(json(&object(MAX_FIELDS)).is_ok());
         assert!(matches!(json(&object(MAX_FIELDS + 1)), Err(ApiError::BadRequest(_))));
+    }
+
+    #[test]
+    fn an_index_may_be_written_as_json_writes_whole_numbers() {
+        let layer = |value: &str| {
+            let mut parameters = Parameters::default();
+            set(&mut parameters, "layer", value).unwrap();
+            parameters.request(true).explain.unwrap().layer
+        };
+        for value in ["16", "16.0", "1.6e1", "\"16\""] {
+            assert_eq!(layer(value), derm::Layer::Named("16".to_owned()), "{value}");
+        }
+        for value in ["1.5", "-1", "\"16.0\"", "true"] {
+            assert_eq!(layer(value), derm::Layer::Named(value.replace('"', "")), "{value}");
+        }
     }
 
     #[test]

@@ -29,9 +29,8 @@ pub(crate) const HEADER_LENGTH: HeaderName =
 
 /// Parameters of a prediction that a request may have; others are ignored. What else there is, is said by the
 /// request's outputs.
-pub(crate) const PARAMETERS: [&str; 10] = [
-    "class", "method", "layer", "smooth", "scale", "tta", "colormap", "alpha", "contour", "size",
-];
+pub(crate) const PARAMETERS: [&str; 10] =
+    ["class", "method", "layer", "smooth", "scale", "tta", "colormap", "alpha", "contour", "size"];
 
 /// Classifies pictures or tensors, in JSON or as binary data after the JSON; with a header length of 0, the
 /// body is the file of one picture.

@@ -23,7 +23,12 @@ pub fn examples(page: &str) -> Vec<Example> {
 
 impl Example {
     /// Runs it in this folder; what it printed. `None`: its interpreter is missing, which is said.
-    pub fn run(&self, server: &Server, folder: &Path, environment: &[(&str, &str)]) -> Option<String> {
+    pub fn run(
+        &self,
+        server: &Server,
+        folder: &Path,
+        environment: &[(&str, &str)],
+    ) -> Option<String> {
         let mut command = self.interpreter()?;
         let source = self.source.replace("http://localhost:8000", &server.address());
         let source = source.replace("localhost:8000", &format!("127.0.0.1:{}", server.port));
@@ -38,29 +43,30 @@ impl Example {
     /// A command that takes the source as its last argument.
     fn interpreter(&self) -> Option<Command> {
         let (program, arguments, needed) = match self.language.as_str() {
-            "sh" => ("bash".into(), &["-euo", "pipefail", "-c"][..], "curl"),
-            "js" => ("node".into(), &["--input-type=module", "--eval"][..], "node"),
-            _ => {
-                let imports: Vec<&str> =
-                    PACKAGES.into_iter().filter(|name| self.imports(name)).collect();
-                let imports = format!("import {}", imports.join(", "));
-                let Some(python) = python_with(&imports) else {
-                    eprintln!(
-                        "SKIPPED: examples of Python: DERM_PYTHON names no Python that can `{imports}`"
-                    );
-                    return None;
-                };
-                let mut command = Command::new(python);
-                command.arg("-c");
-                return Some(command);
-            }
+            "sh" => ("bash", &["-euo", "pipefail", "-c"][..], "curl"),
+            "js" => ("node", &["--input-type=module", "--eval"][..], "node"),
+            _ => return self.python(),
         };
         if Command::new(needed).arg("--version").output().is_err() {
             eprintln!("SKIPPED: examples of {}: {needed} is not installed", self.language);
             return None;
         }
-        let mut command = Command::new::<String>(program);
+        let mut command = Command::new(program);
         command.args(arguments);
+        Some(command)
+    }
+
+    fn python(&self) -> Option<Command> {
+        let imported: Vec<&str> = PACKAGES.into_iter().filter(|name| self.imports(name)).collect();
+        let imports = format!("import {}", imported.join(", "));
+        let Some(python) = python_with(&imports) else {
+            eprintln!(
+                "SKIPPED: examples of Python: DERM_PYTHON names no Python that can `{imports}`"
+            );
+            return None;
+        };
+        let mut command = Command::new(python);
+        command.arg("-c");
         Some(command)
     }
 
