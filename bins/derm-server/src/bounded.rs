@@ -41,7 +41,9 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for List<T, M
                 let mut elements = Vec::new();
                 while let Some(element) = list.next_element()? {
                     if elements.len() == MOST {
-                        return Err(A::Error::custom(format!("more than {MOST} elements")));
+                        return Err(A::Error::custom(format!(
+                            "the list has more than {MOST} elements"
+                        )));
                     }
                     elements.push(element);
                 }

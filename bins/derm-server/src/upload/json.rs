@@ -98,7 +98,7 @@ fn picture_field(object: &str) -> Result<&RawValue, ApiError> {
     Ok(only.1)
 }
 
-/// The elements of a list that is not empty.
+/// The elements of a list of pictures, which is not empty.
 fn elements(list: &str) -> Result<List<&RawValue, MAX_PICTURES>, ApiError> {
     let elements: List<&RawValue, MAX_PICTURES> =
         serde_json::from_str(list).map_err(|error| syntax(&error))?;
