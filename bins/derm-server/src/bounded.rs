@@ -55,6 +55,37 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for List<T, M
     }
 }
 
+/// A whole number from 0, however JSON writes it: `3.0` is 3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Whole(pub(crate) u64);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number;
+
+        impl Visitor<'_> for Number {
+            type Value = Whole;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number from 0")
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Whole, E> {
+                Ok(Whole(number))
+            }
+
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Whole, E> {
+                if number.fract() == 0.0 && (0.0..u64::MAX as f64).contains(&number) {
+                    return Ok(Whole(number as u64));
+                }
+                Err(E::custom("it is not a whole number from 0"))
+            }
+        }
+
+        deserializer.deserialize_u64(Number)
+    }
+}
+
 /// The fields of an object, by name, in the order of the text; null counts as an object without fields.
 #[derive(Debug, Default)]
 pub(crate) struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
@@ -126,6 +157,16 @@ fn name_of(written: &RawValue) -> serde_json::Result<Cow<'_, str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_fraction_of_zero() {
+        for text in ["3", "3.0", "3e0"] {
+            assert_eq!(serde_json::from_str::<Whole>(text).unwrap(), Whole(3));
+        }
+        for text in ["3.5", "-1", "-1.0", "1e300", "true", "\"3\"", "null"] {
+            assert!(serde_json::from_str::<Whole>(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn lists_and_objects_are_bounded() {

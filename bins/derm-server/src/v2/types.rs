@@ -1,6 +1,6 @@
 //! What requests and answers of the Open Inference Protocol hold.
 
-use crate::bounded::{Fields, List};
+use crate::bounded::{Fields, List, Whole};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -34,7 +34,7 @@ pub(crate) struct RequestInput<'a> {
     #[serde(borrow)]
     pub(crate) name: Cow<'a, str>,
     /// Its shape; the first axis counts pictures.
-    pub(crate) shape: List<u64, MOST>,
+    pub(crate) shape: List<Whole, MOST>,
     /// Its type in the model's metadata.
     #[serde(borrow)]
     pub(crate) datatype: Cow<'a, str>,
