@@ -76,8 +76,11 @@ fn pictures() -> Value {
     let mut served = beside("instances", list(&protocols::instance()), json_properties());
     served["description"] = json!("As TensorFlow Serving's clients send it");
     let image = beside("image", one_or_several(&text()), json_properties());
+    let mut form = beside("image", one_or_several(&file), properties());
+    // Names are in headers of the parts.
+    form["propertyNames"] = json!({ "pattern": "^[^\\x00-\\x1f\\x7f]*$" });
     let mut content = json!({
-        "multipart/form-data": { "schema": beside("image", one_or_several(&file), properties()) },
+        "multipart/form-data": { "schema": form },
         "application/x-www-form-urlencoded": {
             "schema": beside("image", text(), properties()),
             "example": { "image": format!("data:image/png;base64,{PIXEL}"), "top_k": 3 },

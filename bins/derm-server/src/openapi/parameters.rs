@@ -177,6 +177,8 @@ pub(super) fn describe(document: &mut Value) {
             "name": name,
             "in": "query",
             "description": meaning,
+            // As if it were not given.
+            "allowEmptyValue": true,
             "schema": component("schemas", schema_name(name)),
             "example": example,
         });
