@@ -28,7 +28,7 @@ pub(crate) async fn index(
 ) -> Result<HttpResponse, ApiError> {
     let until = deadline(state.config.timeout());
     let (body, _permit) = upload::receive_plain(request, payload, state, until).await?;
-    let asked: Fields<'_> = if body.trim_ascii().is_empty() {
+    let asked: Fields<'_> = if body.is_empty() {
         Fields::default()
     } else {
         serde_json::from_slice(&body).map_err(|error| {
