@@ -53,6 +53,7 @@ pub(crate) struct Batch {
 
 /// What stands in the place of a picture's answer.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Failure {
     /// What is wrong and how to mend it.
     error: String,

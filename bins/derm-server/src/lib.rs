@@ -5,6 +5,7 @@ mod access;
 mod answer;
 mod answer_body;
 mod batch;
+mod bounded;
 mod check;
 mod clients;
 mod config;

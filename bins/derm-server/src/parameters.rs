@@ -105,14 +105,16 @@ impl Parameters {
         Ok(())
     }
 
-    /// The request that they make; with an explanation unless it is declined or `enabled` is false.
+    /// The request that they make; with an explanation unless it is declined or `enabled` is false: then its
+    /// parameters are only checked.
     pub(crate) fn request(&self, enabled: bool) -> Request {
         let mut request = Request::default().with_tta(self.tta.unwrap_or(1));
         request.top_k = self.top_k;
         if enabled && self.gradcam.unwrap_or(true) {
-            request.explain = Some(self.explain());
+            request.with_explain(self.explain())
+        } else {
+            request.with_declined(self.explain())
         }
-        request
     }
 
     fn explain(&self) -> Explain {

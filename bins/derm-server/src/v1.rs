@@ -48,13 +48,15 @@ async fn route(
     check_method(&request, if explains.is_some() { "POST" } else { READ })?;
     let model = state.models.of_version(named, version)?;
     match explains {
-        Some(explains) => answer(&request, payload, &state, model, explains).await,
+        Some(true) => explain(&request, payload, &state, model).await,
+        Some(false) => predict(&request, payload, &state, model).await,
         None => Ok(status(&state, &model)),
     }
 }
 
 /// `GET /v1/models`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct ModelList {
     /// Names of the models.
     models: Vec<String>,
@@ -62,17 +64,20 @@ pub(crate) struct ModelList {
 
 /// `GET /v1/models/{model}`: as KServe and as TensorFlow Serving have it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct ModelStatus {
     /// Name of the model.
     name: String,
     /// Whether it can be used.
     ready: bool,
     /// Its only version.
+    #[cfg_attr(test, schema(value_type = Vec<VersionStatus>))]
     model_version_status: [VersionStatus; 1],
 }
 
 /// The state of a version.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct VersionStatus {
     version: String,
     /// `AVAILABLE`, or `LOADING` before it was loaded and run once.
@@ -82,6 +87,7 @@ pub(crate) struct VersionStatus {
 
 /// TensorFlow Serving's word for a fault.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct ErrorStatus {
     error_code: &'static str,
     error_message: &'static str,
@@ -89,6 +95,7 @@ pub(crate) struct ErrorStatus {
 
 /// An element of `predictions`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = V1Prediction))]
 pub(crate) struct Prediction {
     /// The most probable class.
     label: String,
@@ -102,6 +109,7 @@ pub(crate) struct Prediction {
 
 /// An element of `explanations`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = V1Explanation))]
 pub(crate) struct Explanation {
     /// The most probable class.
     label: String,
@@ -109,12 +117,29 @@ pub(crate) struct Explanation {
     heatmaps: Vec<Heatmap>,
 }
 
-fn models(state: &State) -> HttpResponse {
+/// Names of the models.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/models",
+    tag = "v1",
+    responses((status = 200, description = "The names", body = ModelList)),
+))]
+pub(crate) fn models(state: &State) -> HttpResponse {
     let models = state.models.all().iter().map(|model| model.name.clone()).collect();
     HttpResponse::Ok().json(ModelList { models })
 }
 
-fn status(state: &Data<State>, model: &Arc<Model>) -> HttpResponse {
+/// Whether a model can be used. The first call that finds it unchecked has it checked.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v1/models/{model}",
+    tag = "v1",
+    responses(
+        (status = 200, description = "It is ready", body = ModelStatus),
+        (status = 503, description = "It is not ready", body = ModelStatus),
+    ),
+))]
+pub(crate) fn status(state: &Data<State>, model: &Arc<Model>) -> HttpResponse {
     let ready = is_ready(state, model);
     let status = ModelStatus {
         name: model.name.clone(),
@@ -127,6 +152,38 @@ fn status(state: &Data<State>, model: &Arc<Model>) -> HttpResponse {
     };
     let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     response.json(status)
+}
+
+/// Classifies pictures.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/models/{model}:predict",
+    tag = "v1",
+    responses((status = 200, description = "A prediction of each", body = crate::openapi::V1Predictions)),
+))]
+pub(crate) async fn predict(
+    request: &HttpRequest,
+    payload: Payload,
+    state: &Data<State>,
+    model: Arc<Model>,
+) -> Result<HttpResponse, ApiError> {
+    answer(request, payload, state, model, false).await
+}
+
+/// Explains the classification of pictures with heatmaps.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/models/{model}:explain",
+    tag = "v1",
+    responses((status = 200, description = "Heatmaps of each", body = crate::openapi::V1Explanations)),
+))]
+pub(crate) async fn explain(
+    request: &HttpRequest,
+    payload: Payload,
+    state: &Data<State>,
+    model: Arc<Model>,
+) -> Result<HttpResponse, ApiError> {
+    answer(request, payload, state, model, true).await
 }
 
 async fn answer(

@@ -6,7 +6,7 @@ mod common;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use common::{FORM, LONG, Server, data, form, picture};
+use common::{FORM, LONG, Server, data, examples, form, picture};
 
 const CLASSES: [&str; 7] = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"];
 
@@ -196,6 +196,33 @@ fn explanations_by_class_method_layer_and_form() {
 }
 
 #[test]
+fn an_unknown_class_or_layer_is_refused_though_no_heatmap_is_asked_for() {
+    let servers = [Server::start(&[]), Server::start(&[("ENABLE_GRADCAM", "false")])];
+    for server in &servers {
+        let ask = |query: &str, fields: &str| {
+            let body = format!("{{\"image\": \"{}\"{fields}}}", STANDARD.encode(picture()));
+            let path = format!("/predict/?gradcam=false&{query}");
+            server.post(&path, "Content-Type: application/json\r\n", body.as_bytes())
+        };
+        // Before the model is loaded, and after.
+        for (query, fields) in [
+            ("layer=nowhere", ""),
+            ("layer=9999", ""),
+            ("class=nowhere", ""),
+            ("", ", \"layer\": 9999"),
+            ("", ", \"layer\": true"),
+            ("", ", \"class\": [\"mel\"]"),
+            ("method=magic", ""),
+        ] {
+            let answer = ask(query, fields);
+            assert_eq!(answer.status, 422, "{query}{fields} {}", answer.text());
+        }
+        let answer = ask("class=mel,6&layer=auto", ", \"layer\": 3");
+        assert!(answer.status == 200 && answer.json()["heatmap"].is_null(), "{}", answer.text());
+    }
+}
+
+#[test]
 fn a_heatmap_has_a_scale_and_the_range_of_its_map() {
     let server = Server::start(&[]);
     let ask = |query: &str| {
@@ -323,27 +350,13 @@ fn pages_for_browsers() {
 /// Every example of docs/api.md is run as it stands, against this server.
 #[test]
 fn the_curl_examples_of_the_docs_work() {
-    if std::process::Command::new("curl").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: curl is not installed, the examples of docs/api.md were not run");
-        return;
-    }
     let server = Server::start(&[]);
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-    let docs = std::fs::read_to_string(format!("{root}/docs/api.md")).unwrap();
-    let mut run = 0;
-    for block in docs.split("```sh\n").skip(1) {
-        let script = block.split("```").next().unwrap();
-        let script = script.replace("http://localhost:8000", &server.address());
-        let output = std::process::Command::new("bash")
-            .args(["-euo", "pipefail", "-c", &script])
-            .current_dir(root)
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{script}\n{text}\n{errors}");
-        assert!(!text.contains("\"error\"") || script.contains("# an error"), "{script}\n{text}");
-        run += 1;
+    let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    let all = examples(&std::fs::read_to_string(root.join("docs/api.md")).unwrap());
+    assert!(all.len() >= 6, "{} examples", all.len());
+    for example in &all {
+        let Some(text) = example.run(&server, root, &[]) else { continue };
+        let source = &example.source;
+        assert!(!text.contains("\"error\"") || source.contains("# an error"), "{source}\n{text}");
     }
-    assert!(run >= 6, "{run} examples");
 }

@@ -278,7 +278,6 @@ fn outputs_are_those_that_are_asked_for() {
         (json!({"class": "nowhere"}), "nowhere"),
         (json!({"class": "mel,nv"}), "one class"),
         (json!({"method": "magic"}), "method"),
-        (json!({"gradcam": false}), "gradcam"),
     ] {
         request["parameters"] = parameters;
         bad(&post_json(&server, INFER, &request), 422, &[part]);

@@ -148,7 +148,7 @@ fn pictures_are_counted_and_their_bytes_are_limited() {
     assert_eq!(refused.status, 400, "{}", refused.text());
     assert!(refused.error().contains("128 pictures"), "{}", refused.error());
     let listed = json!({"image": vec!["AAAA"; 129]}).to_string();
-    assert!(post(&server, "/predict/", JSON, listed.as_bytes()).error().contains("128 pictures"));
+    assert!(post(&server, "/predict/", JSON, listed.as_bytes()).error().contains("128 elements"));
     let encoded = "image=AAAA&".repeat(129);
     let form_type = "Content-Type: application/x-www-form-urlencoded\r\n";
     let refused = post(&server, "/predict/", form_type, encoded.as_bytes());

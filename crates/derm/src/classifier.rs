@@ -336,8 +336,9 @@ impl Classifier {
     /// The cost of a request whose picture takes so many bytes.
     fn cost_with(served: &Served, picture: u64, request: &Request) -> Result<Cost, Error> {
         let explain = request.explain.as_ref();
+        let described = request.described();
         let refusal =
-            explain.and_then(|explain| served.loaded.peek(|loaded| loaded.refusal(explain)));
+            described.and_then(|explain| served.loaded.peek(|loaded| loaded.refusal(explain)));
         if let Some(error) = refusal.flatten() {
             return Err(error);
         }

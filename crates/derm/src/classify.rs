@@ -86,10 +86,11 @@ impl<'a> Work<'a> {
         deadline: Deadline<'a>,
     ) -> Result<Work<'a>, Error> {
         let (manifest, input) = (served.manifest(), &served.manifest().input);
-        let explain = request.explain.as_ref();
-        let classes = explain.map_or(Ok(Vec::new()), |explain| explain.class_indices(manifest))?;
+        let described = request.described();
+        let classes =
+            described.map_or(Ok(Vec::new()), |explain| explain.class_indices(manifest))?;
         let augmentations = augmentation::checked(request.tta, input, "tta")?;
-        let smooth = explain.map_or(1, |explain| explain.smooth);
+        let smooth = described.map_or(1, |explain| explain.smooth);
         let smooth = augmentation::checked(smooth, input, "smooth")?;
         deadline.check_begun()?;
         Ok(Work { served, request, deadline, classes, augmentations, smooth })
@@ -101,6 +102,9 @@ impl<'a> Work<'a> {
         let Seen { source, upload, region, size, warnings } = seen;
         let (manifest, explain) = (served.manifest(), request.explain.as_ref());
         let loaded = timed(&mut timings.load, || served.acquire(deadline.at))?;
+        if let Some(error) = request.declined.as_ref().and_then(|explain| loaded.refusal(explain)) {
+            return Err(error);
+        }
         let explainer = timed(&mut timings.load, || loaded.explainer_for(explain))?;
         let view = match source {
             Source::Pixels(pixels) => View::Pixels(pixels),

@@ -19,6 +19,9 @@ pub struct Request {
     pub top_k: Option<usize>,
     /// The explanation, if one is wanted.
     pub explain: Option<Explain>,
+    /// An explanation that is described and not wanted: its classes, layer and augmentations are checked all the
+    /// same, and nothing is computed for it.
+    pub declined: Option<Explain>,
     /// Test-time augmentation: the probabilities of so many flips and rotations of the picture are
     /// averaged. 1 (and 0): the picture as it is; at most 8 (4 where the network's input is not
     /// square). The explanation is that of the picture as it is.
@@ -27,7 +30,7 @@ pub struct Request {
 
 impl Default for Request {
     fn default() -> Self {
-        Request { top_k: None, explain: None, tta: 1 }
+        Request { top_k: None, explain: None, declined: None, tta: 1 }
     }
 }
 
@@ -40,6 +43,16 @@ impl Request {
     /// Asks for an explanation.
     pub fn with_explain(self, explain: Explain) -> Request {
         Request { explain: Some(explain), ..self }
+    }
+
+    /// Describes an explanation that is not wanted.
+    pub fn with_declined(self, explain: Explain) -> Request {
+        Request { declined: Some(explain), ..self }
+    }
+
+    /// The explanation that is described, wanted or not.
+    pub fn described(&self) -> Option<&Explain> {
+        self.explain.as_ref().or(self.declined.as_ref())
     }
 
     /// Sets the number of augmentations.

@@ -11,6 +11,7 @@ fn samples() -> Vec<ApiError> {
     vec![
         ApiError::BadRequest("there is no picture in the request".to_owned()),
         ApiError::NotFound,
+        ApiError::UnknownModel("\"derm-v9\"".to_owned()),
         ApiError::MethodNotAllowed { method: "PUT".to_owned(), allowed: "POST" },
         ApiError::UploadTooSlow,
         ApiError::UploadTooLarge(5_242_880),
@@ -24,6 +25,12 @@ fn samples() -> Vec<ApiError> {
         ApiError::TooManyRequests { seconds: 7 },
         ApiError::HeadersTooLarge(16_384),
         ApiError::OverBudget { needed: 90_000_000, budget: 30_000_000 },
+        ApiError::ModelTooLarge {
+            model: "derm-v2-s".to_owned(),
+            needed: 61_000_000,
+            available: 43_000_000,
+            pinned: 0,
+        },
         ApiError::Busy("the server was busy for too long"),
         ApiError::ShuttingDown,
         ApiError::TimeLimit { task: Task::Explanation, seconds: 300 },
@@ -33,6 +40,9 @@ fn samples() -> Vec<ApiError> {
     ]
 }
 
+/// The statuses of an inference whose path names the model.
+const OF_INFERENCE: &[u16] = &[400, 401, 404, 405, 408, 413, 415, 422, 429, 431, 500, 503];
+
 /// The statuses that an operation can answer with beside its success.
 fn statuses(path: &str) -> &'static [u16] {
     match path {
@@ -40,6 +50,14 @@ fn statuses(path: &str) -> &'static [u16] {
         "/model/" => &[400, 401, 405, 422, 429, 431, 500, 503],
         "/memory/" => &[401, 405, 429, 431],
         "/metrics" => &[401, 404, 405, 429, 431, 500],
+        path if path.ends_with(":predict") || path.ends_with(":explain") => OF_INFERENCE,
+        "/v2/models/{model}/infer" => OF_INFERENCE,
+        "/v2" | "/v1/models" => &[401, 405, 429, 431],
+        // Their 503 is not an error.
+        "/v1/models/{model}" | "/v2/models/{model}/ready" => &[401, 404, 405, 429, 431],
+        "/v2/models/{model}" | "/v2/models/{model}/config" => &[401, 404, 405, 429, 431, 500, 503],
+        "/v2/repository/index" => &[400, 401, 405, 408, 413, 415, 429, 431, 503],
+        path if path.starts_with("/v2/repository/models") => &[401, 404, 405, 429, 431, 500, 503],
         "/admin/reload" => &[400, 401, 404, 405, 422, 431, 500, 503],
         "/readyz" => &[405, 431, 503],
         _ => &[405, 431],
@@ -61,11 +79,16 @@ pub(super) fn describe(document: &mut Value) {
         let mut examples = Map::new();
         for error in &of_status {
             let value = json!(ErrorBody { error: error.to_string() });
-            let name = error.reason().0.to_owned()
-                + if matches!(error, ApiError::Encoding(_)) { "_encoding" } else { "" };
-            examples.insert(name, json!({ "value": value }));
+            let name = match error {
+                ApiError::Encoding(_) => "content_encoding",
+                ApiError::UnknownModel(_) => "unknown_model",
+                ApiError::ModelTooLarge { .. } => "model_too_large",
+                error => error.reason().0,
+            };
+            examples.insert(name.to_owned(), json!({ "value": value }));
         }
-        let reasons: Vec<&str> = of_status.iter().map(|error| error.reason().0).collect();
+        let mut reasons: Vec<&str> = of_status.iter().map(|error| error.reason().0).collect();
+        reasons.dedup();
         let json = json!({ "schema": component("schemas", "Error"), "examples": examples });
         document["components"]["responses"][status.to_string()] = json!({
             "description": reasons.join(", "),

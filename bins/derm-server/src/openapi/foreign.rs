@@ -1,8 +1,11 @@
-//! Types of other crates of the workspace, as they are serialised. `tests/openapi.rs` holds real answers
-//! against them.
+//! Types that are not Rust types of this crate, as they are serialised: those of other crates of the workspace,
+//! and lists that are sent one element at a time. `tests/openapi.rs` holds real answers against them.
 
 #![expect(dead_code, reason = "the schemas are made of the types alone")]
 
+use crate::answer::Answer;
+use crate::batch::Failure;
+use crate::v1::{Explanation, Prediction};
 use utoipa::ToSchema;
 
 /// The out-of-distribution score.
@@ -46,4 +49,62 @@ pub(crate) enum LimitSource {
     CgroupV2,
     CgroupV1,
     Physical,
+}
+
+/// The order of a tensor's axes.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum Layout {
+    Nchw,
+    Nhwc,
+}
+
+/// The answer of `/predict/`: of one picture, or of several.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Predicted {
+    One(Answer),
+    Several(Predictions),
+}
+
+/// Answers in the order of the pictures.
+#[derive(ToSchema)]
+pub(crate) struct Predictions {
+    predictions: Vec<OneOfSeveral>,
+}
+
+/// The answer to one of several pictures.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub(crate) enum OneOfSeveral {
+    Answer(Answer),
+    Failure(Failure),
+}
+
+/// Predictions in the order of the instances.
+#[derive(ToSchema)]
+pub(crate) struct V1Predictions {
+    predictions: Vec<V1PredictionOrFailure>,
+}
+
+/// The answer to one instance.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub(crate) enum V1PredictionOrFailure {
+    Prediction(Prediction),
+    Failure(Failure),
+}
+
+/// Explanations in the order of the instances.
+#[derive(ToSchema)]
+pub(crate) struct V1Explanations {
+    explanations: Vec<V1ExplanationOrFailure>,
+}
+
+/// The answer to one instance.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub(crate) enum V1ExplanationOrFailure {
+    Explanation(Explanation),
+    Failure(Failure),
 }

@@ -8,11 +8,15 @@ mod bodies;
 mod errors;
 mod foreign;
 mod parameters;
+mod protocols;
 
-pub(crate) use foreign::{LimitSource, MapRange, Pressure, Region, Uncertainty};
+pub(crate) use foreign::{
+    Layout, LimitSource, MapRange, Predicted, Pressure, Region, Uncertainty, V1Explanations,
+    V1Predictions,
+};
 
 use crate::error::ErrorBody;
-use crate::routes;
+use crate::{routes, v1, v2};
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
@@ -39,10 +43,26 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
         routes::openapi::document,
         routes::openapi::page,
         routes::page::index,
+        v1::models,
+        v1::status,
+        v1::predict,
+        v1::explain,
+        v2::metadata::server,
+        v2::metadata::live,
+        v2::metadata::ready,
+        v2::metadata::model,
+        v2::metadata::config,
+        v2::metadata::model_ready,
+        v2::infer::infer,
+        v2::repository::index,
+        v2::repository::load,
+        v2::repository::unload,
     ),
     components(schemas(ErrorBody)),
     tags(
         (name = "predictions", description = "An image in, classes and heatmaps out"),
+        (name = "v2", description = "Open Inference Protocol V2 (KServe, Triton)"),
+        (name = "v1", description = "KServe V1, TensorFlow Serving"),
         (name = "model", description = "What is served"),
         (name = "operations", description = "Probes, memory, metrics"),
         (name = "page", description = "The page for people"),
@@ -69,6 +89,19 @@ fn document() -> Value {
         errors::refer(path, operation);
         secure(path, operation);
         operation["operationId"] = json!(operation_id(path, method));
+    }
+    // A path that names a model may name its version as well.
+    let of_models = document["paths"].as_object().unwrap().clone().into_iter();
+    for (path, mut same) in of_models
+        .filter(|(path, _)| path.contains("/models/{model}") && !path.contains("/repository/"))
+    {
+        let path = path.replace("{model}", "{model}/versions/{version}");
+        for (method, operation) in same.as_object_mut().unwrap() {
+            operation["operationId"] = json!(operation_id(&path, method));
+            let parameters = operation["parameters"].as_array_mut().unwrap();
+            parameters.insert(1, component("parameters", "path.version"));
+        }
+        document["paths"][path] = same;
     }
     // The three are the same.
     let predict = document["paths"]["/predict/"].clone();
@@ -112,6 +145,10 @@ fn operation_id(path: &str, method: &str) -> String {
 fn secure(path: &str, operation: &mut Value) {
     operation["security"] = match path {
         "/admin/reload" => json!([{ "bearer": [] }, { "apiKey": [] }]),
+        // Only where there is an ADMIN_KEY.
+        path if path.starts_with("/v2/repository/models") => {
+            json!([{}, { "bearer": [] }, { "apiKey": [] }])
+        }
         path if crate::access::is_open(path.strip_suffix('/').unwrap_or(path)) => json!([]),
         // Only where API_KEYS_FILE is set.
         _ => json!([{}, { "bearer": [] }, { "apiKey": [] }]),
@@ -127,10 +164,12 @@ fn headers(document: &mut Value) {
     });
     let id = component("headers", "X-Request-Id");
     for (path, _, operation) in operations(document) {
-        let done = &mut operation["responses"]["200"];
-        done["headers"] = json!({ "X-Request-Id": id });
+        for response in operation["responses"].as_object_mut().unwrap().values_mut() {
+            response["headers"]["X-Request-Id"] = id.clone();
+        }
         if path == "/predict/" {
-            done["headers"]["Server-Timing"] = component("headers", "Server-Timing");
+            operation["responses"]["200"]["headers"]["Server-Timing"] =
+                component("headers", "Server-Timing");
         }
     }
     for response in document["components"]["responses"].as_object_mut().unwrap().values_mut() {
@@ -153,11 +192,10 @@ fn the_file_is_what_the_types_say() {
 #[test]
 fn every_route_is_described() {
     let document = document();
-    let described: Vec<&str> = document["paths"]
-        .as_object()
-        .unwrap()
-        .keys()
+    let paths = document["paths"].as_object().unwrap().keys();
+    let described: Vec<&str> = paths
         .map(|path| path.trim_end_matches('/'))
+        .filter(|path| !path.starts_with("/v1") && !path.starts_with("/v2"))
         .collect();
     let source = include_str!("../routes/mod.rs");
     // Every text that begins with a slash is a path.
@@ -170,13 +208,72 @@ fn every_route_is_described() {
     assert!(count >= described.len(), "{count} routes, {described:?}");
 }
 
+/// The routes that headings and the first cells of tables of docs/api.md name: a method and a path, or a further
+/// path of the same method. `M` and `V` stand for a model and its version.
+fn documented_routes(docs: &str) -> Vec<(String, String)> {
+    let mut routes = Vec::new();
+    for line in docs.lines() {
+        let Some(named) =
+            line.strip_prefix("## ").or_else(|| line.strip_prefix("| ")?.split('|').next())
+        else {
+            continue;
+        };
+        let mut method = None;
+        for code in named.split('`').skip(1).step_by(2) {
+            let (given, path) = code.split_once(' ').unwrap_or(("", code));
+            if matches!(given, "GET" | "POST") {
+                method = Some(given);
+            }
+            let Some(method) = method.filter(|_| path.starts_with('/')) else { continue };
+            let path = path.replace("/M", "/{model}").replace("/V", "/{version}");
+            routes.push((method.to_lowercase(), path.trim_end_matches('/').to_owned()));
+        }
+    }
+    routes
+}
+
+#[test]
+fn docs_and_document_have_the_same_routes() {
+    let mut document = document();
+    let docs = include_str!("../../../../docs/api.md");
+    let mut documented = documented_routes(docs);
+    let mut described: Vec<(String, String)> = operations(&mut document)
+        // The pages for people.
+        .filter(|(path, ..)| !["/", "/docs/"].contains(path))
+        .map(|(path, method, _)| {
+            let path = path.replace("/versions/{version}", "");
+            (method.to_owned(), path.trim_end_matches('/').to_owned())
+        })
+        .collect();
+    documented.sort_unstable();
+    described.sort_unstable();
+    described.dedup();
+    assert_eq!(documented, described);
+    assert!(docs.contains("`/versions/V`") && docs.contains("`GET /docs/`"));
+}
+
+#[test]
+fn every_field_of_an_answer_is_in_the_docs() {
+    let document = document();
+    let docs = include_str!("../../../../docs/api.md");
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words: std::collections::BTreeSet<&str> = docs.split(|c| !is_part(c)).collect();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    for (schema, described) in schemas {
+        for name in described["properties"].as_object().into_iter().flat_map(|fields| fields.keys())
+        {
+            assert!(words.contains(name.as_str()), "`{name}` of {schema} is not in docs/api.md");
+        }
+    }
+}
+
 #[test]
 fn everything_has_an_example() {
     let document = document();
     for (path, method, operation) in operations(&mut document.clone()) {
         for (status, response) in operation["responses"].as_object().unwrap() {
             let content = resolved(&document, response)["content"].as_object();
-            for (kind, body) in content.unwrap_or_else(|| panic!("{path} {status}")) {
+            for (kind, body) in content.into_iter().flatten() {
                 let has = body.get("example").is_some() || body.get("examples").is_some();
                 assert!(has, "{method} {path} {status} {kind} has no example");
             }

@@ -99,28 +99,53 @@ pub(super) fn all() -> Vec<Parameter> {
     ]
 }
 
+/// Parameters of `/predict/` that V1 does without: its path says what is asked.
+const NOT_IN_V1: [&str; 4] = ["model", "top_k", "gradcam", "lang"];
+
+/// The parameters that the query of V1 may have.
+fn of_v1() -> impl Iterator<Item = Parameter> {
+    all().into_iter().filter(|parameter| !NOT_IN_V1.contains(&parameter.name))
+}
+
+/// Names of the parameters that V1 may have.
+pub(super) fn names_of_v1() -> Vec<&'static str> {
+    of_v1().map(|parameter| parameter.name).collect()
+}
+
 /// The name of a parameter's schema; others may have the same name as the parameter.
 fn schema_name(name: &str) -> String {
     format!("parameter.{name}")
 }
 
-/// As [`properties`], in JSON, where a value may be null as well, or empty: it counts as absent. An index may
-/// be a number.
+/// The properties of a JSON object that has the parameters.
 pub(super) fn json_properties() -> Map<String, Value> {
+    json_properties_of(&all().iter().map(|parameter| parameter.name).collect::<Vec<_>>())
+}
+
+/// The properties of a JSON object that has these parameters.
+pub(super) fn json_properties_of(names: &[&str]) -> Map<String, Value> {
+    let property = |name: &&str| ((*name).to_owned(), component("schemas", json_schema_name(name)));
+    names.iter().map(property).collect()
+}
+
+/// The name of the schema of a parameter in JSON.
+fn json_schema_name(name: &str) -> String {
+    format!("json.{name}")
+}
+
+/// The schema of a parameter in JSON, where a value may be null as well, or empty: it counts as absent. An index
+/// may be a number.
+fn in_json(name: &str) -> Value {
     let absent = json!({ "enum": [null, ""], "description": "As if it were not given" });
-    let index = json!({ "type": "integer", "minimum": 0, "description": "An index" });
-    let property = |(name, schema): (String, Value)| {
-        let mut any = vec![schema, absent.clone()];
-        if ["class", "layer"].contains(&name.as_str()) {
-            any.push(index.clone());
-        }
-        // Any value: one that is not the name of a language is ignored.
-        if name == "lang" {
-            any.push(json!({}));
-        }
-        (name, json!({ "anyOf": any }))
-    };
-    properties().into_iter().map(property).collect()
+    let mut any = vec![component("schemas", schema_name(name)), absent];
+    if ["class", "layer"].contains(&name) {
+        any.push(json!({ "type": "integer", "minimum": 0, "description": "An index" }));
+    }
+    // Any value: one that is not the name of a language is ignored.
+    if name == "lang" {
+        any.push(json!({}));
+    }
+    json!({ "anyOf": any })
 }
 
 /// The properties of a body that has the parameters beside the image.
@@ -139,6 +164,7 @@ pub(super) fn describe(document: &mut Value) {
     for (path, method) in [("/model/", "get"), ("/admin/reload", "post")] {
         document["paths"][path][method]["parameters"] = json!([component("parameters", "model")]);
     }
+    in_paths(document);
     document["paths"]["/"]["get"]["parameters"] = json!([{
         "name": "lang",
         "in": "query",
@@ -151,12 +177,53 @@ pub(super) fn describe(document: &mut Value) {
             "name": name,
             "in": "query",
             "description": meaning,
+            // As if it were not given.
+            "allowEmptyValue": true,
             "schema": component("schemas", schema_name(name)),
             "example": example,
         });
+        document["components"]["schemas"][json_schema_name(name)] = in_json(name);
         let mut schema = schema;
         schema["description"] = json!(meaning);
         document["components"]["schemas"][schema_name(name)] = schema;
+    }
+}
+
+/// Adds the names in paths, and what V1 and V2 take beside their bodies.
+fn in_paths(document: &mut Value) {
+    let named = |name: &str, format: &str, example: &str, meaning: &str| {
+        json!({
+            "name": name,
+            "in": "path",
+            "required": true,
+            "description": meaning,
+            "schema": { "type": "string", "format": format },
+            "example": example,
+        })
+    };
+    let components = &mut document["components"]["parameters"];
+    components["path.model"] = named("model", "model", "derm-lite0", "Name of the model");
+    components["path.version"] =
+        named("version", "model-version", "0.6.0", "The model's version; there is one");
+    components["Inference-Header-Content-Length"] = json!({
+        "name": "Inference-Header-Content-Length",
+        "in": "header",
+        "description": "Bytes of the body that are JSON; binary data follows. 0: the body is the file of one image. All if not given",
+        "schema": { "type": "integer", "minimum": 0 },
+        "example": 0,
+    });
+    for (path, _, operation) in super::operations(document) {
+        if !path.contains("{model}") {
+            continue;
+        }
+        let mut parameters = vec![component("parameters", "path.model")];
+        if path.ends_with("/infer") {
+            parameters.push(component("parameters", "Inference-Header-Content-Length"));
+        }
+        if path.ends_with(":predict") || path.ends_with(":explain") {
+            parameters.extend(of_v1().map(|parameter| component("parameters", parameter.name)));
+        }
+        operation["parameters"] = json!(parameters);
     }
 }
 

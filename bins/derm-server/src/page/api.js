@@ -59,8 +59,9 @@ function show(path, method, operation) {
   table(section, ["parameter", "values", "default", ""], parameters.map(row));
   if (operation.requestBody) {
     add(section, "h3", "Body");
-    add(section, "p", operation.requestBody.description);
-    examples(section, operation.requestBody.content);
+    const { description, content } = resolved(operation.requestBody);
+    if (description) add(section, "p", description);
+    examples(section, content);
   }
   for (const [status, answer] of Object.entries(operation.responses)) {
     const { description, content } = resolved(answer);

@@ -29,7 +29,7 @@ use tokio::time::Instant;
     post,
     path = "/predict/",
     tag = "predictions",
-    responses((status = 200, description = "Classes and heatmaps", body = Answer)),
+    responses((status = 200, description = "Classes and heatmaps", body = crate::openapi::Predicted)),
 ))]
 pub(crate) async fn predict(
     request: HttpRequest,

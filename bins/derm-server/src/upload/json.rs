@@ -4,21 +4,17 @@
 //! Values are found by their bytes and nothing is built of them: a list of numbers would take thirty
 //! times its text in memory.
 
-use super::{MAX_FIELDS, MAX_PICTURES, Pictures};
+use super::{MAX_PICTURES, Pictures};
+use crate::bounded::{Fields, List};
 use crate::data_url;
 use crate::error::ApiError;
 use crate::excerpt::excerpt;
 use crate::parameters::{MAX_VALUE, Parameters};
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use std::fmt;
 use std::ops::Range;
 
 /// Lists and objects that may be around the picture.
 const DEPTH: usize = 4;
-
-/// Names and values as they stand in the body.
-type Fields<'a> = Vec<(&'a RawValue, &'a RawValue)>;
 
 /// The pictures, decoded in the body's own memory; sets the parameters beside them.
 pub(crate) fn read(
@@ -27,9 +23,8 @@ pub(crate) fn read(
     max_upload: usize,
 ) -> Result<Pictures, ApiError> {
     let mut images = Vec::new();
-    for (name, value) in fields(body)? {
-        let Some(name) = text_of(name)? else { continue };
-        match name.as_str() {
+    for (name, value) in fields(body)?.iter() {
+        match &**name {
             "image" | "images" | "instances" | "inputs" => {
                 let found = pictures(value, DEPTH)?;
                 // An empty one counts as absent.
@@ -39,9 +34,8 @@ pub(crate) fn read(
             }
             // Hugging Face's.
             "parameters" if value.get().starts_with('{') => {
-                for (name, value) in fields(value.get().as_bytes())? {
-                    let Some(name) = text_of(name)? else { continue };
-                    set(parameters, &name, value.get())?;
+                for (name, value) in fields(value.get().as_bytes())?.iter() {
+                    set(parameters, name, value.get())?;
                 }
             }
             name => set(parameters, name, value.get())?,
@@ -97,50 +91,21 @@ fn picture(value: &RawValue, depth: usize) -> Result<&str, ApiError> {
 /// The field of an object that holds the picture.
 fn picture_field(object: &str) -> Result<&RawValue, ApiError> {
     let fields = fields(object.as_bytes())?;
-    let named = fields.iter().find(|(name, _)| name.get() == "\"b64\"");
+    let named = fields.iter().find(|(name, _)| name == "b64");
     let only = named.or(if let [field] = &fields[..] { Some(field) } else { None });
     let only =
         only.ok_or_else(|| bad("an object around the picture has several fields, none `b64`"))?;
     Ok(only.1)
 }
 
-/// The elements of a list that is not empty.
-fn elements(list: &str) -> Result<Vec<&RawValue>, ApiError> {
-    struct Elements;
-
-    impl<'de> Visitor<'de> for Elements {
-        type Value = Vec<&'de RawValue>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-            let mut elements = Vec::new();
-            while let Some(element) = list.next_element()? {
-                if elements.len() == MAX_PICTURES {
-                    let message = format!("the list has more than {MAX_PICTURES} pictures");
-                    return Err(A::Error::custom(message));
-                }
-                elements.push(element);
-            }
-            if elements.is_empty() {
-                return Err(A::Error::custom("the list is empty"));
-            }
-            Ok(elements)
-        }
+/// The elements of a list of pictures, which is not empty.
+fn elements(list: &str) -> Result<List<&RawValue, MAX_PICTURES>, ApiError> {
+    let elements: List<&RawValue, MAX_PICTURES> =
+        serde_json::from_str(list).map_err(|error| syntax(&error))?;
+    if elements.is_empty() {
+        return Err(bad("the list is empty"));
     }
-
-    let elements = serde_json::Deserializer::from_str(list).deserialize_seq(Elements);
-    elements.map_err(|error| syntax(&error))
-}
-
-/// The text of a name; `None` for one that is longer than any that is known.
-fn text_of(name: &RawValue) -> Result<Option<String>, ApiError> {
-    if name.get().len() > MAX_VALUE {
-        return Ok(None);
-    }
-    serde_json::from_str(name.get()).map(Some).map_err(|error| syntax(&error))
+    Ok(elements)
 }
 
 /// Sets one parameter: a string by its text, any other value as it is written.
@@ -153,39 +118,25 @@ pub(crate) fn set(parameters: &mut Parameters, name: &str, value: &str) -> Resul
         let text: String = serde_json::from_str(value).map_err(|error| syntax(&error))?;
         return parameters.set(name, &text);
     }
-    parameters.set(name, value)
+    match whole(value) {
+        Some(number) => parameters.set(name, &number.to_string()),
+        None => parameters.set(name, value),
+    }
+}
+
+/// The whole number that a JSON number is, however it is written: `3.0` is 3.
+fn whole(value: &str) -> Option<u32> {
+    let number: f64 = value.get(..value.len().min(MAX_VALUE))?.parse().ok()?;
+    let is_whole = number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number);
+    is_whole.then_some(number as u32)
 }
 
 /// The fields of an object.
 fn fields(text: &[u8]) -> Result<Fields<'_>, ApiError> {
-    struct Object;
-
-    impl<'de> Visitor<'de> for Object {
-        type Value = Fields<'de>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-            let mut fields = Vec::new();
-            while let Some(field) = map.next_entry()? {
-                if fields.len() == MAX_FIELDS {
-                    return Err(A::Error::custom(format!("more than {MAX_FIELDS} fields")));
-                }
-                fields.push(field);
-            }
-            Ok(fields)
-        }
-    }
-
     if !text.trim_ascii_start().starts_with(b"{") {
         return Err(bad("it is not an object"));
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let fields = (&mut deserializer).deserialize_map(Object);
-    let fields = fields.and_then(|fields| deserializer.end().map(|()| fields));
-    fields.map_err(|error| syntax(&error))
+    serde_json::from_slice(text).map_err(|error| syntax(&error))
 }
 
 /// Undoes a valid JSON string's escapes in place; returns the range of the text. Base64 and what may
@@ -228,6 +179,7 @@ fn syntax(error: &serde_json::Error) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounded::MAX_FIELDS;
 
     fn json(body: &str) -> Result<Vec<u8>, ApiError> {
         let mut body = body.as_bytes().to_vec();
@@ -273,6 +225,21 @@ mod tests {
         let object = |count| format!("{{{}}}", vec!["\"a\": 1"; count].join(","));
         assert!(json(&object(MAX_FIELDS)).is_ok());
         assert!(matches!(json(&object(MAX_FIELDS + 1)), Err(ApiError::BadRequest(_))));
+    }
+
+    #[test]
+    fn an_index_may_be_written_as_json_writes_whole_numbers() {
+        let layer = |value: &str| {
+            let mut parameters = Parameters::default();
+            set(&mut parameters, "layer", value).unwrap();
+            parameters.request(true).explain.unwrap().layer
+        };
+        for value in ["16", "16.0", "1.6e1", "\"16\""] {
+            assert_eq!(layer(value), derm::Layer::Named("16".to_owned()), "{value}");
+        }
+        for value in ["1.5", "-1", "\"16.0\"", "true"] {
+            assert_eq!(layer(value), derm::Layer::Named(value.replace('"', "")), "{value}");
+        }
     }
 
     #[test]

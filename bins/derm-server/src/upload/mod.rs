@@ -8,6 +8,7 @@ mod part_headers;
 
 pub(crate) use json::{decode as decode_json_text, read as read_json, set as set_json_parameter};
 
+use crate::bounded::MAX_FIELDS;
 use crate::clients::Client;
 use crate::config::Config;
 use crate::connections::Connection;
@@ -27,8 +28,6 @@ use std::ops::{Deref, Range};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Parts that a form may have beside its pictures.
-const MAX_FIELDS: usize = 64;
 /// Pictures that one request may have.
 pub(crate) const MAX_PICTURES: usize = 128;
 /// Bytes that a form or JSON body may hold beside the picture.

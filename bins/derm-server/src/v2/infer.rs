@@ -27,7 +27,19 @@ use std::sync::{Arc, Weak};
 pub(crate) const HEADER_LENGTH: HeaderName =
     HeaderName::from_static("inference-header-content-length");
 
-/// Classifies pictures or tensors.
+/// Parameters of a prediction that a request may have; others are ignored. What else there is, is said by the
+/// request's outputs.
+pub(crate) const PARAMETERS: [&str; 10] =
+    ["class", "method", "layer", "smooth", "scale", "tta", "colormap", "alpha", "contour", "size"];
+
+/// Classifies pictures or tensors, in JSON or as binary data after the JSON; with a header length of 0, the
+/// body is the file of one picture.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v2/models/{model}/infer",
+    tag = "v2",
+    responses((status = 200, description = "The outputs", body = InferResponse)),
+))]
 pub(crate) async fn infer(
     request: &HttpRequest,
     payload: Payload,
@@ -120,7 +132,8 @@ fn header_length(headers: &HeaderMap) -> Result<Option<usize>, ApiError> {
 /// What is asked of each picture: the parameters of a prediction that the request has.
 fn request_of(asked: &Asked, outputs: &Outputs, state: &State) -> Result<Request, ApiError> {
     let mut parameters = Parameters::default();
-    for (name, value) in &asked.parameters {
+    let read = asked.parameters.iter().filter(|(name, _)| PARAMETERS.contains(&name.as_str()));
+    for (name, value) in read {
         upload::set_json_parameter(&mut parameters, name, value)?;
     }
     let explains = outputs.need_explanation();
@@ -129,13 +142,8 @@ fn request_of(asked: &Asked, outputs: &Outputs, state: &State) -> Result<Request
         return Err(ApiError::Parameter { name: "heatmap".to_owned(), reason });
     }
     let mut request = parameters.request(explains);
-    if explains && request.explain.is_none() {
-        let reason = "the outputs heatmap and overlay need it".to_owned();
-        return Err(ApiError::Parameter { name: "gradcam".to_owned(), reason });
-    }
-    request.top_k = None;
     request.explain = request.explain.map(|explain| outputs.explain(explain));
-    if request.explain.as_ref().is_some_and(|explain| explain.classes.len() > 1) {
+    if request.described().is_some_and(|explain| explain.classes.len() > 1) {
         let reason = "name one class; it is explained of each picture".to_owned();
         return Err(ApiError::Parameter { name: "class".to_owned(), reason });
     }

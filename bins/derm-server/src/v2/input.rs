@@ -3,6 +3,7 @@
 use super::bad;
 use super::elements::{Data, Tensors, Values, datatype, elements_of};
 use super::types::{InferRequest, RequestInput, RequestOutput};
+use crate::bounded::Whole;
 use crate::error::ApiError;
 use crate::excerpt::{excerpt, quoted};
 use crate::upload::{MAX_PICTURES, Pictures, decode_json_text};
@@ -71,15 +72,16 @@ impl Asked {
         let parameters = request.parameters.iter();
         let parameters = parameters
             .map(|(name, value)| {
+                let value = value.get();
                 let value = value.get(..value.len().min(MAX_PARAMETER)).unwrap_or_default();
-                (name.to_owned(), value.to_owned())
+                (name.chars().take(MAX_PARAMETER).collect(), value.to_owned())
             })
             .collect();
         let output = |output: &RequestOutput<'_>| {
             Ok(AskedOutput {
                 name: output.name.to_string(),
                 is_binary: output.parameters.get("binary_data")?,
-                classification: output.parameters.get("classification")?,
+                classification: whole(output.parameters.get("classification")?),
             })
         };
         let outputs = request.outputs.as_ref().filter(|outputs| !outputs.is_empty());
@@ -95,6 +97,10 @@ impl Asked {
 /// Longest parameter or id that is kept: a little more than any that is valid.
 const MAX_PARAMETER: usize = crate::parameters::MAX_VALUE + 16;
 
+fn whole(number: Option<Whole>) -> Option<u64> {
+    number.map(|number| number.0)
+}
+
 impl Input {
     fn plain(length: usize) -> Input {
         let (name, datatype) = (IMAGE.to_owned(), "BYTES".to_owned());
@@ -103,7 +109,7 @@ impl Input {
 
     fn read(input: &RequestInput<'_>, body: &[u8], header: usize) -> Result<Input, ApiError> {
         let name = quoted(&input.name);
-        let size: Option<u64> = input.parameters.get("binary_data_size")?;
+        let size = whole(input.parameters.get("binary_data_size")?);
         let data = match (size, input.data) {
             (Some(_), Some(_)) => {
                 return Err(bad(format!("the input {name} has both data and binary_data_size")));
@@ -127,7 +133,7 @@ impl Input {
             (None, None) => return Err(bad(format!("the input {name} has no data"))),
         };
         let (name, datatype) = (input.name.to_string(), input.datatype.to_string());
-        Ok(Input { name, datatype, shape: input.shape.to_vec(), data })
+        Ok(Input { name, datatype, shape: input.shape.iter().map(|axis| axis.0).collect(), data })
     }
 
     /// Whether it holds encoded pictures.

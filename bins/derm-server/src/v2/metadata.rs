@@ -18,7 +18,13 @@ use std::sync::Arc;
 
 const PLATFORM: &str = "onnx_derm";
 
-/// `GET /v2`.
+/// What the server is.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v2",
+    tag = "v2",
+    responses((status = 200, description = "The server", body = ServerMetadata)),
+))]
 pub(crate) fn server() -> HttpResponse {
     HttpResponse::Ok().json(ServerMetadata {
         name: "derm-server",
@@ -32,12 +38,27 @@ pub(crate) fn server() -> HttpResponse {
     })
 }
 
-/// `GET /v2/health/live`.
+/// Whether the process responds.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v2/health/live",
+    tag = "v2",
+    responses((status = 200, description = "It responds", body = Live)),
+))]
 pub(crate) fn live() -> HttpResponse {
     HttpResponse::Ok().json(Live { live: true })
 }
 
-/// `GET /v2/health/ready`: as `/readyz`.
+/// Whether the server is ready: as `/readyz`.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v2/health/ready",
+    tag = "v2",
+    responses(
+        (status = 200, description = "It is ready", body = Ready),
+        (status = 503, description = "It is not ready", body = Ready),
+    ),
+))]
 pub(crate) fn ready(state: &Data<State>) -> HttpResponse {
     let readiness = state.lifecycle.readiness();
     if readiness == Readiness::Unchecked {
@@ -46,8 +67,17 @@ pub(crate) fn ready(state: &Data<State>) -> HttpResponse {
     answer(Ready { name: None, ready: readiness == Readiness::Ready })
 }
 
-/// `GET /v2/models/{model}/ready`. The first call that finds a model unchecked has it checked; one
-/// that was unloaded on request is ready again when it is loaded or used.
+/// Whether a model is ready. The first call that finds it unchecked has it checked; one that was unloaded on
+/// request is ready again when it is loaded or used.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v2/models/{model}/ready",
+    tag = "v2",
+    responses(
+        (status = 200, description = "It is ready", body = Ready),
+        (status = 503, description = "It is not ready", body = Ready),
+    ),
+))]
 pub(crate) fn model_ready(state: &Data<State>, model: &Arc<Model>) -> HttpResponse {
     answer(Ready { name: Some(model.name.clone()), ready: is_ready(state, model) })
 }
@@ -67,7 +97,13 @@ fn answer(ready: Ready) -> HttpResponse {
     response.json(ready)
 }
 
-/// `GET /v2/models/{model}`. Loads the model if it is not: only its graph knows the input's name.
+/// What a model takes and answers. Loads it if it is not loaded: only its graph knows the input's name.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v2/models/{model}",
+    tag = "v2",
+    responses((status = 200, description = "The model's inputs and outputs", body = ModelMetadata)),
+))]
 pub(crate) async fn model(
     request: &HttpRequest,
     state: &Data<State>,
@@ -88,7 +124,13 @@ pub(crate) async fn model(
     }))
 }
 
-/// `GET /v2/models/{model}/config`. Loads the model if it is not.
+/// The same as Triton's model configuration. Loads the model if it is not loaded.
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/v2/models/{model}/config",
+    tag = "v2",
+    responses((status = 200, description = "Its configuration", body = ModelConfig)),
+))]
 pub(crate) async fn config(
     request: &HttpRequest,
     state: &Data<State>,

@@ -2,17 +2,24 @@
 //! (<https://github.com/kserve/open-inference-protocol>), with Triton's extensions for binary tensors,
 //! classification, model configuration and the model repository.
 
-mod bounded;
 mod elements;
-mod infer;
+pub(crate) mod infer;
 mod input;
-mod metadata;
+pub(crate) mod metadata;
 mod outputs;
-mod repository;
+pub(crate) mod repository;
 mod types;
 
+#[cfg(test)]
+pub(crate) use elements::datatype;
 pub(crate) use infer::HEADER_LENGTH;
+#[cfg(test)]
+pub(crate) use infer::PARAMETERS;
+#[cfg(test)]
+pub(crate) use input::IMAGE;
 pub(crate) use metadata::is_ready;
+#[cfg(test)]
+pub(crate) use types::MOST;
 
 use crate::error::ApiError;
 use crate::routes::{READ, check_method, segments};
@@ -41,9 +48,13 @@ async fn answer(
             method("POST")?;
             repository::index(&request, payload, &state).await
         }
-        ["repository", "models", model, action @ ("load" | "unload")] => {
+        ["repository", "models", model, "load"] => {
             method("POST")?;
-            repository::change(&request, &state, model, action == "load").await
+            repository::load(&request, &state, model).await
+        }
+        ["repository", "models", model, "unload"] => {
+            method("POST")?;
+            repository::unload(&request, &state, model).await
         }
         ["models", model, "versions", version, ref rest @ ..] => {
             of_model(&request, payload, &state, (model, Some(version)), rest).await

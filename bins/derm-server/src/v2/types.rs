@@ -1,13 +1,13 @@
 //! What requests and answers of the Open Inference Protocol hold.
 
-use super::bounded::{Fields, List};
+use crate::bounded::{Fields, List, Whole};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Most inputs, outputs and axes that a request may name.
-const MOST: usize = 16;
+pub(crate) const MOST: usize = 16;
 
 /// The body of `POST /v2/models/{model}/infer`, or its part before the binary tensors.
 #[derive(Debug, Deserialize)]
@@ -34,7 +34,7 @@ pub(crate) struct RequestInput<'a> {
     #[serde(borrow)]
     pub(crate) name: Cow<'a, str>,
     /// Its shape; the first axis counts pictures.
-    pub(crate) shape: List<u64, MOST>,
+    pub(crate) shape: List<Whole, MOST>,
     /// Its type in the model's metadata.
     #[serde(borrow)]
     pub(crate) datatype: Cow<'a, str>,
@@ -60,21 +60,25 @@ pub(crate) struct RequestOutput<'a> {
 
 /// `GET /v2`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct ServerMetadata {
     /// Name of the server.
     pub(crate) name: &'static str,
     /// Its version.
     pub(crate) version: &'static str,
     /// The extensions of the protocol that it has.
+    #[cfg_attr(test, schema(value_type = Vec<String>))]
     pub(crate) extensions: [&'static str; 4],
 }
 
 /// `GET /v2/models/{model}`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct ModelMetadata {
     /// Name of the model.
     pub(crate) name: String,
     /// Its only version.
+    #[cfg_attr(test, schema(value_type = Vec<String>))]
     pub(crate) versions: [String; 1],
     /// What runs it.
     pub(crate) platform: &'static str,
@@ -88,15 +92,18 @@ pub(crate) struct ModelMetadata {
 
 /// Facts about a model that are the same for all its tensors.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct MetadataParameters {
     /// SHA-256 of the model's files.
     pub(crate) digest: String,
     /// The order of a tensor's axes: `nchw` or `nhwc`.
+    #[cfg_attr(test, schema(value_type = crate::openapi::Layout))]
     pub(crate) layout: derm::Layout,
 }
 
 /// A tensor of a model.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct TensorMetadata {
     /// Name of the tensor.
     pub(crate) name: String,
@@ -108,6 +115,7 @@ pub(crate) struct TensorMetadata {
 
 /// `GET /v2/models/{model}/config`, as Triton's model configuration has it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct ModelConfig {
     /// Name of the model.
     pub(crate) name: String,
@@ -125,6 +133,7 @@ pub(crate) struct ModelConfig {
 
 /// A tensor of a model's configuration.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct ConfigTensor {
     /// Name of the tensor.
     pub(crate) name: String,
@@ -138,6 +147,7 @@ pub(crate) struct ConfigTensor {
 
 /// An answer to `GET /v2/health/live`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Live {
     /// Whether the process responds.
     pub(crate) live: bool,
@@ -145,24 +155,19 @@ pub(crate) struct Live {
 
 /// An answer to `GET /v2/health/ready` and `GET /v2/models/{model}/ready`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Ready {
     /// Name of the model that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
     pub(crate) name: Option<String>,
     /// Whether it can be used.
     pub(crate) ready: bool,
 }
 
-/// The body of `POST /v2/repository/index`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct IndexRequest {
-    /// Only models that are ready.
-    pub(crate) ready: bool,
-}
-
 /// A model in the answer to `POST /v2/repository/index`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct IndexEntry {
     /// Name of the model.
     pub(crate) name: String,
@@ -176,6 +181,7 @@ pub(crate) struct IndexEntry {
 
 /// The answer to `POST /v2/models/{model}/infer`, or its part before the binary tensors.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct InferResponse {
     /// Name of the model.
     pub(crate) model_name: String,
@@ -183,9 +189,11 @@ pub(crate) struct InferResponse {
     pub(crate) model_version: String,
     /// That of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
     pub(crate) id: Option<String>,
     /// Of pictures that could not be used, `error[INDEX]`: why.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(test, schema(required = false))]
     pub(crate) parameters: BTreeMap<String, String>,
     /// What was asked for, in that order.
     pub(crate) outputs: Vec<ResponseOutput>,
@@ -193,6 +201,7 @@ pub(crate) struct InferResponse {
 
 /// An output of an answer.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct ResponseOutput {
     /// Its name.
     pub(crate) name: &'static str,
@@ -202,14 +211,17 @@ pub(crate) struct ResponseOutput {
     pub(crate) shape: Vec<usize>,
     /// How its data is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
     pub(crate) parameters: Option<OutputParameters>,
     /// Its elements, flat; absent where they come after the JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
     pub(crate) data: Option<OutputData>,
 }
 
 /// How an output is sent.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub(crate) enum OutputParameters {
     /// After the JSON.
@@ -226,9 +238,11 @@ pub(crate) enum OutputParameters {
 
 /// Elements of an output.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub(crate) enum OutputData {
     /// Numbers; null where there is none.
+    #[cfg_attr(test, schema(value_type = Vec<Option<f32>>))]
     Floats(Vec<f32>),
     /// Texts.
     Texts(Vec<String>),

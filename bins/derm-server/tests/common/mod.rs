@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, clippy::print_stderr)]
 #![allow(dead_code, unused_imports)] // each test file uses its part
 
+mod examples;
 mod exposition;
 mod python;
 mod slow_clients;
 mod slow_model;
 
+pub use examples::{Example, examples};
 pub use exposition::Exposition;
 pub use python::python_with;
 pub use slow_clients::{SlowClients, raise_descriptors};
@@ -208,7 +210,7 @@ pub fn output(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     command(environment).args(arguments).output().unwrap()
 }
 
-/// Reads one answer: its head, then as many bytes as `Content-Length` says.
+/// Reads one answer: its head, then as many bytes as `Content-Length` says, or chunks.
 pub fn read_answer(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
     let mut chunk = [0; 64 * 1024];
@@ -227,9 +229,28 @@ fn whole_answer(bytes: &[u8]) -> Option<Answer> {
     let split = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&bytes[..split]).into_owned();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    let answer = Answer { status, head, body: bytes[split + 4..].to_vec() };
+    let mut answer = Answer { status, head, body: bytes[split + 4..].to_vec() };
+    if answer.header("Transfer-Encoding") == Some("chunked") {
+        answer.body = of_chunks(&answer.body)?;
+        return Some(answer);
+    }
     let length: usize = answer.header("Content-Length").map_or(0, |length| length.parse().unwrap());
     (answer.body.len() >= length).then_some(answer)
+}
+
+/// The body in these chunks, if all of them are there.
+fn of_chunks(mut chunks: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let end = chunks.windows(2).position(|two| two == b"\r\n")?;
+        let length =
+            usize::from_str_radix(std::str::from_utf8(&chunks[..end]).unwrap(), 16).unwrap();
+        if length == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(chunks.get(end + 2..end + 2 + length)?);
+        chunks = chunks.get(end + 2 + length + 2..)?;
+    }
 }
 
 pub fn post_bytes(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
