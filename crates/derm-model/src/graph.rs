@@ -168,11 +168,7 @@ struct Parsed {
 }
 
 /// The graph with the first candidate that holds the classes as its output.
-fn typed_model(
-    source: &ModelSource,
-    manifest: &Manifest,
-    kept: &[&str],
-) -> Result<Typed, Error> {
+fn typed_model(source: &ModelSource, manifest: &Manifest, kept: &[&str]) -> Result<Typed, Error> {
     let mut parsed = parse(source, manifest, kept)?;
     // The code of each part of loading has done its work when the next begins.
     derm_memstat::release_file_pages();
