@@ -6,6 +6,7 @@ mod error;
 mod graph;
 mod histogram;
 mod insert;
+mod means;
 mod network;
 mod observe;
 mod placement;

@@ -6,7 +6,7 @@
 //! value are not rounded between: they become one table. Operators that only move values keep
 //! the scale of what they read.
 
-use crate::graph::{View, attribute, int, is_standard, volume};
+use crate::graph::{View, int, is_standard, volume};
 use crate::product::Product;
 use derm_onnx::message::{DataType, GraphProto, NodeProto};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -242,7 +242,6 @@ impl<'a> Work<'a> {
             "Add" | "Mul" | "Concat" => all_activations && inputs.len() >= 2,
             "GlobalAveragePool" | "AveragePool" => true,
             "MaxPool" => node.output.len() == 1,
-            "ReduceMean" => is_spatial_mean(self.view, node),
             _ => false,
         }
     }
@@ -280,9 +279,13 @@ impl<'a> Work<'a> {
         let nodes = || (0..self.view.graph.node.len()).filter(|index| needed.contains(index));
         let moved = |index: usize| {
             let node = self.view.node(index);
-            let is_layout = LAYOUTS.contains(&node.op_type.as_str()) && node.output.len() == 1;
             let input = node.input.first()?.as_str();
-            let is_moved = is_layout && !self.not_float.contains(input);
+            // The file may have an input of another type than float32.
+            let is_cast = node.op_type == "Cast" && self.view.producer(input).is_some();
+            let is_layout = LAYOUTS.contains(&node.op_type.as_str()) || is_cast;
+            let is_layout = is_layout && node.output.len() == 1;
+            let is_moved = is_layout
+                && [input, &node.output[0]].iter().all(|name| !self.not_float.contains(name));
             (is_moved && self.view.constant(input).is_none())
                 .then_some((input, node.output[0].as_str()))
         };
@@ -313,14 +316,4 @@ impl<'a> Work<'a> {
         let names = inputs.chain(outputs).filter(|name| self.wanted.contains(name));
         Placement { values: names.map(placed).collect(), layers: self.layers }
     }
-}
-
-/// Whether a `ReduceMean` is over rows and columns.
-fn is_spatial_mean(view: &View<'_>, node: &NodeProto) -> bool {
-    let own = attribute(node, "axes").map(|attribute| attribute.ints.clone());
-    let input = node.input.get(1).and_then(|name| view.constant(name));
-    let axes = own.or_else(|| crate::graph::integers(input?));
-    let Some(mut axes) = axes else { return false };
-    axes.sort_unstable();
-    matches!(axes[..], [2, 3] | [-2, -1])
 }

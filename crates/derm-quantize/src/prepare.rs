@@ -1,9 +1,9 @@
 //! What is done to the float network before it is quantised: constants are computed, and padding and
-//! batch normalisation become part of the convolutions beside them. Its answers stay.
+//! batch normalisation become part of the convolutions beside them, means one operator. Its answers stay.
 
 use crate::graph::{View, attribute, float, float_tensor, int, integers, text, volume};
 use crate::product::Product;
-use crate::{Error, constants};
+use crate::{Error, constants, means};
 use derm_onnx::message::{
     AttributeProto, AttributeType, DataType, GraphProto, ModelProto, NodeProto, TensorProto,
 };
@@ -19,6 +19,7 @@ pub(crate) fn prepare(model: &mut ModelProto) -> Result<(), Error> {
     let graph = model.graph.mut_or_insert_default();
     fold_paddings(graph);
     fold_normalisations(graph, &mut names)?;
+    means::replace(graph, &mut names);
     constants::remove_unread(graph);
     Ok(())
 }

@@ -53,6 +53,9 @@ pub(super) fn run(arguments: &Arguments, images: &Path) -> anyhow::Result<()> {
     let parsed = Manifest::parse(&text).map_err(anyhow::Error::msg)?;
     let judged = judged(&arguments.calibration, images, &parsed)?;
 
+    if let Some(folder) = out.parent() {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
     let model = derm_onnx::read(&input)?;
     let before = std::fs::metadata(&input)?.len();
     let views = views(images, count, &parsed)?;
