@@ -119,3 +119,66 @@ fn equalize_pair(graph: &mut GraphProto, pair: &Pair) -> Result<f32, Error> {
     }
     Ok(factors.iter().map(|factor| (factor - 1.0).abs()).fold(0.0, f32::max))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use derm_onnx::message::NodeProto;
+
+    fn node(op_type: &str, input: &[&str], output: &str) -> NodeProto {
+        NodeProto {
+            op_type: op_type.to_owned(),
+            input: input.iter().map(|name| (*name).to_owned()).collect(),
+            output: vec![output.to_owned()],
+            ..NodeProto::default()
+        }
+    }
+
+    fn network(between: &str) -> GraphProto {
+        GraphProto {
+            node: vec![
+                node("Conv", &["x", "first", "bias"], "a"),
+                node(between, &["a"], "b"),
+                node("Conv", &["b", "second"], "y"),
+            ],
+            initializer: vec![
+                float_tensor("first", &[2, 2, 1, 1], &[8.0, -2.0, 0.1, 0.05]),
+                float_tensor("bias", &[2], &[1.0, 0.3]),
+                float_tensor("second", &[2, 2, 1, 1], &[0.02, 3.0, -0.01, 1.0]),
+            ],
+            ..GraphProto::default()
+        }
+    }
+
+    fn values(graph: &GraphProto) -> [Vec<f32>; 3] {
+        [0, 1, 2].map(|number| floats(&graph.initializer[number]).unwrap_or_default())
+    }
+
+    #[test]
+    fn both_sides_of_a_channel_get_one_size_and_their_product_stays() {
+        let mut graph = network("Relu");
+        let [first, bias, second] = values(&graph);
+        assert!(equalize(&mut graph).is_ok_and(|pairs| pairs == 1));
+        let [new_first, new_bias, new_second] = values(&graph);
+        for channel in 0..2 {
+            let factor = first[2 * channel] / new_first[2 * channel];
+            assert!((bias[channel] / new_bias[channel] / factor - 1.0).abs() < 1e-5);
+            for output in 0..2 {
+                let index = 2 * output + channel;
+                assert!((new_second[index] / second[index] / factor - 1.0).abs() < 1e-5);
+            }
+            let size = |a: f32, b: f32| a.abs().max(b.abs());
+            let left = size(new_first[2 * channel], new_first[2 * channel + 1]);
+            let right = size(new_second[channel], new_second[2 + channel]);
+            assert!((left / right - 1.0).abs() < 0.02, "{left} {right}");
+        }
+    }
+
+    #[test]
+    fn functions_that_do_not_commute_with_factors_are_left_alone() {
+        let mut graph = network("Sigmoid");
+        let before = graph.clone();
+        assert!(equalize(&mut graph).is_ok_and(|pairs| pairs == 0));
+        assert_eq!(graph, before);
+    }
+}

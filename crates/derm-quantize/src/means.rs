@@ -23,7 +23,7 @@ pub(crate) fn replace(graph: &mut GraphProto, names: &mut HashSet<String>) {
     }
 }
 
-fn is_spatial(view: &View<'_>, node: &NodeProto) -> bool {
+fn is_spatial<'a>(view: &View<'a>, node: &'a NodeProto) -> bool {
     if node.op_type != "ReduceMean" || rank(view, &node.input[0]) != Some(4) {
         return false;
     }
@@ -36,7 +36,7 @@ fn is_spatial(view: &View<'_>, node: &NodeProto) -> bool {
 }
 
 /// The number of axes of a value, where a convolution tells it.
-fn rank(view: &View<'_>, mut name: &str) -> Option<usize> {
+fn rank<'a>(view: &View<'a>, mut name: &'a str) -> Option<usize> {
     for _ in 0..DEPTH {
         let node = view.node(view.producer(name)?);
         match node.op_type.as_str() {

@@ -317,3 +317,72 @@ impl<'a> Work<'a> {
         Placement { values: names.map(placed).collect(), layers: self.layers }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::float_tensor;
+    use derm_onnx::message::ValueInfoProto;
+
+    fn node(op_type: &str, input: &[&str], output: &str) -> NodeProto {
+        NodeProto {
+            op_type: op_type.to_owned(),
+            input: input.iter().map(|name| (*name).to_owned()).collect(),
+            output: vec![output.to_owned()],
+            ..NodeProto::default()
+        }
+    }
+
+    fn value(name: &str) -> ValueInfoProto {
+        ValueInfoProto { name: name.to_owned(), ..ValueInfoProto::default() }
+    }
+
+    /// A convolution with SiLU, a residual sum with ReLU, and a flattened product.
+    fn network() -> GraphProto {
+        let weights = [1.0; 4];
+        GraphProto {
+            input: vec![value("x")],
+            output: vec![value("y"), value("doubt")],
+            node: vec![
+                node("Conv", &["x", "w"], "a"),
+                node("Sigmoid", &["a"], "gate"),
+                node("Mul", &["a", "gate"], "silu"),
+                node("Conv", &["silu", "w"], "b"),
+                node("Add", &["b", "silu"], "sum"),
+                node("Relu", &["sum"], "relu"),
+                node("Flatten", &["relu"], "flat"),
+                node("MatMul", &["flat", "m"], "product"),
+                node("Add", &["product", "shift"], "y"),
+                node("MatMul", &["flat", "m"], "doubt"),
+            ],
+            initializer: vec![
+                float_tensor("w", &[2, 2, 1, 1], &weights),
+                float_tensor("m", &[2, 2], &weights),
+                float_tensor("shift", &[2], &weights[..2]),
+            ],
+            ..GraphProto::default()
+        }
+    }
+
+    fn placed(in_float: &[&str]) -> Vec<String> {
+        let in_float = in_float.iter().map(|name| (*name).to_owned()).collect();
+        let placement = Placement::of(&network(), Some("doubt"), &in_float);
+        placement.values.into_iter().map(|value| value.name).collect()
+    }
+
+    #[test]
+    fn what_is_one_operation_has_no_pair_within() {
+        assert_eq!(placed(&[]), ["x", "a", "silu", "b", "relu", "flat", "y"]);
+        let placement = Placement::of(&network(), Some("doubt"), &BTreeSet::new());
+        assert_eq!(placement.origin("flat"), "relu", "a layout keeps the scale");
+        let layers: Vec<&str> = placement.layers.iter().map(|layer| &*layer.operator).collect();
+        assert_eq!(layers, ["Conv", "Conv", "Add", "MatMul"]);
+        assert_eq!(placement.layers[3].added, Some((8, 1)));
+    }
+
+    #[test]
+    fn a_layer_in_float_is_read_and_gives_only_what_others_quantise() {
+        assert_eq!(placed(&["a"]), ["silu", "b", "relu", "flat", "y"]);
+        assert_eq!(placed(&["product"]), ["x", "a", "silu", "b", "relu", "flat"]);
+    }
+}

@@ -97,7 +97,7 @@ fn what_cannot_be_quantised_is_refused_by_name() {
     let refused = |model| quantized(model, 1.0).unwrap_err().to_string();
     let message = refused(once);
     assert!(
-        message.contains("already quantised") && message.contains("QuantizeLinear"),
+        message.contains("already quantised") && message.contains("DequantizeLinear"),
         "{message}"
     );
     let message = refused(network::without_products());
