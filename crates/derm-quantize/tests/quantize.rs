@@ -15,6 +15,15 @@ fn quantized(model: ModelProto, max_drop: f64) -> Result<Quantized, Error> {
     quantize(model, MANIFEST, &pictures(24), &settings, &Silent)
 }
 
+/// The scores of the plan that also explains: they are there before anything is explained.
+#[test]
+fn a_plan_with_a_gradient_predicts_the_same() {
+    let Quantized { model, .. } = quantized(network::float(7), 1.0).unwrap();
+    let pictures = pictures(4);
+    let (plain, _) = scores(&model, &pictures);
+    assert_eq!(network::scores_beside_gradient(&model, &pictures), plain);
+}
+
 fn operators(model: &ModelProto) -> Vec<&str> {
     model.graph.node.iter().map(|node| node.op_type.as_str()).collect()
 }

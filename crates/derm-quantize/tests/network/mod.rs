@@ -1,22 +1,23 @@
 //! Networks for tests, of seeded weights.
 
+use derm_gradcam::{Explainer, Layer};
 use derm_model::{EngineOptions, Graph, ModelSource, PackedWeightCache, Plan};
 use derm_onnx::ModelProto;
 use derm_onnx::message::{
     AttributeProto, AttributeType, DataType, GraphProto, Message, MessageField, NodeProto,
     TensorProto, ValueInfoProto,
 };
-use derm_preprocess::RgbImage;
+use derm_preprocess::{RgbImage, Spec};
 
 const SIDE: u32 = 32;
 
-pub const MANIFEST: &str = "name = \"small\"\noutput = \"logits\"\n[input]\nheight = 32\nwidth = 32\n\
+pub(crate) const MANIFEST: &str = "name = \"small\"\noutput = \"logits\"\n[input]\nheight = 32\nwidth = 32\n\
     mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n\
     [[classes]]\nid = \"a\"\n[[classes]]\nid = \"b\"\n[[classes]]\nid = \"c\"\n[[classes]]\nid = \"d\"\n";
 
 /// A stem with ReLU6, a depthwise convolution behind a `Pad` that is computed, batch normalisation, a
 /// residual sum, squeeze-and-excitation, and a fully connected layer.
-pub fn float(seed: u64) -> ModelProto {
+pub(crate) fn float(seed: u64) -> ModelProto {
     let clip = [("six", vec![], vec![6.0f32]), ("zero", vec![], vec![0.0])];
     let weights: [(&str, &[i64]); 13] = [
         ("stem.w", &[16, 3, 3, 3]),
@@ -67,7 +68,7 @@ pub fn float(seed: u64) -> ModelProto {
 }
 
 /// The same with classes that hardly differ: rounding changes answers.
-pub fn near_ties() -> ModelProto {
+pub(crate) fn near_ties() -> ModelProto {
     let mut model = float(7);
     let graph = model.graph.as_mut().unwrap();
     let head = graph.initializer.iter_mut().find(|tensor| tensor.name == "head.w").unwrap();
@@ -85,7 +86,7 @@ pub fn near_ties() -> ModelProto {
 }
 
 /// Means of the picture's channels and their sum: no weights.
-pub fn without_products() -> ModelProto {
+pub(crate) fn without_products() -> ModelProto {
     let nodes = vec![
         node("GlobalAveragePool", &["input"], "mean"),
         node("Flatten", &["mean"], "flat"),
@@ -180,7 +181,7 @@ impl With for NodeProto {
 }
 
 /// Pictures of waves and blocks of different size, brightness and colour.
-pub fn pictures(count: u32) -> Vec<RgbImage> {
+pub(crate) fn pictures(count: u32) -> Vec<RgbImage> {
     let picture = |number: u32| {
         RgbImage::from_fn(SIDE, SIDE, |x, y| {
             let wave = (x * (1 + number % 5) + y * (1 + number % 3)) * 9 % 200;
@@ -194,18 +195,34 @@ pub fn pictures(count: u32) -> Vec<RgbImage> {
 }
 
 /// The scores of a network for each picture, and the engine's operations.
-pub fn scores(model: &ModelProto, pictures: &[RgbImage]) -> (Vec<Vec<f32>>, String) {
+pub(crate) fn scores(model: &ModelProto, pictures: &[RgbImage]) -> (Vec<Vec<f32>>, String) {
+    let graph = graph(model);
+    let plan =
+        Plan::new(&graph, &EngineOptions::default(), &mut PackedWeightCache::default()).unwrap();
+    (scores_of(&plan, pictures), plan.operators().to_string())
+}
+
+/// The scores of the plan that computes gradients, too, before it does.
+pub(crate) fn scores_beside_gradient(model: &ModelProto, pictures: &[RgbImage]) -> Vec<Vec<f32>> {
+    let (options, mut cache) = (EngineOptions::default(), PackedWeightCache::default());
+    let explainer = Explainer::new(graph(model), &Layer::Last, &options, &mut cache).unwrap();
+    assert!(explainer.why_not().is_none());
+    scores_of(explainer.plan(), pictures)
+}
+
+fn graph(model: &ModelProto) -> Graph {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
     derm_onnx::write(model, &path).unwrap();
     std::fs::write(folder.path().join("model.toml"), MANIFEST).unwrap();
-    let graph = Graph::load(&ModelSource::at(&path)).unwrap();
-    let plan =
-        Plan::new(&graph, &EngineOptions::default(), &mut PackedWeightCache::default()).unwrap();
-    let spec = &graph.manifest().input;
+    Graph::load(&ModelSource::at(&path)).unwrap()
+}
+
+fn scores_of(plan: &Plan, pictures: &[RgbImage]) -> Vec<Vec<f32>> {
+    let spec = Spec { mean: [0.5; 3], std: [0.5; 3], ..Spec::square(SIDE) };
     let of = |picture: &RgbImage| {
         let run = plan.run(|to| spec.normalise(picture, to)).unwrap();
         run.output(0).iter().copied().collect()
     };
-    (pictures.iter().map(of).collect(), plan.operators().to_string())
+    pictures.iter().map(of).collect()
 }
