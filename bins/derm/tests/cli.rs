@@ -193,11 +193,11 @@ fn completions_and_man_pages_are_written() {
 
 /// Nothing is written where 8 bits are asked for and cannot be had.
 #[test]
-fn quantising_needs_pictures_a_share_and_a_network_with_products() {
+fn quantising_needs_pictures_a_share_and_the_models_own_manifest() {
     let folder = pictures();
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let lite0 = format!("{root}/models/derm-lite0");
-    let without = format!("{root}/models/zoo/operators/average_pool.onnx");
+    let other = format!("{root}/models/zoo/operators/average_pool.onnx");
     let manifest = format!("{lite0}/model.toml");
     let refused = |arguments: &[&str], named: &str| {
         let output =
@@ -211,5 +211,5 @@ fn quantising_needs_pictures_a_share_and_a_network_with_products() {
     refused(&[&lite0, "--images", ".", "--pictures", "0"], "--pictures");
     std::fs::create_dir(folder.path().join("empty")).unwrap();
     refused(&[&lite0, "--images", "empty"], "no picture");
-    refused(&[&without, "--images", "a.jpg", "--manifest", &manifest], "nothing to quantise");
+    refused(&[&other, "--images", "a.jpg", "--manifest", &manifest], "disagrees with its manifest");
 }
