@@ -190,3 +190,26 @@ fn completions_and_man_pages_are_written() {
     let page = std::fs::read_to_string(folder.path().join("man1/derm-predict.1")).unwrap();
     assert!(page.contains("Classify pictures"));
 }
+
+/// Nothing is written where 8 bits are asked for and cannot be had.
+#[test]
+fn quantising_needs_pictures_a_share_and_the_models_own_manifest() {
+    let folder = pictures();
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let lite0 = format!("{root}/models/derm-lite0");
+    let other = format!("{root}/models/zoo/operators/average_pool.onnx");
+    let manifest = format!("{lite0}/model.toml");
+    let refused = |arguments: &[&str], named: &str| {
+        let output =
+            derm(folder.path(), &[&["quantize", "--int8", "-o", "out.onnx"], arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(text(&output.stderr).contains(named), "{}", text(&output.stderr));
+        assert!(!folder.path().join("out.onnx").exists());
+    };
+    refused(&[&lite0], "--images");
+    refused(&[&lite0, "--images", ".", "--max-drop", "2"], "--max-drop");
+    refused(&[&lite0, "--images", ".", "--pictures", "0"], "--pictures");
+    std::fs::create_dir(folder.path().join("empty")).unwrap();
+    refused(&[&lite0, "--images", "empty"], "no picture");
+    refused(&[&other, "--images", "a.jpg", "--manifest", &manifest], "disagrees with its manifest");
+}

@@ -55,20 +55,20 @@ impl Graph {
     /// # Errors
     /// Every [`Error`] but [`Error::NoSuchLayer`] and [`Error::Run`].
     pub fn load(source: &ModelSource) -> Result<Graph, Error> {
-        Graph::load_keeping(source, None)
+        Graph::load_keeping(source, &[])
     }
 
-    /// As [`Graph::load`]; the value named `layer` (an ONNX node or one of its outputs) becomes
-    /// the graph's last output, so that no simplification removes it.
+    /// As [`Graph::load`]; the values named `kept` (an ONNX node or one of its outputs) become the
+    /// graph's last outputs, in this order, so that no simplification removes them.
     ///
     /// # Errors
     /// As [`Graph::load`], and [`Error::NoSuchLayer`].
-    pub fn load_keeping(source: &ModelSource, layer: Option<&str>) -> Result<Graph, Error> {
+    pub fn load_keeping(source: &ModelSource, kept: &[&str]) -> Result<Graph, Error> {
         let manifest = match source {
             ModelSource::Opened(model) => Arc::clone(model.manifest()),
             source => Arc::new(source.manifest()?),
         };
-        let typed = guarded("reading", || typed_model(source, &manifest, layer))?;
+        let typed = guarded("reading", || typed_model(source, &manifest, kept))?;
         let Typed { model: typed, weights, input, names, notes, unverified } = typed;
         Ok(Graph { typed, weights, manifest, input, names, notes, unverified })
     }
@@ -113,13 +113,17 @@ impl Graph {
         Ok(self.manifest.uncertain.as_ref().map(|_| outputs[1]))
     }
 
-    /// The outlet of the layer that [`Graph::load_keeping`] was asked for.
+    /// The outlet of the first value that [`Graph::load_keeping`] was asked to keep.
     ///
     /// # Errors
     /// None on a graph that was loaded.
     pub fn kept_layer(&self) -> TractResult<Option<OutletId>> {
-        let others = 1 + usize::from(self.manifest.uncertain.is_some());
-        Ok(self.typed.output_outlets()?.get(others).copied())
+        Ok(self.typed.output_outlets()?.get(self.kept_from()).copied())
+    }
+
+    /// The number of outputs before those that [`Graph::load_keeping`] was asked to keep.
+    pub fn kept_from(&self) -> usize {
+        1 + usize::from(self.manifest.uncertain.is_some())
     }
 
     /// Whether [`Graph::load_keeping`] knows a layer of this name.
@@ -164,12 +168,8 @@ struct Parsed {
 }
 
 /// The graph with the first candidate that holds the classes as its output.
-fn typed_model(
-    source: &ModelSource,
-    manifest: &Manifest,
-    layer: Option<&str>,
-) -> Result<Typed, Error> {
-    let mut parsed = parse(source, manifest, layer)?;
+fn typed_model(source: &ModelSource, manifest: &Manifest, kept: &[&str]) -> Result<Typed, Error> {
+    let mut parsed = parse(source, manifest, kept)?;
     // The code of each part of loading has done its work when the next begins.
     derm_memstat::release_file_pages();
     // A batch of 1 where the graph permits, else the batch that it is fixed to, of copies.
@@ -187,7 +187,7 @@ fn typed_model(
             let budget = &parsed.budget;
             budget.start_again();
             let attempt =
-                Attempt { input: &parsed.input, manifest, layer, candidate, batch, budget };
+                Attempt { input: &parsed.input, manifest, kept, candidate, batch, budget };
             match guarded("reading", || attempt.typed(model)) {
                 Ok(Some(typed)) => return Ok(finished(typed, parsed, batch)),
                 Ok(None) => {}
@@ -220,7 +220,7 @@ fn finished(typed: TypedModel, parsed: Parsed, batch: usize) -> Typed {
 struct Attempt<'a> {
     input: &'a InputForm,
     manifest: &'a Manifest,
-    layer: Option<&'a str>,
+    kept: &'a [&'a str],
     candidate: &'a str,
     batch: usize,
     budget: &'a Shared,
@@ -255,7 +255,7 @@ impl Attempt<'_> {
             let missing = || Error::Mismatch(format!("it has no value {name:?} ([uncertain])"));
             outputs.push(find(model, name).ok_or_else(missing)?);
         }
-        if let Some(name) = self.layer {
+        for &name in self.kept {
             let missing = || Error::NoSuchLayer(name.to_owned());
             outputs.push(find(model, name).ok_or_else(missing)?);
         }
@@ -264,7 +264,7 @@ impl Attempt<'_> {
 }
 
 /// Reads the file, up to what is known without types.
-fn parse(source: &ModelSource, manifest: &Manifest, layer: Option<&str>) -> Result<Parsed, Error> {
+fn parse(source: &ModelSource, manifest: &Manifest, kept: &[&str]) -> Result<Parsed, Error> {
     let mut onnx = operators::onnx();
     let (file, folder) = match source {
         ModelSource::Files { model, .. } | ModelSource::Described { model, .. } => {
@@ -286,7 +286,7 @@ fn parse(source: &ModelSource, manifest: &Manifest, layer: Option<&str>) -> Resu
     let graph = proto.graph.as_mut().ok_or_else(|| Error::Graph("it has no graph".to_owned()))?;
     let signature = Signature::read(graph, manifest)?;
     let uncertain = manifest.uncertain.as_ref().map(|uncertain| uncertain.output.as_str());
-    let roots: Vec<&str> = uncertain.into_iter().chain(layer).collect();
+    let roots: Vec<&str> = uncertain.into_iter().chain(kept.iter().copied()).collect();
     prune(graph, &signature.candidates, &roots);
     if let Some(reason) = leavings(graph) {
         return Err(Error::Graph(reason));

@@ -45,7 +45,7 @@ fn present() -> impl Iterator<Item = (PathBuf, Expected)> {
 /// The largest difference of a probability, and the share of the last product's inputs that are other
 /// integers.
 fn differences(folder: &Path, expected: &Expected, options: &EngineOptions) -> (f32, f64) {
-    let graph = Graph::load_keeping(&ModelSource::at(folder), Some(&expected.layer)).unwrap();
+    let graph = Graph::load_keeping(&ModelSource::at(folder), &[&expected.layer]).unwrap();
     let manifest = graph.manifest();
     let plan = Plan::new(&graph, options, &mut PackedWeightCache::default()).unwrap();
     let picture = derm_zoo::picture(manifest.input.shape());

@@ -6,6 +6,7 @@
 use crate::Error;
 use crate::messages::attribute_proto::AttributeType;
 use crate::messages::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
+use crate::names::{names_in_use, unused};
 use crate::tensor::{FLOAT, FLOAT16, data_bytes, floats, for_each_tensor};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -84,7 +85,7 @@ fn narrow_graph(
         }
         let name = tensor.name.clone();
         if narrow_tensor(tensor, &name, report)? {
-            tensor.name = unused(&name, names);
+            tensor.name = unused(&format!("{name}.f16"), names);
             casts.push(cast(&tensor.name, &name));
         }
     }
@@ -117,7 +118,7 @@ fn narrow_constants(
                 && narrow_tensor(tensor, output, report)?
             {
                 let name = std::mem::take(output);
-                *output = unused(&name, names);
+                *output = unused(&format!("{name}.f16"), names);
                 following = Some(cast(output, &name));
             }
         }
@@ -179,35 +180,6 @@ fn cast(from: &str, to: &str) -> NodeProto {
         }],
         ..NodeProto::default()
     }
-}
-
-fn unused(name: &str, names: &mut HashSet<String>) -> String {
-    let mut candidate = format!("{name}.f16");
-    while !names.insert(candidate.clone()) {
-        candidate.push('_');
-    }
-    candidate
-}
-
-/// The names of all values, in subgraphs too: a new name must differ from each.
-fn names_in_use(model: &ModelProto) -> HashSet<String> {
-    fn collect_nodes(nodes: &[NodeProto], names: &mut HashSet<String>) {
-        for node in nodes {
-            names.extend(node.input.iter().chain(&node.output).cloned());
-            for attribute in &node.attribute {
-                attribute.g.iter().chain(&attribute.graphs).for_each(|graph| collect(graph, names));
-            }
-        }
-    }
-    fn collect(graph: &GraphProto, names: &mut HashSet<String>) {
-        names.extend(graph.initializer.iter().map(|tensor| tensor.name.clone()));
-        names.extend(graph.input.iter().map(|value| value.name.clone()));
-        collect_nodes(&graph.node, names);
-    }
-    let mut names = HashSet::new();
-    model.graph.iter().for_each(|graph| collect(graph, &mut names));
-    model.functions.iter().for_each(|function| collect_nodes(&function.node, &mut names));
-    names
 }
 
 fn has_half_weights(model: &ModelProto) -> bool {

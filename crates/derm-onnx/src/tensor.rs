@@ -49,7 +49,10 @@ pub(crate) fn data_bytes(tensor: &TensorProto) -> usize {
 }
 
 /// The values of a float32 tensor.
-pub(crate) fn floats(tensor: &TensorProto) -> Result<Vec<f32>, Error> {
+///
+/// # Errors
+/// [`Error::WrongLength`]: there are more or fewer than its shape says.
+pub fn floats(tensor: &TensorProto) -> Result<Vec<f32>, Error> {
     let wrong = || Error::WrongLength(tensor.name.clone());
     let values: Vec<f32> = if tensor.raw_data.is_empty() {
         tensor.float_data.clone()

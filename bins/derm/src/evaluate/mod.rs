@@ -14,9 +14,10 @@ use derm::{Classifier, Explain, Options, Request, Uncertainty};
 use indicatif::{ParallelProgressIterator, ProgressBar, ProgressFinish};
 use labels::Labelled;
 use masks::{Masks, Overlap};
-use metrics::Scored;
+pub(crate) use metrics::Interval;
+use metrics::{Scored, Sorted};
 use rayon::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -119,6 +120,26 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The figures of a classifier on labelled pictures, each with its interval, and of how many pictures
+/// they are: those that cannot be read are left out.
+pub(crate) fn figures(
+    classifier: &Classifier,
+    labelled: &[Labelled],
+    files: &HashMap<String, PathBuf>,
+) -> anyhow::Result<(usize, BTreeMap<&'static str, Interval>)> {
+    let work = Work { classifier, tta: 1, masks: None };
+    let look_at = |one: &Labelled| {
+        let scored = work.look_at(files.get(&one.image)?, one).ok()?.scored;
+        Some((scored, one.group.clone()))
+    };
+    let bar = bar(labelled.len(), "labelled pictures");
+    let seen = labelled.par_iter().progress_with(bar).filter_map(look_at);
+    let (scored, groups): (Vec<Scored>, Vec<String>) = seen.collect::<Vec<_>>().into_iter().unzip();
+    anyhow::ensure!(!scored.is_empty(), "no labelled picture could be scored");
+    let sorted = Sorted::new(&scored, classifier.manifest().classes.len());
+    Ok((scored.len(), sorted.with_intervals(&groups)))
+}
+
 /// What each picture is evaluated with.
 struct Work<'a> {
     classifier: &'a Classifier,
@@ -182,7 +203,7 @@ fn kinds(folder: &Path, work: &Work<'_>) -> anyhow::Result<BTreeMap<String, Vec<
 }
 
 /// A progress bar that is cleared when it is complete.
-fn bar(length: usize, what: &str) -> ProgressBar {
+pub(crate) fn bar(length: usize, what: &str) -> ProgressBar {
     let bar = ProgressBar::new(length as u64).with_message(what.to_owned());
     bar.with_finish(ProgressFinish::AndClear)
 }

@@ -21,6 +21,7 @@ use crate::Options;
 use crate::program::Program;
 use crate::weights::{PackedWeightCache, StoredWeights};
 use builder::Builder;
+use std::collections::HashSet;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::{TractErrorContext, ensure, format_err};
 use tract_onnx::tract_core::ops::TypedOp;
@@ -55,17 +56,22 @@ pub(crate) fn lower(
     builder.begin_phase(picture, input_order.to_vec())?;
     let order = order(model)?;
     builder.deferred = int8::deferred(&builder, &order);
+    let outputs = model.output_outlets()?;
+    let mut passed = HashSet::new();
     for id in order {
         let outlet = OutletId::new(id, 0);
-        if outlet == picture || builder.is_constant(outlet) {
-            continue;
-        }
         if inputs.contains(&outlet) {
+            // An output of this phase is float32 when the phase ends, not when the last one does.
+            for output in outputs.iter().filter(|output| passed.contains(&output.node)) {
+                builder.value(*output)?;
+            }
             let order = graph_order(builder.shape(outlet)?.len());
             builder.begin_phase(outlet, order)?;
             continue;
         }
-        if builder.deferred.contains(&id) {
+        passed.insert(id);
+        let is_there = outlet == picture || builder.is_constant(outlet);
+        if is_there || builder.deferred.contains(&id) {
             continue;
         }
         let node = model.node(id);
@@ -73,7 +79,7 @@ pub(crate) fn lower(
         lower_node(&mut builder, node)
             .with_context(|| format!("{} ({})", node.name, node.op.name()))?;
     }
-    let outputs = model.output_outlets()?.iter().map(|&outlet| output(&mut builder, outlet));
+    let outputs = outputs.iter().map(|&outlet| output(&mut builder, outlet));
     let outputs: Vec<Value> = outputs.collect::<TractResult<_>>().context("an output")?;
     let Builder { mut program, packed_bytes, .. } = builder;
     program.outputs = outputs.iter().map(|value| value.buffer).collect();

@@ -48,7 +48,7 @@ impl Explainer {
         options: &EngineOptions,
         cache: &mut PackedWeightCache,
     ) -> Result<Explainer, derm_model::Error> {
-        Explainer::new(Graph::load_keeping(source, layer.name())?, layer, options, cache)
+        Explainer::new(Graph::load_keeping(source, layer.name().as_slice())?, layer, options, cache)
     }
 
     /// As [`Explainer::load`], of a graph that was loaded with [`Graph::load_keeping`] and this
@@ -75,7 +75,7 @@ impl Explainer {
         options: &EngineOptions,
         cache: &mut PackedWeightCache,
     ) -> Result<Explainer, derm_model::Error> {
-        let graph = Graph::load_keeping(source, layer.name())?;
+        let graph = Graph::load_keeping(source, layer.name().as_slice())?;
         Explainer::with(graph, layer, SecondPhase::Replay, options, cache)
     }
 

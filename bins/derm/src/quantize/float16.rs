@@ -1,31 +1,13 @@
-//! `derm quantize` and `cargo xtask quantize`: stores a model's weights as float16, in a file that every ONNX runtime loads.
+//! Float16 weights, in a file that every ONNX runtime loads.
 
+use super::{Arguments, manifest};
 use anyhow::{Context, bail};
 use derm::{Classifier, ModelSource, Options, Report, Request};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Store a model's weights as float16; arithmetic stays float32
-#[derive(Debug, clap::Args)]
-pub struct Arguments {
-    /// The float32 ONNX file
-    input: PathBuf,
-    /// The file to write [default: INPUT with .f16.onnx]
-    #[arg(short, long)]
-    out: Option<PathBuf>,
-    /// Compare predictions of both files on the pictures in this folder
-    #[arg(long, value_name = "DIR")]
-    images: Option<PathBuf>,
-    /// The manifest for the comparison [default: beside OUT or INPUT, ending in .toml]
-    #[arg(long, value_name = "FILE")]
-    manifest: Option<PathBuf>,
-}
-
-/// Runs the command.
-///
-/// # Errors
-/// The file cannot be read, written or, with `--images`, run.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+/// Writes the file, and compares both where there are pictures.
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let input = &arguments.input;
     let out = arguments.out.clone().unwrap_or_else(|| input.with_extension("f16.onnx"));
     let mut model = derm_onnx::read(input)?;
@@ -49,7 +31,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn compare(arguments: &Arguments, out: &Path, folder: &Path) -> anyhow::Result<()> {
-    let manifest = manifest(arguments, out)?;
+    let beside = [out.to_owned(), arguments.input.clone()];
+    let manifest = manifest(arguments, beside)?;
     let classifier = |model: &Path| {
         let source = ModelSource::Files { model: model.to_owned(), manifest: manifest.clone() };
         Classifier::new(source, Options::default())
@@ -91,14 +74,4 @@ fn compare(arguments: &Arguments, out: &Path, folder: &Path) -> anyhow::Result<(
     let share = 100.0 * agreeing as f64 / pictures as f64;
     println!("  top-1 agreement {agreeing} of {pictures} ({share:.2} %)");
     Ok(())
-}
-
-fn manifest(arguments: &Arguments, out: &Path) -> anyhow::Result<PathBuf> {
-    let beside = [out.with_extension("toml"), arguments.input.with_extension("toml")];
-    let candidates = arguments.manifest.iter().chain(&beside);
-    candidates
-        .into_iter()
-        .find(|path| path.exists())
-        .cloned()
-        .with_context(|| format!("no manifest: neither --manifest nor {}", beside[0].display()))
 }
