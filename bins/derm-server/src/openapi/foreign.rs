@@ -63,7 +63,7 @@ pub(crate) enum Layout {
 #[derive(ToSchema)]
 #[serde(untagged)]
 pub(crate) enum Predicted {
-    One(Answer),
+    One(Box<Answer>),
     Several(Predictions),
 }
 
@@ -77,7 +77,7 @@ pub(crate) struct Predictions {
 #[derive(ToSchema)]
 #[serde(untagged)]
 pub(crate) enum OneOfSeveral {
-    Answer(Answer),
+    Answer(Box<Answer>),
     Failure(Failure),
 }
 
