@@ -449,10 +449,7 @@ fn model_of_bytes() -> tempfile::TempDir {
     unknown.add_length_delimited(2, kind);
     let (mut to, mut axes) = (attribute("group"), attribute("strides"));
     (to.name, to.i) = ("to".to_owned(), 1);
-    axes.name = "perm".to_owned();
-    let integers = axes.special_fields.mut_unknown_fields();
-    integers.remove(8);
-    [0, 3, 1, 2].iter().for_each(|axis| integers.add_varint(8, *axis));
+    (axes.name, axes.ints) = ("perm".to_owned(), vec![0, 3, 1, 2]);
     graph.node.insert(0, node("Transpose", "own floats", &name, axes));
     graph.node.insert(0, node("Cast", "pixels", "own floats", to));
     derm_onnx::write(&model, &folder.path().join("model.onnx")).unwrap();
