@@ -284,7 +284,7 @@ def expected(file, layout, image):
 def manifest(name, layout, side, temperature):
     classes = "".join(f'[[classes]]\nid = "c{number}"\n' for number in range(CLASSES))
     return (
-        f'name = "{name}"\noutput = "logits"\ntemperature = {temperature!r}\n[input]\nheight = {side}\nwidth = {side}\n'
+        f'name = {json.dumps(name)}\noutput = "logits"\ntemperature = {temperature!r}\n[input]\nheight = {side}\nwidth = {side}\n'
         f'layout = "{layout}"\nscale = {1 / 255!r}\nmean = [0.5, 0.5, 0.5]\nstd = [0.25, 0.25, 0.25]\n{classes}'
     )
 
