@@ -135,6 +135,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for model in &models {
         println!("== {} ({})", model.name, model.source);
         let path = model.path()?;
+        let_go_of_pages(&binary)?;
         if arguments.is_special() {
             passed &= arguments.special(&binary, model, path.as_deref())?;
             continue;
@@ -161,6 +162,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         bail!("a test failed or a limit was passed");
     }
     Ok(())
+}
+
+/// Lets the kernel's page cache drop the file, so that only the pages that a process touches are read again: of one that
+/// was just written all are there, in pieces of up to 2 MiB, which count as resident as soon as one byte is touched.
+fn let_go_of_pages(file: &Path) -> anyhow::Result<()> {
+    let file = std::fs::File::open(file).with_context(|| file.display().to_string())?;
+    // Pages that are not on the disk yet stay.
+    file.sync_all()?;
+    Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
 }
 
 impl Arguments {
