@@ -344,6 +344,16 @@ def verdict(server, networks, name):
     return "same" if same else "DIFFERENT", name, f"{worst:.2g}", f"{own:.2g}", heatmap, ""
 
 
+def print_verdicts(verdicts):
+    """Prints a line for each, and the counts at the end."""
+    count = collections.Counter()
+    for line in verdicts:
+        count[line[0]] += 1
+        count["heatmap"] += line[4] == "ok"
+        print(*line, sep="\t", flush=True)
+    print("#", dict(count), file=sys.stderr)
+
+
 def main():
     server, framework, *wanted = sys.argv[1:]
     kinds = {
@@ -354,13 +364,7 @@ def main():
         "keras": Keras,
     }
     networks = kinds[framework]()
-    count = collections.Counter()
-    for name in wanted or networks.names():
-        line = verdict(server, networks, name)
-        count[line[0]] += 1
-        count["heatmap"] += line[4] == "ok"
-        print(*line, sep="\t", flush=True)
-    print("#", dict(count), file=sys.stderr)
+    print_verdicts(verdict(server, networks, name) for name in wanted or networks.names())
 
 
 if __name__ == "__main__":

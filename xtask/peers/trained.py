@@ -8,7 +8,6 @@ The networks keep their owners' licences; nothing of them is kept in this projec
 the package efficientnet_lite_pytorch for the networks that are PyTorch's weights.
 """
 
-import collections
 import pathlib
 import re
 import subprocess
@@ -19,7 +18,7 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-from exports import served
+from exports import print_verdicts, served, softmax
 
 LITE = {"scale": 1.0, "mean": [127.0] * 3, "std": [128.0] * 3}
 UNIT = {"scale": 1 / 255, "mean": [0.5] * 3, "std": [0.5] * 3}
@@ -117,8 +116,7 @@ def expected(file, images, layout, normalisation):
         x = (x if layout == "nhwc" else x.transpose(2, 0, 1))[None].astype(np.float32)
         scores = session.run(None, {session.get_inputs()[0].name: x})[0].reshape(-1).astype(np.float64)
         is_probability = scores.min() >= 0 and abs(scores.sum() - 1) < 1e-3
-        powers = np.exp(scores - scores.max())
-        yield scores if is_probability else powers / powers.sum()
+        yield scores if is_probability else softmax(scores)
 
 
 def verdict(server, folder, name):
@@ -155,13 +153,7 @@ def main():
     server, folder, *wanted = sys.argv[1:]
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    count = collections.Counter()
-    for name in wanted or [*FILES, *WEIGHTS]:
-        line = verdict(server, folder, name)
-        count[line[0]] += 1
-        count["heatmap"] += line[4] == "ok"
-        print(*line, sep="\t", flush=True)
-    print("#", dict(count), file=sys.stderr)
+    print_verdicts(verdict(server, folder, name) for name in wanted or [*FILES, *WEIGHTS])
 
 
 if __name__ == "__main__":

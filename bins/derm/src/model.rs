@@ -32,10 +32,7 @@ impl ModelOption {
     /// # Errors
     /// [`derm::Error::Model`].
     pub fn classifier(&self, options: Options) -> Result<Classifier, derm::Error> {
-        // As the server reads it: the refusal names this variable.
-        let allowed = std::env::var("ALLOW_UNVERIFIED_OPERATORS");
-        let allowed = allowed.is_ok_and(|text| matches!(text.trim(), "true" | "1"));
-        Classifier::new(self.source(), options.with_unverified_operators(allowed))
+        Classifier::new(self.source(), options.with_unverified_operators(allows_unverified()))
     }
 
     /// What must be said where a person reads the result of the bundled model.
@@ -44,4 +41,11 @@ impl ModelOption {
             "The bundled model is for education and research, never for a diagnosis. See a physician.",
         )
     }
+}
+
+/// Whether the environment allows operators that were not compared with onnxruntime, as the server reads it: a
+/// refusal names this variable.
+pub(crate) fn allows_unverified() -> bool {
+    let allowed = std::env::var("ALLOW_UNVERIFIED_OPERATORS");
+    allowed.is_ok_and(|text| matches!(text.trim(), "true" | "1"))
 }

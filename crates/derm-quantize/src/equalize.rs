@@ -123,16 +123,7 @@ fn equalize_pair(graph: &mut GraphProto, pair: &Pair) -> Result<f32, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use derm_onnx::message::NodeProto;
-
-    fn node(op_type: &str, input: &[&str], output: &str) -> NodeProto {
-        NodeProto {
-            op_type: op_type.to_owned(),
-            input: input.iter().map(|name| (*name).to_owned()).collect(),
-            output: vec![output.to_owned()],
-            ..NodeProto::default()
-        }
-    }
+    use crate::graph::test_node as node;
 
     fn network(between: &str) -> GraphProto {
         GraphProto {

@@ -156,3 +156,14 @@ pub(crate) fn float_tensor(name: &str, dims: &[i64], values: &[f32]) -> TensorPr
     let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
     tensor(name, DataType::FLOAT, dims, bytes)
 }
+
+/// A node without attributes, for graphs of tests.
+#[cfg(test)]
+pub(crate) fn test_node(op_type: &str, input: &[&str], output: &str) -> NodeProto {
+    NodeProto {
+        op_type: op_type.to_owned(),
+        input: input.iter().map(|name| (*name).to_owned()).collect(),
+        output: vec![output.to_owned()],
+        ..NodeProto::default()
+    }
+}

@@ -321,17 +321,8 @@ impl<'a> Work<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::float_tensor;
+    use crate::graph::{float_tensor, test_node as node};
     use derm_onnx::message::ValueInfoProto;
-
-    fn node(op_type: &str, input: &[&str], output: &str) -> NodeProto {
-        NodeProto {
-            op_type: op_type.to_owned(),
-            input: input.iter().map(|name| (*name).to_owned()).collect(),
-            output: vec![output.to_owned()],
-            ..NodeProto::default()
-        }
-    }
 
     fn value(name: &str) -> ValueInfoProto {
         ValueInfoProto { name: name.to_owned(), ..ValueInfoProto::default() }

@@ -3,6 +3,7 @@
 use super::{Arguments, manifest};
 use crate::evaluate::labels::{self, Labelled};
 use crate::evaluate::{self, Interval, bar};
+use crate::model::allows_unverified;
 use crate::pictures;
 use anyhow::{Context, ensure};
 use derm::{Classifier, Limits, Manifest, ModelSource, Options, Picture};
@@ -59,9 +60,7 @@ pub(super) fn run(arguments: &Arguments, images: &Path) -> anyhow::Result<()> {
     let model = derm_onnx::read(&input)?;
     let before = std::fs::metadata(&input)?.len();
     let views = views(images, count, &parsed)?;
-    // As the server reads it: the refusal names this variable.
-    let allowed = std::env::var("ALLOW_UNVERIFIED_OPERATORS");
-    let allow_unverified = allowed.is_ok_and(|text| matches!(text.trim(), "true" | "1"));
+    let allow_unverified = allows_unverified();
     let engine = EngineOptions { allow_unverified, ..EngineOptions::default() };
     let bars = Bars(Mutex::new(ProgressBar::hidden()));
     let quantized = quantize(model, &text, &views, &Settings { max_drop, engine }, &bars);

@@ -1,5 +1,7 @@
 //! Networks for tests, of seeded weights.
 
+#![allow(dead_code)] // each test file uses its part
+
 use derm_gradcam::{Explainer, Layer};
 use derm_model::{EngineOptions, Graph, ModelSource, PackedWeightCache, Plan};
 use derm_onnx::ModelProto;
