@@ -34,6 +34,15 @@ impl std::fmt::Display for Holdings {
     }
 }
 
+/// Anonymous resident memory of a process, KiB: heap and stacks, without pages of files (`RssAnon`).
+pub(crate) fn anonymous(process: u32) -> anyhow::Result<f64> {
+    let status =
+        read_to_string(format!("/proc/{process}/status")).context("the process is gone")?;
+    let value = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let value = value.and_then(|value| value.trim().strip_suffix(" kB"));
+    Ok(value.context("/proc/PID/status has no RssAnon")?.parse()?)
+}
+
 /// Seconds of a core that the calling thread has used.
 pub(crate) fn thread_seconds() -> anyhow::Result<f64> {
     on_core("/proc/thread-self/schedstat")
