@@ -101,7 +101,7 @@ mod tests {
                      6000-7000 rw-p 00000000 fd:00 77 /bin/one\nAnonymous:       0 kB\n\
                      8000-9000 r--p 00000000 00:00 0 \nAnonymous:       0 kB\n\
                      a000-b000 r-xp 00000000 00:00 0 [vdso]\nAnonymous:       0 kB\n";
-        assert_eq!(clean_mappings(smaps), [0x1000..0x3000]);
+        assert_eq!(clean_mappings(smaps), std::slice::from_ref(&(0x1000..0x3000)));
     }
 
     /// Maps and unmaps a file, and anonymous memory in its place, while pages are released.
