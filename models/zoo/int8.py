@@ -1,13 +1,14 @@
-"""Quantises networks of the zoo to 8 bits as onnxruntime's tools do (QDQ, a scale for each channel of the weights),
-and writes onnxruntime's answers beside them.
+"""Quantises networks of the zoo to 8 bits as onnxruntime's tools do, with a scale for each channel of the weights, in both
+formats that these write, and writes onnxruntime's answers beside them.
 
     cargo xtask zoo
     python -m venv venv && venv/bin/pip install numpy onnx onnxruntime sympy
     venv/bin/python int8.py ../../target/zoo
 
-`NAME.int8/` of that folder then holds `model.onnx`, `model.toml` and `expected.json`, for the input that
+`NAME.int8/` (QDQ) and `NAME.qoperator/` of that folder then hold `model.onnx`, `model.toml` and `expected.json`, for the input that
 `derm_zoo::picture` makes:
   scores  what onnxruntime answers, [classes]
+and of the QDQ format
   layer   the name of the value that the last product reads
   scale, zero_point  of that value
   values  its 8-bit numbers
@@ -27,6 +28,7 @@ from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+FORMATS = {"int8": QuantFormat.QDQ, "qoperator": QuantFormat.QOperator}
 NAMES = ["efficientnet-lite0.opset13", "mobilenetv2.opset13", "resnet50.opset13", "efficientnetv2-s.opset13"]
 
 
@@ -56,7 +58,7 @@ def session(model):
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def quantized(source, target):
+def quantized(source, target, form):
     """Writes the quantised network; returns its input."""
     model = onnx.load(source)
     name = model.graph.input[0].name
@@ -68,7 +70,7 @@ def quantized(source, target):
             str(prepared),
             str(target),
             Pictures(name, x),
-            quant_format=QuantFormat.QDQ,
+            quant_format=form,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -76,9 +78,14 @@ def quantized(source, target):
     return x
 
 
-def expected(path, x):
-    """The answers, and what the last product reads."""
-    scores = session(str(path)).run(None, {session(str(path)).get_inputs()[0].name: x})[0][0]
+def scores(path, x):
+    """What onnxruntime answers."""
+    network = session(str(path))
+    return [float(score) for score in network.run(None, {network.get_inputs()[0].name: x})[0][0]]
+
+
+def layer(path, x):
+    """What the last product of a network in the QDQ format reads."""
     model = onnx.load(path)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     product = [node for node in model.graph.node if node.op_type in ("Gemm", "MatMul")][-1]
@@ -92,7 +99,6 @@ def expected(path, x):
     scale, zero = (constants[name] for name in dequantize.input[1:3])
     numbers = np.rint(value.reshape(-1) / scale).astype(int) + int(zero)
     return {
-        "scores": [float(score) for score in scores],
         "layer": dequantize.output[0],
         "scale": float(scale),
         "zero_point": int(zero),
@@ -102,13 +108,15 @@ def expected(path, x):
 
 def main(zoo, names):
     for name in names:
-        folder = zoo / f"{name}.int8"
-        folder.mkdir(exist_ok=True)
-        x = quantized(zoo / name / "model.onnx", folder / "model.onnx")
-        manifest = (zoo / name / "model.toml").read_text()
-        (folder / "model.toml").write_text(manifest)
-        (folder / "expected.json").write_text(json.dumps(expected(folder / "model.onnx", x)))
-        print(name)
+        for suffix, form in FORMATS.items():
+            folder = zoo / f"{name}.{suffix}"
+            folder.mkdir(exist_ok=True)
+            path = folder / "model.onnx"
+            x = quantized(zoo / name / "model.onnx", path, form)
+            (folder / "model.toml").write_text((zoo / name / "model.toml").read_text())
+            expected = {"scores": scores(path, x)} | (layer(path, x) if form == QuantFormat.QDQ else {})
+            (folder / "expected.json").write_text(json.dumps(expected))
+            print(folder.name, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 //! Quantised networks of the zoo answer what onnxruntime answers: `models/zoo/int8.py` writes them and
-//! its answers to `target/zoo/NAME.int8`; where they are not, nothing is compared.
+//! its answers to `target/zoo/NAME.int8` (QDQ) and `NAME.qoperator`; where they are not, nothing is compared.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -15,7 +15,12 @@ const NAMES: [&str; 4] = [
 
 struct Expected {
     scores: Vec<f32>,
-    layer: String,
+    layer: Option<Layer>,
+}
+
+/// What the last product reads.
+struct Layer {
+    name: String,
     scale: f32,
     zero_point: i64,
     values: Vec<i64>,
@@ -25,27 +30,33 @@ fn expected(folder: &Path) -> Option<Expected> {
     let text = std::fs::read_to_string(folder.join("expected.json")).ok()?;
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let numbers = |key: &str| json[key].as_array().unwrap().iter();
-    Some(Expected {
-        scores: numbers("scores").map(|v| v.as_f64().unwrap() as f32).collect(),
-        layer: json["layer"].as_str().unwrap().to_owned(),
+    let layer = json["layer"].as_str().map(|name| Layer {
+        name: name.to_owned(),
         scale: json["scale"].as_f64().unwrap() as f32,
         zero_point: json["zero_point"].as_i64().unwrap(),
         values: numbers("values").map(|v| v.as_i64().unwrap()).collect(),
+    });
+    Some(Expected {
+        scores: numbers("scores").map(|v| v.as_f64().unwrap() as f32).collect(),
+        layer,
     })
 }
 
 fn present() -> impl Iterator<Item = (PathBuf, Expected)> {
-    NAMES.iter().filter_map(|name| {
-        let folder = derm_zoo::folder().join(format!("{name}.int8"));
+    let formats = ["int8", "qoperator"];
+    let folders = NAMES.iter().flat_map(move |name| formats.map(|of| format!("{name}.{of}")));
+    folders.filter_map(|name| {
+        let folder = derm_zoo::folder().join(name);
         let expected = expected(&folder)?;
         Some((folder, expected))
     })
 }
 
-/// The largest difference of a probability, and the share of the last product's inputs that are other
-/// integers.
+/// The largest difference of a probability, and the share of the last product's inputs, if they are known, that are
+/// other integers.
 fn differences(folder: &Path, expected: &Expected, options: &EngineOptions) -> (f32, f64) {
-    let graph = Graph::load_keeping(&ModelSource::at(folder), &[&expected.layer]).unwrap();
+    let kept: Vec<&str> = expected.layer.iter().map(|layer| layer.name.as_str()).collect();
+    let graph = Graph::load_keeping(&ModelSource::at(folder), &kept).unwrap();
     let manifest = graph.manifest();
     let plan = Plan::new(&graph, options, &mut PackedWeightCache::default()).unwrap();
     let picture = derm_zoo::picture(manifest.input.shape());
@@ -58,11 +69,12 @@ fn differences(folder: &Path, expected: &Expected, options: &EngineOptions) -> (
     let ours = manifest.probabilities(&scores);
     let theirs = manifest.probabilities(&expected.scores);
     let probability = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    let layer = run.output(1);
-    assert_eq!(layer.len(), expected.values.len());
-    let number = |value: &f32| (value / expected.scale).round() as i64 + expected.zero_point;
-    let off = layer.iter().zip(&expected.values).filter(|(a, b)| number(a) != **b).count();
-    (probability, off as f64 / layer.len() as f64)
+    let Some(layer) = &expected.layer else { return (probability, 0.0) };
+    let values = run.output(1);
+    assert_eq!(values.len(), layer.values.len());
+    let number = |value: &f32| (value / layer.scale).round() as i64 + layer.zero_point;
+    let off = values.iter().zip(&layer.values).filter(|(a, b)| number(a) != **b).count();
+    (probability, off as f64 / values.len() as f64)
 }
 
 #[test]

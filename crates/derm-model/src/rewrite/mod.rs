@@ -5,13 +5,14 @@ mod bfloat16;
 mod functions;
 mod names;
 mod outputs;
+mod qoperator;
 
 use crate::Error;
 use crate::budget::Budget;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 
-/// Inlines the model's own functions, checks lengths and axes, widens bfloat16 weights, leaves out results that nothing
-/// reads, and gives every node a name of its own. `bytes` is what `model` was read from.
+/// Inlines the model's own functions, checks lengths and axes, widens bfloat16 weights, writes
+/// operators of the QOperator format as those of the QDQ format, leaves out results that nothing reads, and gives every node a name of its own. `bytes` is what `model` was read from.
 ///
 /// # Errors
 /// [`Error::Graph`]: something is used in a way that is not supported, or the budget is used up.
@@ -20,6 +21,7 @@ pub(crate) fn rewrite(model: &mut ModelProto, bytes: &[u8], budget: &Budget) -> 
     if let Some(graph) = &mut model.graph {
         attributes::check(graph)?;
         bfloat16::widen(graph)?;
+        qoperator::replace(graph)?;
         outputs::leave_out_unread(graph);
         names::make_unique(graph);
     }

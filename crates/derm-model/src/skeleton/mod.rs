@@ -179,6 +179,7 @@ fn read_as_values<'a>(
             match node.operator {
                 "MatMul" => {}
                 "Conv" | "Gemm" if position == 1 => {}
+                "QLinearConv" | "QLinearMatMul" | "QGemm" if position == 3 => {}
                 // Its scale and zero point are values.
                 "Cast" | "DequantizeLinear" if position == 0 => {
                     for &output in &node.outputs {

@@ -216,3 +216,130 @@ case(
     "int8",
     lambda g: g.cast(g("QuantizeLinear", conv(g, start(g), 5, 3, 3, 3), g.s(0.013), g.s(-5, np.int8)), 1),
 )
+
+
+class Code:
+    """8-bit numbers with their scale and zero point: an operand of the QOperator format."""
+
+    def __init__(self, g, name, scale, zero, dtype):
+        self.name, self.scale, self.zero = name, g.s(scale), g.s(zero, dtype)
+        self.inputs = [self.name, self.scale, self.zero]
+
+
+def code(g, value="x", scale=0.0079, zero=127, dtype=np.uint8):
+    return Code(g, g("QuantizeLinear", value, g.s(scale), g.s(zero, dtype)), scale, zero, dtype)
+
+
+def qlinear(g, operator, *operands, scale=0.011, zero=120, dtype=np.uint8, first=False, **attributes):
+    """An operator of the format, and its result."""
+    inputs = [name for operand in operands for name in operand.inputs]
+    result = [g.s(scale), g.s(zero, dtype)]
+    inputs = result + inputs if first else inputs + result
+    return Code(g, g(operator, *inputs, domain="com.microsoft", **attributes), scale, zero, dtype)
+
+
+def floats(g, operand):
+    return g("DequantizeLinear", *operand.inputs)
+
+
+def contributed(name, operator, build, lo=10, **more):
+    case(name, operator, lambda g: floats(g, build(g)), lo=lo, domain="com.microsoft", **more)
+
+
+def qweights(g, *shape, axis=None, dtype=np.int8):
+    values = g.random.integers(-127, 128, shape).astype(dtype)
+    scales = np.array(0.004, F) if axis is None else g.random.uniform(0.002, 0.006, shape[axis]).astype(F)
+    return [g.w(values), g.w(scales), g.w(np.zeros(scales.shape, dtype))]
+
+
+def qgemm(g, axis=None, with_bias=True, result=True, **attributes):
+    x = code(g, g.reshape("x", 6, 18))
+    weights = qweights(g, *((5, 18) if attributes.get("transB") else (18, 5)), axis=axis)
+    bias = g.w(g.random.integers(-3000, 3000, 5).astype(np.int32)) if with_bias else ""
+    last = [g.s(0.03), g.s(110, np.uint8)] if result else []
+    y = g("QGemm", *x.inputs, *weights, bias, *last, domain="com.microsoft", **attributes)
+    return g("DequantizeLinear", y, *last) if result else y
+
+
+def signed(g, value="x"):
+    return code(g, value, zero=-3, dtype=np.int8)
+
+
+contributed(
+    "QLinearAdd", "QLinearAdd", lambda g: qlinear(g, "QLinearAdd", code(g), code(g, scale=0.01, zero=100), scale=0.02)
+)
+contributed(
+    "QLinearAdd signed",
+    "QLinearAdd",
+    lambda g: qlinear(g, "QLinearAdd", signed(g), signed(g), scale=0.02, zero=5, dtype=np.int8),
+)
+contributed("QLinearMul", "QLinearMul", lambda g: qlinear(g, "QLinearMul", code(g), code(g, scale=0.01, zero=100)))
+contributed(
+    "QLinearMul of channels",
+    "QLinearMul",
+    lambda g: qlinear(g, "QLinearMul", code(g), code(g, g("GlobalAveragePool", "x"), scale=0.01, zero=100)),
+)
+contributed("QLinearSigmoid", "QLinearSigmoid", lambda g: qlinear(g, "QLinearSigmoid", code(g), scale=1 / 256, zero=0))
+contributed("QLinearLeakyRelu", "QLinearLeakyRelu", lambda g: qlinear(g, "QLinearLeakyRelu", code(g), alpha=0.2))
+contributed(
+    "QLinearGlobalAveragePool",
+    "QLinearGlobalAveragePool",
+    lambda g: qlinear(g, "QLinearGlobalAveragePool", code(g), scale=0.003),
+)
+contributed(
+    "QLinearAveragePool",
+    "QLinearAveragePool",
+    lambda g: qlinear(g, "QLinearAveragePool", code(g), kernel_shape=[2, 3], strides=[2, 1], pads=[0, 1, 0, 1]),
+)
+contributed(
+    "QLinearConcat",
+    "QLinearConcat",
+    lambda g: qlinear(g, "QLinearConcat", code(g), code(g, scale=0.012, zero=90), first=True, axis=1),
+)
+contributed(
+    "QLinearConcat of three",
+    "QLinearConcat",
+    lambda g: qlinear(g, "QLinearConcat", code(g), code(g), code(g, scale=0.012, zero=90), first=True, axis=2),
+)
+contributed(
+    "QLinearSoftmax",
+    "QLinearSoftmax",
+    lambda g: qlinear(g, "QLinearSoftmax", code(g), scale=1 / 256, zero=0, axis=-1, opset=13),
+    lo=13,
+)
+for name, arguments in (
+    ("", {}),
+    (" without a bias", {"with_bias": False}),
+    (" channels", {"axis": 1}),
+    (" transposed", {"transB": 1}),
+    (" transposed channels", {"transB": 1, "axis": 0}),
+    (" to float32", {"result": False}),
+):
+    case(
+        f"QGemm{name}",
+        "QGemm",
+        lambda g, arguments=arguments: qgemm(g, **arguments),
+        lo=10 if "axis" not in arguments else 13,
+        domain="com.microsoft",
+    )
+
+
+def block(g):
+    """A block of a residual network in the format, as onnxruntime's tools write it: its pooling reads 8-bit numbers."""
+    x = code(g)
+    weights = qweights(g, 8, 3, 3, 3, axis=0)
+    bias = g.w(g.random.integers(-3000, 3000, 8).astype(np.int32))
+    y = g("QLinearConv", *x.inputs, *weights, g.s(0.03), g.s(0, np.uint8), bias, pads=P)
+    y = Code(g, y, 0.03, 0, np.uint8)
+    second = qweights(g, 8, 8, 1, 1, axis=0)
+    z = Code(g, g("QLinearConv", *y.inputs, *second, g.s(0.05), g.s(110, np.uint8)), 0.05, 110, np.uint8)
+    sum_ = qlinear(g, "QLinearAdd", y, z, scale=0.06, zero=100)
+    pooled = Code(g, g("MaxPool", sum_.name, kernel_shape=[2, 2], strides=[2, 2]), 0.06, 100, np.uint8)
+    mean = qlinear(g, "QLinearGlobalAveragePool", pooled, scale=0.02, zero=90)
+    flat = Code(g, g("Flatten", mean.name), 0.02, 90, np.uint8)
+    weights = qweights(g, 8, 5)
+    last = g("QGemm", *flat.inputs, *weights, "", g.s(0.03), g.s(110, np.uint8), domain="com.microsoft")
+    return g("DequantizeLinear", last, g.s(0.03), g.s(110, np.uint8))
+
+
+case("QOperator network", "QLinearConv", block, lo=13, domain="com.microsoft")
