@@ -55,7 +55,7 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for List<T, M
     }
 }
 
-/// A whole number from 0, however JSON writes it: `3.0` is 3.
+/// A whole number from 0, however JSON writes it: `3.0` is 3. What is beyond 64 bits counts as the largest of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Whole(pub(crate) u64);
 
@@ -75,7 +75,8 @@ impl<'de> Deserialize<'de> for Whole {
             }
 
             fn visit_f64<E: Error>(self, number: f64) -> Result<Whole, E> {
-                if number.fract() == 0.0 && (0.0..u64::MAX as f64).contains(&number) {
+                // `as` makes the largest number of what is larger.
+                if number.fract() == 0.0 && number >= 0.0 {
                     return Ok(Whole(number as u64));
                 }
                 Err(E::custom("it is not a whole number from 0"))
@@ -163,7 +164,10 @@ mod tests {
         for text in ["3", "3.0", "3e0"] {
             assert_eq!(serde_json::from_str::<Whole>(text).unwrap(), Whole(3));
         }
-        for text in ["3.5", "-1", "-1.0", "1e300", "true", "\"3\"", "null"] {
+        for text in ["1e300", "18446744073709551616"] {
+            assert_eq!(serde_json::from_str::<Whole>(text).unwrap(), Whole(u64::MAX));
+        }
+        for text in ["3.5", "-1", "-1.0", "1e400", "true", "\"3\"", "null"] {
             assert!(serde_json::from_str::<Whole>(text).is_err(), "{text}");
         }
     }

@@ -66,8 +66,8 @@ def before_load_schema(context, raw_schema):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Makes of a valid case what no JSON Schema can say: an input's shape counts its data, and bytes of JSON are those
-    of the body."""
+    """Makes of a valid case what no JSON Schema can say: an input's shape counts its data, a tensor is not turned
+    (`tta`), and bytes of JSON are those of the body."""
     if not case.path.endswith("/infer") or case.meta is None or case.meta.generation.mode.value != "positive":
         return
     header = "Inference-Header-Content-Length"
@@ -80,6 +80,7 @@ def before_call(context, case, kwargs):
             tensor["shape"] = [len(tensor["data"])] + [1] * (len(tensor["shape"]) - 1)
         else:
             tensor.update(datatype="FP32", shape=list(SHAPE), data=[0.25] * math.prod(SHAPE))
+            (case.body.get("parameters") or {}).pop("tta", None)
 
 
 @schemathesis.hook
