@@ -2,6 +2,7 @@
 
 mod conv;
 mod elementwise;
+mod fake_quantize;
 mod geometry;
 mod int8;
 mod norm;
@@ -22,6 +23,7 @@ pub use conv::storage::Precision;
 pub use conv::weights::PackedConv;
 pub use elementwise::binary::{BinaryOp, BroadcastAxis, binary, broadcast};
 pub use elementwise::unary::Unary;
+pub use fake_quantize::fake_quantize;
 pub use geometry::conv::ConvGeometry;
 pub use geometry::error::GeometryError;
 pub use geometry::pool::PoolGeometry;

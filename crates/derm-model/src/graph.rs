@@ -4,7 +4,7 @@ use crate::adapt::{GraphInput, InputForm, wire_input, wire_scores};
 use crate::budget::{Budget, Shared, limit};
 use crate::file::ModelFile;
 use crate::guard::{first_line, guarded};
-use crate::rewrite::rewrite;
+use crate::rewrite::{replace_dynamic, rewrite};
 use crate::signature::{Declared, Signature, computes_in, leavings, prune, to_float32};
 use crate::simplify::simplify;
 use crate::skeleton::{Skeleton, skeleton};
@@ -301,6 +301,9 @@ fn parse(source: &ModelSource, manifest: &Manifest, kept: &[&str]) -> Result<Par
     }
     operators::check_supported(graph, &onnx)?;
     let unverified = operators::unverified(&proto)?;
+    if let Some(graph) = &mut proto.graph {
+        replace_dynamic(graph, |name| weights.contains_key(name));
+    }
     derm_memstat::release_file_pages();
     let parsed = onnx.parse(&proto, folder.as_deref()).map_err(unreadable)?;
     if !parsed.unresolved_inputs.is_empty() {

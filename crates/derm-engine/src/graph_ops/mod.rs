@@ -1,7 +1,7 @@
 //! Graph operators that tract does not have, each with its plain evaluation, which tract can run,
 //! beside the operation that the engine lowers it to.
 //!
-//! All but [`Function`], [`Quantize`] and [`Dequantize`] are what gradients are made of: linear in their first operand, the gradient of
+//! All but [`Function`], [`Quantize`], [`Dequantize`] and [`FakeQuantize`] are what gradients are made of: linear in their first operand, the gradient of
 //! some value with respect to an operator's output; the result is the gradient with respect to one of
 //! that operator's operands.
 
@@ -22,6 +22,6 @@ pub use function::Function;
 pub use gather::GatherInputGradient;
 pub use grid_sample::GridSampleGradient;
 pub use pool::{Pool, PoolInputGradient};
-pub use quantize::{Dequantize, Quantize};
+pub use quantize::{Dequantize, FakeQuantize, Quantize};
 pub use relation::{Relation, Where};
 pub use selection::SelectionInputGradient;

@@ -184,3 +184,33 @@ impl TypedOp for Dequantize {
     }
     as_op!();
 }
+
+/// Fake quantisation: `DynamicQuantizeLinear`, and the values that its numbers stand for
+/// ([`derm_kernels::fake_quantize`]). The range is that of all values, so that none of a part alone is the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FakeQuantize;
+
+impl Op for FakeQuantize {
+    fn name(&self) -> StaticName {
+        "FakeQuantize".into()
+    }
+    op_as_typed_op!();
+}
+
+impl EvalOp for FakeQuantize {
+    op_out_of_plan!();
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let [input] = &inputs[..] else { bail!("one operand is expected") };
+        let mut output = input.to_plain_array_view::<f32>()?.as_standard_layout().into_owned();
+        let values = output.as_slice_mut().context("the values are not in order")?;
+        derm_kernels::fake_quantize(derm_kernels::Isa::best(), values);
+        Ok(tvec!(output.into_tensor().into_tvalue()))
+    }
+}
+
+impl TypedOp for FakeQuantize {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(tvec!(inputs[0].without_value()))
+    }
+    as_op!();
+}

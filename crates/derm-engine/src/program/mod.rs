@@ -7,6 +7,7 @@ mod conv_chain;
 mod copy;
 mod def_use;
 mod derivative;
+mod fake_quantize;
 mod fallback;
 mod int8;
 mod matmul;
@@ -28,6 +29,7 @@ pub(crate) use conv_chain::{ConvChain, Stage};
 pub(crate) use copy::{Copy, Fill, Strided};
 pub(crate) use def_use::DefUse;
 pub(crate) use derivative::Derivative;
+pub(crate) use fake_quantize::FakeQuantize;
 pub(crate) use fallback::{Bytes, Evaluator, Fallback, FallbackOperand, FallbackOutput};
 pub(crate) use int8::{
     Dequantize, Int8Add, Int8Conv, Int8EpilogueOp, Int8Mul, Int8Pool, Int8Table, Quantize,

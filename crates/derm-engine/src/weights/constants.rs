@@ -101,6 +101,9 @@ impl<'a> Constants<'a> {
 
     /// The precision in which a constant's numbers are stored: half if that of any operand is.
     pub(crate) fn precision(&self, outlet: OutletId) -> Precision {
+        if self.is_small_integers(outlet) {
+            return Precision::F16;
+        }
         let (mut seen, mut pending) = (HashSet::new(), vec![outlet]);
         while let Some(next) = pending.pop() {
             if !seen.insert(next) {
@@ -113,6 +116,26 @@ impl<'a> Constants<'a> {
             }
         }
         Precision::F32
+    }
+
+    /// Whether a constant is 8-bit weights less their zero point, which float16 holds exactly.
+    fn is_small_integers(&self, mut outlet: OutletId) -> bool {
+        loop {
+            let node = self.model.node(outlet.node);
+            let is_dequantized = node.op_as::<Dequantize>().is_some_and(|dequantize| {
+                dequantize.scales.iter().all(|&scale| scale == 1.0)
+                    && dequantize.zero_points.iter().all(|zero| (-128..=255).contains(zero))
+            });
+            let Some(&input) = node.inputs.first() else { return false };
+            if is_dequantized {
+                let fact = self.model.outlet_fact(input);
+                return fact.is_ok_and(|fact| fact.datum_type.size_of() == 1);
+            }
+            if !node.op_is::<AxisOp>() {
+                return false;
+            }
+            outlet = input;
+        }
     }
 
     /// Where a constant comes from, if that is one stored tensor with at most its axes and its type

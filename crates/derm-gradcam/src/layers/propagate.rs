@@ -2,6 +2,7 @@
 
 use super::layout::SpatialLayout;
 use super::reshape::Reshape;
+use derm_engine::graph_ops::FakeQuantize;
 use ndarray::Dimension;
 use std::collections::HashMap;
 use tract_onnx::prelude::*;
@@ -177,6 +178,7 @@ fn main_axis(indices: &Tensor) -> Option<usize> {
 /// Operators whose output has the axes of this input.
 fn keeps_axes(node: &TypedNode, slot: usize) -> bool {
     node.op_is::<ElementWiseOp>()
+        || node.op_is::<FakeQuantize>()
         || node.op_is::<TypedBinOp>()
         || node.op_is::<TypedConcat>()
         || node.op_is::<Pad>()

@@ -7,6 +7,7 @@ mod binary;
 mod conv;
 mod conv_gradient;
 mod depthwise;
+mod fake_quantize;
 mod geometry;
 mod int8;
 mod pool;

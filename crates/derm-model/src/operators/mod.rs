@@ -22,6 +22,7 @@ mod verified;
 pub(crate) use expansion::Expansion;
 pub(crate) use verified::{check_supported, unverified};
 
+use crate::rewrite::FAKE_QUANTIZE;
 use derm_engine::Unary;
 use derm_engine::graph_ops::Function;
 use tract_onnx::model::{Onnx, OnnxOpRegister, ParsingContext};
@@ -69,6 +70,7 @@ pub(crate) fn onnx() -> Onnx {
     }
     own.insert("derm.DequantizeLinear8", quantize::read_dequantize);
     own.insert("derm.QuantizeLinear8", quantize::read_quantize);
+    own.insert(FAKE_QUANTIZE, quantize::read_fake_quantize);
     own.insert("Celu", celu);
     own.insert("ConstantOfShape", constant_of_shape);
     own.insert("Swish", swish);

@@ -2,10 +2,14 @@
 
 mod attributes;
 mod bfloat16;
+mod dynamic;
 mod functions;
 mod names;
 mod outputs;
 mod qoperator;
+mod taken;
+
+pub(crate) use dynamic::{FAKE_QUANTIZE, replace as replace_dynamic};
 
 use crate::Error;
 use crate::budget::Budget;

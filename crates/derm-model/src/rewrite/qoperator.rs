@@ -4,9 +4,10 @@
 //! Each becomes the same in the QDQ format: `DequantizeLinear` of its operands, the operator on float32,
 //! `QuantizeLinear`. That is computed in integers like any other network of that format.
 
+use super::taken::Taken;
 use super::{called, inside_mut};
 use crate::Error;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
@@ -56,8 +57,8 @@ pub(super) fn replace(graph: &mut GraphProto) -> Result<(), Error> {
     if graph.node.iter().all(|node| meaning(node).is_none()) {
         return Ok(());
     }
+    let mut writer = Writer::new(graph);
     let nodes = std::mem::take(&mut graph.node);
-    let mut writer = Writer::new(graph, &nodes);
     for node in nodes {
         match meaning(&node) {
             Some((operator, operands)) => writer.replace(node, operator, &operands)?,
@@ -88,25 +89,22 @@ struct Writer {
     constants: Vec<TensorProto>,
     /// The float32 constants of the graph that may be scales.
     scales: HashMap<String, Vec<f32>>,
-    taken: HashSet<String>,
+    taken: Taken,
     /// Scale and zero point of each value that has been computed as 8-bit numbers.
     known: HashMap<String, (String, String)>,
 }
 
 impl Writer {
-    fn new(graph: &GraphProto, nodes: &[NodeProto]) -> Writer {
+    fn new(graph: &GraphProto) -> Writer {
         let is_scale = |tensor: &&TensorProto| {
             tensor.data_type == DataType::Float as i32 && tensor.dims.len() <= 1
         };
         let scales = graph.initializer.iter().filter(is_scale);
-        let inputs = graph.input.iter().map(|input| input.name.clone());
-        let constants = graph.initializer.iter().map(|tensor| tensor.name.clone());
-        let computed = nodes.iter().flat_map(|node| node.output.iter().cloned());
         Writer {
-            nodes: Vec::with_capacity(nodes.len()),
+            nodes: Vec::with_capacity(graph.node.len()),
             constants: Vec::new(),
             scales: scales.map(|tensor| (tensor.name.clone(), floats(tensor))).collect(),
-            taken: inputs.chain(constants).chain(computed).collect(),
+            taken: Taken::of(graph),
             known: HashMap::new(),
         }
     }
@@ -146,7 +144,7 @@ impl Writer {
     fn put_quantized(&mut self, mut node: NodeProto, scale: String, zero_point: String) {
         let output = std::mem::take(&mut node.output[0]);
         self.known.insert(output.clone(), (scale.clone(), zero_point.clone()));
-        let float = self.fresh(&output, "result");
+        let float = self.taken.fresh(&output);
         node.output[0] = float.clone();
         self.nodes.push(node);
         self.put("QuantizeLinear", vec![float, scale, zero_point], output, Vec::new());
@@ -189,7 +187,7 @@ impl Writer {
     /// The name of an operand as float32.
     fn dequantize(&mut self, output: &str, operand: &Quantized, axis: Option<i64>) -> String {
         let Quantized { value, scale, zero_point } = operand;
-        let name = self.fresh(output, "operand");
+        let name = self.taken.fresh(output);
         let inputs = vec![value.clone(), scale.clone(), zero_point.clone()];
         let attributes = axis.map(|axis| integer("axis", axis)).into_iter().collect();
         self.put("DequantizeLinear", inputs, name.clone(), attributes);
@@ -198,7 +196,7 @@ impl Writer {
 
     /// The name of the product of two scales.
     fn product(&mut self, output: &str, first: &str, second: &str) -> String {
-        let name = self.fresh(output, "scale");
+        let name = self.taken.fresh(output);
         let (one, each) = match [first, second].map(|name| self.scales.get(name)) {
             [Some(one), Some(each)] | [Some(each), Some(one)] if one.len() == 1 => (one, each),
             _ => {
@@ -236,16 +234,6 @@ impl Writer {
             attribute,
             ..NodeProto::default()
         });
-    }
-
-    /// A name that no value of the graph has.
-    fn fresh(&mut self, output: &str, what: &str) -> String {
-        let number = self.nodes.len() + self.constants.len();
-        let mut name = format!("{output}:{what}{number}");
-        while !self.taken.insert(name.clone()) {
-            name.push('\'');
-        }
-        name
     }
 }
 

@@ -178,7 +178,7 @@ fn read_as_values<'a>(
         for (position, &input) in node.inputs.iter().enumerate() {
             match node.operator {
                 "MatMul" => {}
-                "Conv" | "Gemm" if position == 1 => {}
+                "Conv" | "ConvInteger" | "Gemm" | "MatMulInteger" if position == 1 => {}
                 "QLinearConv" | "QLinearMatMul" | "QGemm" if position == 3 => {}
                 // Its scale and zero point are values.
                 "Cast" | "DequantizeLinear" if position == 0 => {

@@ -2,6 +2,7 @@
 
 import numpy as np
 from builder import case
+from onnx import TensorProto
 
 F = np.float32
 P = [1, 1, 1, 1]
@@ -343,3 +344,97 @@ def block(g):
 
 
 case("QOperator network", "QLinearConv", block, lo=13, domain="com.microsoft")
+
+
+def dynamic(g, x, operator, weights, zero, scale, **attributes):
+    """A product as quantize_dynamic writes it."""
+    q, s, z = g("DynamicQuantizeLinear", x, outs=3)
+    sums = g(operator, q, weights, z, *([zero] if zero else []), **attributes)
+    return g("Mul", g.cast(sums, TensorProto.FLOAT), g("Mul", s, scale))
+
+
+def integers(g, *shape, dtype=np.int8):
+    low = -127 if dtype == np.int8 else 0
+    return g.w(g.random.integers(low, 256 + low, shape).astype(dtype))
+
+
+for name, dtype, zero in (
+    ("", np.int8, 0),
+    (" unsigned", np.uint8, 117),
+    (" zero", np.int8, 5),
+    (" without", np.int8, None),
+):
+    case(
+        f"dynamic convolution{name}",
+        "ConvInteger",
+        lambda g, dtype=dtype, zero=zero: dynamic(
+            g,
+            "x",
+            "ConvInteger",
+            integers(g, 7, 3, 3, 3, dtype=dtype),
+            None if zero is None else g.s(zero, dtype),
+            g.s(0.004),
+            pads=P,
+            strides=[2, 1],
+        ),
+        lo=11,
+    )
+    case(
+        f"dynamic product{name}",
+        "MatMulInteger",
+        lambda g, dtype=dtype, zero=zero: dynamic(
+            g,
+            g.reshape("x", 6, 18),
+            "MatMulInteger",
+            integers(g, 18, 5, dtype=dtype),
+            None if zero is None else g.s(zero, dtype),
+            g.f(0.004, 0.003, 0.005, 0.002, 0.004),
+        ),
+        lo=11,
+    )
+case(
+    "dynamic product channels",
+    "MatMulInteger",
+    lambda g: dynamic(
+        g, g.reshape("x", 6, 18), "MatMulInteger", integers(g, 18, 3), g.w(np.array([1, -3, 0], np.int8)), g.s(0.004)
+    ),
+    lo=11,
+)
+# More weights than are read into the graph.
+case(
+    "dynamic product large",
+    "MatMulInteger",
+    lambda g: dynamic(g, g.reshape("x", 1, 108), "MatMulInteger", integers(g, 108, 200), g.s(2, np.int8), g.s(0.004)),
+    lo=11,
+)
+
+
+def read_twice(g, what):
+    """Something else reads the numbers, the scale or the sums, too."""
+    x = g.reshape("x", 1, 108)
+    q, s, z = g("DynamicQuantizeLinear", x, outs=3)
+    sums = g("MatMulInteger", q, integers(g, 108, 200), z, g.s(2, np.int8))
+    floats = g.cast(sums, TensorProto.FLOAT)
+    product = g("Mul", floats, g("Mul", s, g.s(0.004)))
+    other = {"numbers": q, "scale": s, "zero point": z, "sums": sums}[what]
+    return g("Concat", product, g.reshape(g.cast(other, TensorProto.FLOAT), 1, -1), axis=1)
+
+
+for what in ("numbers", "scale", "zero point", "sums"):
+    case(f"dynamic {what} read twice", "MatMulInteger", lambda g, what=what: read_twice(g, what), lo=11)
+case(
+    "dynamic of positive values",
+    "MatMulInteger",
+    lambda g: dynamic(
+        g, g.reshape(g("Add", "x", g.s(3.0)), 6, 18), "MatMulInteger", integers(g, 18, 3), g.s(0, np.int8), g.s(0.004)
+    ),
+    lo=11,
+)
+case(
+    "dynamic of zeros",
+    "MatMulInteger",
+    lambda g: dynamic(
+        g, g.reshape(g("Mul", "x", g.s(0.0)), 6, 18), "MatMulInteger", integers(g, 18, 3), g.s(0, np.int8), g.s(0.004)
+    ),
+    lo=11,
+)

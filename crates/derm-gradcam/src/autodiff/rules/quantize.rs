@@ -3,7 +3,7 @@
 //! has the derivative 1, saturation 0.
 
 use super::{Gradients, Rule, RuleContext};
-use derm_engine::graph_ops::{Dequantize, Quantize, Relation, Where};
+use derm_engine::graph_ops::{Dequantize, FakeQuantize, Quantize, Relation, Where};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::TractErrorContext;
 use tract_onnx::tract_core::ops::TypedOp;
@@ -17,6 +17,10 @@ pub(super) fn rule(op: &dyn TypedOp) -> Option<Rule> {
             let gradient = scaled(ctx, ctx.gradient, scale)?;
             Ok(ctx.first(gradient))
         }));
+    }
+    if op.is::<FakeQuantize>() {
+        // No value is beyond the range that is made of them.
+        return Some(Rule(|ctx| Ok(ctx.first(ctx.gradient))));
     }
     op.is::<Quantize>().then_some(Rule(quantize))
 }
@@ -45,7 +49,7 @@ fn scaled(ctx: &mut RuleContext, gradient: OutletId, by: f32) -> TractResult<Out
 mod tests {
     use crate::autodiff::backward_graph;
     use crate::autodiff::test_weights::no_weights;
-    use derm_engine::graph_ops::{Dequantize, Quantize};
+    use derm_engine::graph_ops::{Dequantize, FakeQuantize, Quantize};
     use derm_engine::{Engine, Options, PackedWeightCache};
     use tract_onnx::prelude::*;
     use tract_onnx::tract_core::ops::TypedOp;
@@ -78,6 +82,18 @@ mod tests {
             let found = found[0].to_plain_array_view::<f32>().unwrap();
             assert_eq!(found.iter().copied().collect::<Vec<_>>(), expected);
         }
+    }
+
+    #[test]
+    fn fake_quantisation_passes_all() {
+        let mut model = TypedModel::default();
+        let source = model.add_source("x", f32::fact([3])).unwrap();
+        let rounded = model.wire_node("rounded", FakeQuantize, &[source]).unwrap()[0];
+        model.select_output_outlets(&[rounded]).unwrap();
+        let graph = backward_graph(&model, &no_weights(), source, &[], usize::MAX).unwrap();
+        let inputs = tvec!(tensor1(&[-2f32, 0.3, 5.0]).into(), tensor1(&[1f32, 2.0, 3.0]).into());
+        let found = graph.into_runnable().unwrap().run(inputs).unwrap();
+        assert_eq!(*found[0], tensor1(&[1f32, 2.0, 3.0]));
     }
 
     /// A convolution in integers; its gradient reads the same weights as float32.
