@@ -19,6 +19,7 @@ RUNS.md has the time it takes. A GPU is used where there is one (this version wa
 - The logarithm of HAM10000's shares goes back into the logits (Menon et al. 2021, arXiv:2007.07314): accuracy, calibration and
   AUROC gain. The manifest's decision weights take it out again for the decision, whose balanced accuracy is as before.
 - Batch normalisation's statistics are measured anew after training: those of training are of mixed, smaller pictures.
+- Two teachers, Lite0 and Lite1, trained so on labels; the student, Lite0, goes on from the first of them on their mean answer.
 - Trained at a smaller side than it is used at, since the zoom makes lesions larger in training than they are when
   served (Touvron et al. 2019, arXiv:1906.06423).
 - Leave one source out: one network each is trained without the archive and without HAM10000, and judges the source it has not seen.
@@ -47,7 +48,6 @@ import uncertain
 from draw import BATCH, Draw
 from measure import MELANOMA, device, outputs_of, reduced, report, scores, temperature
 
-NETWORK = "lite0"
 DECAY = 0.05
 MIXUP = 0.4
 # How much of HAM10000's natural shares, as a power of them, goes back into the answer.
@@ -70,6 +70,7 @@ class Run(typing.NamedTuple):
     dropout: float = 0.3
     zoom: tuple = (0.6, 1.1)  # share of the frame's side that is seen: least, most
     seed: int = 0
+    network: str = "lite0"
 
     def size(self, epoch):
         return [side for done, side in self.sizes if epoch >= done * self.epochs][-1]
@@ -77,6 +78,22 @@ class Run(typing.NamedTuple):
 
 PRETRAINING = Run("pretraining", epochs=4, rate=1e-3, sizes=((0.0, 96),), used_at=96, seed=10)
 BOTH = Run("both", epochs=12, rate=7e-4, sizes=((0.0, 128), (0.25, 160), (0.5, 192)), used_at=data.SIZE, seed=12)
+# Two teachers: the mean of their answers is better than either, and a student can learn it.
+TEACHERS = (
+    (PRETRAINING, BOTH),
+    (
+        PRETRAINING._replace(name="pretraining-lite1", network="lite1"),
+        BOTH._replace(
+            name="both-lite1",
+            network="lite1",
+            epochs=16,
+            sizes=((0.0, 128), (0.2, 160), (0.5, 192), (0.88, 224)),
+        ),
+    ),
+)
+STUDENT = Run("student", epochs=12, rate=3e-4, sizes=((0.0, 160), (0.4, 192), (0.8, 224)), used_at=data.SIZE, seed=15)
+# How much of the student's target is what its teachers say of the very view that it sees; the rest is the label.
+TAUGHT = 0.7
 # The same with fewer epochs, without the archive and without HAM10000.
 WITHOUT = {
     "archive": Run(
@@ -104,14 +121,23 @@ def groups(model):
     return [{"params": matrices, "weight_decay": DECAY}, {"params": vectors, "weight_decay": 0.0}]
 
 
-def fit(run, part, held, out, start=None):
-    """The moving average of a network trained on a part, from ImageNet's weights or those of `start`.
+@torch.no_grad()
+def said(teachers, x, log_prior):
+    """What the teachers say of these views on the whole: the mean of their logarithms, with the shares of the draw, [BATCH, classes]."""
+    with reduced():
+        answers = [teacher(x).float().log_softmax(1) for teacher in teachers]
+    return (torch.stack(answers).mean(0) + log_prior).softmax(1)
+
+
+def fit(run, part, held, out, start=None, teachers=()):
+    """The moving average of a network trained on a part, from ImageNet's weights or those of `start`; with teachers,
+    on what they say as well (Hinton et al. 2015, arXiv:1503.02531; of the same view, Beyer et al. 2022, arXiv:2106.05237).
 
     A checkpoint is written after every epoch and taken up where there is one.
     """
     checkpoint = out / f"{run.name}.pt"
     torch.manual_seed(run.seed)
-    model = network.Classifier(NETWORK, len(data.CLASSES), run.dropout).to(device())
+    model = network.Classifier(run.network, len(data.CLASSES), run.dropout).to(device())
     if start is not None:
         model.load_state_dict(start.state_dict())
     average = copy.deepcopy(model)
@@ -146,6 +172,8 @@ def fit(run, part, held, out, start=None):
                 share = float(random.beta(MIXUP, MIXUP))
                 x = share * x + (1 - share) * x[partners]
                 target = share * target + (1 - share) * target[partners]
+            if teachers:
+                target = TAUGHT * said(teachers, x, log_prior) + (1 - TAUGHT) * target
             with reduced():
                 features = model.features(x)
             loss = F.cross_entropy(model.head(model.dropout(features.float())) + log_prior, target)
@@ -237,12 +265,17 @@ def left_out(source, part, held, start, out):
 
 
 def train(arguments):
-    """The network as it ships, and the training pictures."""
+    """The network as it ships, and those that measure the transfer."""
     out = arguments.out
     small, small_held = (data.load(arguments.data, ["bcn"], name) for name in ("train", "validation"))
-    start = fit(PRETRAINING, small, small_held, out)
     part, held = (data.load(arguments.data, ["ham", "archive"], name) for name in ("train", "validation"))
-    model = fit(BOTH, part, held, out, start)
+    teachers = []
+    for pretraining, both in TEACHERS:
+        start = fit(pretraining, small, small_held, out)
+        teachers.append(measure_norms(fit(both, part, held, out, start), part))
+    logits = [outputs_of(teacher, teacher, held.pictures, data.SIZE).log_softmax(1) for teacher in teachers]
+    report("teachers' mean", torch.stack(logits).mean(0), held)
+    model = fit(STUDENT, part, held, out, teachers[0], teachers)
     report("as averaged", outputs_of(model, model, held.pictures, data.SIZE), held)
     model = measure_norms(model, part)
     report("normalisation measured anew", outputs_of(model, model, held.pictures, data.SIZE), held)
@@ -255,6 +288,7 @@ def train(arguments):
         held.joined(small_held),
     )
     network.write(network.Served(model.cpu(), flag).eval(), out / "model-f32.onnx")
+    start = fit(PRETRAINING, small, small_held, out)
     for source in WITHOUT:
         left_out(source, part, held, start, out)
 
