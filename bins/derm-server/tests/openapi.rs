@@ -235,7 +235,8 @@ fn schemathesis_finds_nothing() {
         eprintln!("SKIPPED: schemathesis: DERM_PYTHON names no Python that can `{imports}`");
         return;
     };
-    let server = Server::start(&[("ADMIN_KEY", KEY)]);
+    // However slow the machine is.
+    let server = Server::start(&[("ADMIN_KEY", KEY), ("TIMEOUT", "300")]);
     let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/schemathesis");
     let examples = std::env::var("DERM_SCHEMATHESIS_EXAMPLES").ok();
     let folder = tempfile::tempdir().unwrap();
@@ -248,7 +249,7 @@ fn schemathesis_finds_nothing() {
     let output = command
         .args([&format!("{}/openapi.json", server.address()), "--checks", "all"])
         .args(["--max-examples", examples.as_deref().unwrap_or("5"), "--seed", "1"])
-        .args(["--generation-database", "none"])
+        .args(["--generation-database", "none", "--request-timeout", "300"])
         .env("ADMIN_KEY", KEY)
         .args(["--suppress-health-check", "all", "--no-color", "--workers", "2"])
         .env("SCHEMATHESIS_HOOKS", "hooks")

@@ -35,6 +35,8 @@ SHAPE = (1, 3, 224, 224)
 QUICK = ["gradcam", "gradcam++", "xgradcam", "hirescam", "layercam", "eigencam", "eigengradcam"]
 
 
+# Parameters that flip and rotate a picture.
+TURNS = ["tta", "smooth"]
 # The last index of a class and of a layer of the bundled model.
 LAST = {"class": 6, "layer": 57}
 
@@ -67,7 +69,7 @@ def before_load_schema(context, raw_schema):
 @schemathesis.hook
 def before_call(context, case, kwargs):
     """Makes of a valid case what no JSON Schema can say: an input's shape counts its data, a tensor is not turned
-    (`tta`), and bytes of JSON are those of the body."""
+    (`tta`, `smooth`), and bytes of JSON are those of the body."""
     if not case.path.endswith("/infer") or case.meta is None or case.meta.generation.mode.value != "positive":
         return
     header = "Inference-Header-Content-Length"
@@ -80,7 +82,8 @@ def before_call(context, case, kwargs):
             tensor["shape"] = [len(tensor["data"])] + [1] * (len(tensor["shape"]) - 1)
         else:
             tensor.update(datatype="FP32", shape=list(SHAPE), data=[0.25] * math.prod(SHAPE))
-            (case.body.get("parameters") or {}).pop("tta", None)
+            for name in TURNS:
+                (case.body.get("parameters") or {}).pop(name, None)
 
 
 @schemathesis.hook
