@@ -2,7 +2,8 @@
 
 use super::builder::Builder;
 use super::value::Value;
-use crate::program::{Op, Reduce as ReduceStep, RmsNorm as RmsNormStep, Softmax as SoftmaxStep};
+use crate::graph_ops::FakeQuantize;
+use crate::program::{Reduce as ReduceStep, RowFunction, Rows};
 use derm_kernels::Reduction;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::ensure;
@@ -22,19 +23,21 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
         };
         return reduced(builder, node, reduction, &reduce.axes);
     }
+    if node.op_is::<FakeQuantize>() {
+        let value = builder.value(node.inputs[0])?;
+        return along_rows(builder, outlet, &value, RowFunction::FakeQuantize);
+    }
     if let Some(softmax) = node.op_as::<Softmax>() {
         if softmax.kind != SoftmaxKind::Softmax || softmax.quant_output_dt.is_some() {
             return Ok(false);
         }
         let (value, width) = rows(builder, node.inputs[0], &softmax.axes)?;
-        let step = SoftmaxStep { width, input: value.buffer }.into();
-        return along_rows(builder, outlet, &value, step);
+        return along_rows(builder, outlet, &value, RowFunction::Softmax { width });
     }
     if let Some(norm) = node.op_as::<RmsNorm>() {
         let epsilon = norm.eps.cast_to_scalar::<f32>()?;
         let (value, width) = rows(builder, node.inputs[0], &[norm.axis])?;
-        let step = RmsNormStep { width, epsilon, input: value.buffer }.into();
-        return along_rows(builder, outlet, &value, step);
+        return along_rows(builder, outlet, &value, RowFunction::RmsNorm { width, epsilon });
     }
     Ok(false)
 }
@@ -58,9 +61,9 @@ fn along_rows(
     builder: &mut Builder<'_>,
     outlet: OutletId,
     value: &Value,
-    step: Op,
+    function: RowFunction,
 ) -> TractResult<bool> {
-    let buffer = builder.push_new(step, value.len());
+    let buffer = builder.push_new(Rows { function, input: value.buffer }, value.len());
     builder.set(outlet, buffer, value.order.clone())?;
     Ok(true)
 }

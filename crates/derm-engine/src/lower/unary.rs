@@ -1,8 +1,8 @@
 //! Unary: functions of one value.
 
 use super::builder::Builder;
-use crate::graph_ops::{FakeQuantize, Function};
-use crate::program::{FakeQuantize as FakeQuantizeStep, Unary as UnaryStep};
+use crate::graph_ops::Function;
+use crate::program::Unary as UnaryStep;
 use derm_kernels::Unary;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::cast::Cast;
@@ -18,13 +18,6 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
     if node.op_is::<Cast>() {
         let value = builder.value(node.inputs[0])?;
         builder.set(outlet, value.buffer, value.order)?;
-        return Ok(true);
-    }
-    if node.op_is::<FakeQuantize>() {
-        let value = builder.value(node.inputs[0])?;
-        let step = FakeQuantizeStep { input: value.buffer };
-        let buffer = builder.push_new(step, value.len());
-        builder.set(outlet, buffer, value.order)?;
         return Ok(true);
     }
     let Some(op) = node.op_as::<ElementWiseOp>() else { return Ok(false) };

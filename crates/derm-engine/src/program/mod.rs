@@ -7,17 +7,15 @@ mod conv_chain;
 mod copy;
 mod def_use;
 mod derivative;
-mod fake_quantize;
 mod fallback;
 mod int8;
 mod matmul;
-mod norm;
 mod opaque;
 mod operand;
 mod operation;
 mod pool;
 mod reduce;
-mod softmax;
+mod rows;
 mod transpose;
 mod unary;
 
@@ -29,19 +27,17 @@ pub(crate) use conv_chain::{ConvChain, Stage};
 pub(crate) use copy::{Copy, Fill, Strided};
 pub(crate) use def_use::DefUse;
 pub(crate) use derivative::Derivative;
-pub(crate) use fake_quantize::FakeQuantize;
 pub(crate) use fallback::{Bytes, Evaluator, Fallback, FallbackOperand, FallbackOutput};
 pub(crate) use int8::{
     Dequantize, Int8Add, Int8Conv, Int8EpilogueOp, Int8Mul, Int8Pool, Int8Table, Quantize,
 };
 pub(crate) use matmul::MatMul;
-pub(crate) use norm::RmsNorm;
 pub(crate) use opaque::OpaqueId;
 pub(crate) use operand::Operand;
 pub(crate) use operation::{Op, Resident, Work};
 pub(crate) use pool::{Pool, PoolGradient};
 pub(crate) use reduce::Reduce;
-pub(crate) use softmax::Softmax;
+pub(crate) use rows::{RowFunction, Rows};
 pub(crate) use transpose::Transpose;
 pub(crate) use unary::Unary;
 

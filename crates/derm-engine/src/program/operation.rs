@@ -2,9 +2,9 @@
 
 use super::context::RunContext;
 use super::{
-    Binary, BufferId, Conv, ConvChain, Copy, Dequantize, Derivative, FakeQuantize, Fallback, Fill,
-    Int8Add, Int8Conv, Int8Mul, Int8Pool, Int8Table, MatMul, Pool, PoolGradient, Quantize, Reduce,
-    RmsNorm, Softmax, Transpose, Unary,
+    Binary, BufferId, Conv, ConvChain, Copy, Dequantize, Derivative, Fallback, Fill, Int8Add,
+    Int8Conv, Int8Mul, Int8Pool, Int8Table, MatMul, Pool, PoolGradient, Quantize, Reduce, Rows,
+    Transpose, Unary,
 };
 use crate::RunError;
 use std::fmt::Debug;
@@ -111,7 +111,7 @@ macro_rules! operations {
 }
 
 operations! {
-    Binary, Conv, ConvChain, Copy, Dequantize, Derivative, FakeQuantize, Fallback, Fill, Int8Add,
-    Int8Conv, Int8Mul, Int8Pool, Int8Table, MatMul, Pool, PoolGradient, Quantize, Reduce, RmsNorm, Softmax, Transpose,
+    Binary, Conv, ConvChain, Copy, Dequantize, Derivative, Fallback, Fill, Int8Add,
+    Int8Conv, Int8Mul, Int8Pool, Int8Table, MatMul, Pool, PoolGradient, Quantize, Reduce, Rows, Transpose,
     Unary,
 }

@@ -2,6 +2,7 @@
 //! versions and with which attributes. `verified.toml` is written by `tests/operators.rs`.
 
 use crate::Error;
+use crate::rewrite::is_standard;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use tract_onnx::Onnx;
@@ -97,10 +98,6 @@ fn look(graph: &GraphProto, opset: i64, known: &HashMap<&str, &Verified>, found:
 fn node_name(node: &NodeProto) -> &str {
     let first = node.output.first().map_or("", String::as_str);
     if node.name.is_empty() { first } else { &node.name }
-}
-
-fn is_standard(domain: &str) -> bool {
-    domain.is_empty() || domain == "ai.onnx"
 }
 
 /// Why a node was not compared as it is used; `None` if it was.

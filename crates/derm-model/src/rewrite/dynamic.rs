@@ -5,11 +5,12 @@
 //! for. So each group of one quantisation and the products that read it becomes `FakeQuantize` and `Conv` or `MatMul` of
 //! weights that stay 8 bits, with a scale of 1 in place of that of the group.
 
+use super::inside;
+use super::message::{constant, integer, is_operator, new_node, number};
 use super::taken::Taken;
-use std::collections::{HashMap, HashSet};
-use tract_onnx::pb::attribute_proto::AttributeType;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use tract_onnx::pb::{GraphProto, NodeProto};
 
 /// `FakeQuantize`, as the reader of graphs knows it: no file may name it.
 pub(crate) const FAKE_QUANTIZE: &str = "derm.FakeQuantize";
@@ -31,32 +32,29 @@ pub(crate) fn replace(graph: &mut GraphProto, stored: impl Fn(&str) -> bool) {
     }
     let mut taken = Taken::of(graph);
     let one = taken.fresh("one");
-    graph.initializer.push(scalar(one.clone(), 1.0));
+    graph.initializer.push(constant(one.clone(), vec![1.0]));
     let mut weights = Vec::new();
     for Group { quantize, products } in groups {
         let node = &mut graph.node[quantize];
         node.op_type = FAKE_QUANTIZE.to_owned();
         node.domain = String::new();
-        let scale = node.output.get(1).filter(|name| !name.is_empty()).cloned();
-        node.output.truncate(1);
-        graph.initializer.extend(scale.map(|scale| scalar(scale, 1.0)));
+        graph
+            .initializer
+            .extend(node.output.drain(1..).take(1).map(|scale| constant(scale, vec![1.0])));
         for product in products {
             let node = &mut graph.node[product];
             let weight = taken.fresh(&node.output[0]);
             // The axis of the results, should there be a zero point for each.
-            let axis = if node.op_type == "ConvInteger" { 0 } else { -1 };
-            node.op_type = if axis == 0 { "Conv" } else { "MatMul" }.to_owned();
-            let mut inputs = vec![node.input[1].clone(), one.clone()];
-            inputs.extend(node.input.get(3).cloned());
-            node.input = vec![node.input[0].clone(), weight.clone()];
-            weights.push(NodeProto {
-                op_type: "DequantizeLinear".to_owned(),
-                name: weight.clone(),
-                input: inputs,
-                output: vec![weight],
-                attribute: vec![integer("axis", axis)],
-                ..NodeProto::default()
-            });
+            let (operator, axis) = match &*node.op_type {
+                "ConvInteger" => ("Conv", 0),
+                _ => ("MatMul", -1),
+            };
+            let zero_point = node.input.get(3).cloned().unwrap_or_default();
+            let inputs = vec![node.input[1].clone(), one.clone(), zero_point];
+            node.op_type = operator.to_owned();
+            node.input.truncate(1);
+            node.input.push(weight.clone());
+            weights.push(new_node("DequantizeLinear", inputs, weight, vec![integer("axis", axis)]));
         }
     }
     // Before what reads them.
@@ -88,7 +86,7 @@ impl<'a> Readers<'a> {
             for (position, name) in node.input.iter().enumerate() {
                 readers.entry(name).or_default().push((index, position));
             }
-            for inner in super::inside(node) {
+            for inner in inside(node) {
                 seen_in(inner, &mut seen);
             }
         }
@@ -108,73 +106,82 @@ impl<'a> Readers<'a> {
         self.constants.contains(name) || (self.stored)(name)
     }
 
-    /// The group of the `DynamicQuantizeLinear` at this place, if it is one, and all that it needs holds.
+    /// The group of the `DynamicQuantizeLinear` at this place, if it is one, and nothing else reads what is in between.
     fn group(&self, quantize: usize) -> Option<Group> {
         let node = &self.nodes[quantize];
         let [numbers, scale, zero_point] = &node.output[..] else { return None };
-        if node.op_type != "DynamicQuantizeLinear" || !is_standard(node) {
+        if !is_operator(node, "DynamicQuantizeLinear") {
             return None;
         }
-        let products = self.of_value(numbers)?;
-        let places: HashSet<usize> = products.iter().map(|(index, _)| *index).collect();
+        let products = self.products(numbers, zero_point)?;
+        let (scales, multiplied_by_scale) = self.scaling(scale)?;
+        let multiplied = self.multiplied(&products, &scales)?;
+        (multiplied == multiplied_by_scale).then_some(Group { quantize, products })
+    }
+
+    /// The products that read the numbers about the zero point.
+    fn products(&self, numbers: &str, zero_point: &str) -> Option<Vec<usize>> {
+        let reads = self.of_value(numbers)?;
         let is_product = |&(index, position): &(usize, usize)| {
             let node = &self.nodes[index];
-            let reads_zero_point = node.input.get(2) == Some(zero_point);
-            let is_known = matches!(&*node.op_type, "ConvInteger" | "MatMulInteger");
-            let constant = |place: usize| {
-                let name = node.input.get(place).filter(|name| !name.is_empty());
-                name.is_none_or(|name| self.is_constant(name))
-            };
+            let input = |place: usize| node.input.get(place).map_or("", String::as_str);
+            let is_known = is_operator(node, "ConvInteger") || is_operator(node, "MatMulInteger");
+            let is_constant = |name: &str| name.is_empty() || self.is_constant(name);
             is_known
-                && is_standard(node)
                 && position == 0
-                && reads_zero_point
-                && constant(1)
-                && constant(3)
+                && input(2) == zero_point
+                && is_constant(input(1))
+                && is_constant(input(3))
         };
-        if products.is_empty() || !products.iter().all(is_product) {
+        if reads.is_empty() || !reads.iter().all(is_product) {
             return None;
         }
-        let reads = self.of_value(zero_point)?;
-        if !reads.iter().all(|(index, position)| *position == 2 && places.contains(index)) {
-            return None;
-        }
-        // What the sums are multiplied by: the scale, or a product of it.
-        let mut scales = HashSet::from([scale.as_str()]);
-        let mut read_by = HashSet::new();
+        let products: Vec<usize> = reads.iter().map(|(index, _)| *index).collect();
+        let is_of_one =
+            |(index, position): &(usize, usize)| *position == 2 && products.contains(index);
+        self.of_value(zero_point)?.iter().all(is_of_one).then_some(products)
+    }
+
+    /// What sums may be multiplied by, the scale or its product with a constant, and which nodes multiply by one of these.
+    fn scaling(&self, scale: &'a str) -> Option<(HashSet<&'a str>, BTreeSet<usize>)> {
+        let (mut scales, mut multiplies) = (HashSet::from([scale]), BTreeSet::new());
         for &(index, _) in self.of_value(scale)? {
             let node = &self.nodes[index];
-            if node.op_type != "Mul" || !is_standard(node) {
+            if !is_operator(node, "Mul") {
                 return None;
             }
             if node.input.iter().all(|name| name == scale || self.is_constant(name)) {
                 let result = node.output.first()?;
                 scales.insert(result);
-                read_by.extend(self.of_value(result)?.iter().map(|(index, _)| *index));
+                multiplies.extend(self.of_value(result)?.iter().map(|(index, _)| *index));
             } else {
-                read_by.insert(index);
+                multiplies.insert(index);
             }
         }
-        let mut multiplied = HashSet::new();
-        for &index in &places {
+        Some((scales, multiplies))
+    }
+
+    /// The nodes that multiply the products' sums, as float32, by one of the scales: all that read them.
+    fn multiplied(&self, products: &[usize], scales: &HashSet<&str>) -> Option<BTreeSet<usize>> {
+        let mut multiplies = BTreeSet::new();
+        for &index in products {
             for &(cast, _) in self.of_value(self.nodes[index].output.first()?)? {
                 let node = &self.nodes[cast];
-                let to = node.attribute.iter().find(|attribute| attribute.name == "to")?;
-                if node.op_type != "Cast" || to.i != DataType::Float as i64 {
+                let to_float = number(node, "to") == Some(DataType::Float as i64);
+                if !is_operator(node, "Cast") || !to_float {
                     return None;
                 }
                 for &(multiply, _) in self.of_value(node.output.first()?)? {
                     let node = &self.nodes[multiply];
                     let has_scale = node.input.iter().any(|name| scales.contains(name.as_str()));
-                    if node.op_type != "Mul" || !is_standard(node) || !has_scale {
+                    if !is_operator(node, "Mul") || !has_scale {
                         return None;
                     }
-                    multiplied.insert(multiply);
+                    multiplies.insert(multiply);
                 }
             }
         }
-        let products = places.into_iter().collect();
-        (read_by == multiplied).then_some(Group { quantize, products })
+        Some(multiplies)
     }
 }
 
@@ -183,28 +190,6 @@ fn seen_in<'a>(graph: &'a GraphProto, seen: &mut HashSet<&'a str>) {
     seen.extend(graph.output.iter().map(|value| value.name.as_str()));
     for node in &graph.node {
         seen.extend(node.input.iter().map(String::as_str));
-        super::inside(node).for_each(|inner| seen_in(inner, seen));
-    }
-}
-
-fn is_standard(node: &NodeProto) -> bool {
-    matches!(&*node.domain, "" | "ai.onnx")
-}
-
-fn scalar(name: String, value: f32) -> TensorProto {
-    TensorProto {
-        name,
-        data_type: DataType::Float as i32,
-        float_data: vec![value],
-        ..TensorProto::default()
-    }
-}
-
-fn integer(name: &str, value: i64) -> AttributeProto {
-    AttributeProto {
-        name: name.to_owned(),
-        r#type: AttributeType::Int as i32,
-        i: value,
-        ..AttributeProto::default()
+        inside(node).for_each(|inner| seen_in(inner, seen));
     }
 }

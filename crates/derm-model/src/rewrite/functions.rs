@@ -1,6 +1,6 @@
 //! Functions: operators that a file defines itself, by other operators.
 
-use super::{called, inside_mut};
+use super::{called, inside_mut, is_standard};
 use crate::Error;
 use crate::budget::Budget;
 use crate::skeleton::protobuf::fields;
@@ -42,10 +42,6 @@ pub(super) fn inline(model: &mut ModelProto, bytes: &[u8], budget: &Budget) -> R
         Some(graph) => inliner.graph(graph, 0),
         None => Ok(()),
     }
-}
-
-fn is_standard(domain: &str) -> bool {
-    domain.is_empty() || domain == "ai.onnx"
 }
 
 /// The attributes with default values of each function, which tract's message leaves out.

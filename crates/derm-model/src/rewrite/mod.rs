@@ -4,12 +4,14 @@ mod attributes;
 mod bfloat16;
 mod dynamic;
 mod functions;
+mod message;
 mod names;
 mod outputs;
 mod qoperator;
 mod taken;
 
 pub(crate) use dynamic::{FAKE_QUANTIZE, replace as replace_dynamic};
+pub(crate) use message::{integer, is_standard};
 
 use crate::Error;
 use crate::budget::Budget;

@@ -4,13 +4,13 @@
 //! Each becomes the same in the QDQ format: `DequantizeLinear` of its operands, the operator on float32,
 //! `QuantizeLinear`. That is computed in integers like any other network of that format.
 
+use super::message::{constant, floats, integer, is_standard, new_node, number};
 use super::taken::Taken;
 use super::{called, inside_mut};
 use crate::Error;
 use std::collections::HashMap;
-use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 /// How the operands of an operator lie among its inputs.
 enum Operands {
@@ -27,23 +27,28 @@ enum Operands {
 /// The operator on float32 that an operator of the format stands for.
 fn meaning(node: &NodeProto) -> Option<(&'static str, Operands)> {
     let name = node.op_type.as_str();
-    match (node.domain.as_str(), name) {
-        ("" | "ai.onnx", "QLinearConv") => Some(("Conv", Operands::BiasLast)),
-        ("" | "ai.onnx", "QLinearMatMul") => Some(("MatMul", Operands::Quantized(2))),
-        ("com.microsoft", _) => match name {
-            "QGemm" => Some(("Gemm", Operands::BiasBeforeResult)),
-            "QLinearAdd" => Some(("Add", Operands::Quantized(2))),
-            "QLinearMul" => Some(("Mul", Operands::Quantized(2))),
-            "QLinearAveragePool" => Some(("AveragePool", Operands::Quantized(1))),
-            "QLinearGlobalAveragePool" => Some(("GlobalAveragePool", Operands::Quantized(1))),
-            "QLinearConcat" => Some(("Concat", Operands::ResultFirst)),
-            "QLinearLeakyRelu" => Some(("LeakyRelu", Operands::Quantized(1))),
-            "QLinearSigmoid" => Some(("Sigmoid", Operands::Quantized(1))),
-            "QLinearSoftmax" => Some(("Softmax", Operands::Quantized(1))),
+    if is_standard(&node.domain) {
+        return match name {
+            "QLinearConv" => Some(("Conv", Operands::BiasLast)),
+            "QLinearMatMul" => Some(("MatMul", Operands::Quantized(2))),
             _ => None,
-        },
-        _ => None,
+        };
     }
+    if node.domain != "com.microsoft" {
+        return None;
+    }
+    Some(match name {
+        "QGemm" => ("Gemm", Operands::BiasBeforeResult),
+        "QLinearAdd" => ("Add", Operands::Quantized(2)),
+        "QLinearMul" => ("Mul", Operands::Quantized(2)),
+        "QLinearAveragePool" => ("AveragePool", Operands::Quantized(1)),
+        "QLinearGlobalAveragePool" => ("GlobalAveragePool", Operands::Quantized(1)),
+        "QLinearConcat" => ("Concat", Operands::ResultFirst),
+        "QLinearLeakyRelu" => ("LeakyRelu", Operands::Quantized(1)),
+        "QLinearSigmoid" => ("Sigmoid", Operands::Quantized(1)),
+        "QLinearSoftmax" => ("Softmax", Operands::Quantized(1)),
+        _ => return None,
+    })
 }
 
 /// Replaces every operator of the format in a graph and in the graphs inside it.
@@ -147,7 +152,12 @@ impl Writer {
         let float = self.taken.fresh(&output);
         node.output[0] = float.clone();
         self.nodes.push(node);
-        self.put("QuantizeLinear", vec![float, scale, zero_point], output, Vec::new());
+        self.nodes.push(new_node(
+            "QuantizeLinear",
+            vec![float, scale, zero_point],
+            output,
+            Vec::new(),
+        ));
     }
 
     fn replace(
@@ -190,7 +200,7 @@ impl Writer {
         let name = self.taken.fresh(output);
         let inputs = vec![value.clone(), scale.clone(), zero_point.clone()];
         let attributes = axis.map(|axis| integer("axis", axis)).into_iter().collect();
-        self.put("DequantizeLinear", inputs, name.clone(), attributes);
+        self.nodes.push(new_node("DequantizeLinear", inputs, name.clone(), attributes));
         name
     }
 
@@ -201,39 +211,13 @@ impl Writer {
             [Some(one), Some(each)] | [Some(each), Some(one)] if one.len() == 1 => (one, each),
             _ => {
                 let inputs = vec![first.to_owned(), second.to_owned()];
-                self.put("Mul", inputs, name.clone(), Vec::new());
+                self.nodes.push(new_node("Mul", inputs, name.clone(), Vec::new()));
                 return name;
             }
         };
         let products: Vec<f32> = each.iter().map(|scale| scale * one[0]).collect();
-        self.constants.push(TensorProto {
-            name: name.clone(),
-            data_type: DataType::Float as i32,
-            dims: if products.len() == 1 { Vec::new() } else { vec![products.len() as i64] },
-            float_data: products,
-            ..TensorProto::default()
-        });
+        self.constants.push(constant(name.clone(), products));
         name
-    }
-
-    fn put(
-        &mut self,
-        operator: &str,
-        mut inputs: Vec<String>,
-        output: String,
-        attribute: Vec<AttributeProto>,
-    ) {
-        while inputs.last().is_some_and(String::is_empty) {
-            inputs.pop();
-        }
-        self.nodes.push(NodeProto {
-            op_type: operator.to_owned(),
-            name: format!("{output}:{operator}"),
-            input: inputs,
-            output: vec![output],
-            attribute,
-            ..NodeProto::default()
-        });
     }
 }
 
@@ -292,24 +276,4 @@ fn supported(node: &NodeProto) -> Result<(), Error> {
         return refused("another axis than the last is not supported");
     }
     Ok(())
-}
-
-fn number(node: &NodeProto, name: &str) -> Option<i64> {
-    node.attribute.iter().find(|attribute| attribute.name == name).map(|attribute| attribute.i)
-}
-
-fn integer(name: &str, value: i64) -> AttributeProto {
-    AttributeProto {
-        name: name.to_owned(),
-        r#type: AttributeType::Int as i32,
-        i: value,
-        ..AttributeProto::default()
-    }
-}
-
-/// The numbers of a float32 tensor, as it stores them.
-fn floats(tensor: &TensorProto) -> Vec<f32> {
-    let raw = tensor.raw_data.chunks_exact(4);
-    let raw = raw.map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));
-    raw.chain(tensor.float_data.iter().copied()).collect()
 }

@@ -1,12 +1,12 @@
 //! Float32: a graph that computes in float16 or float64 is read as one of float32, in which the
 //! engine computes. Large weights stay in the file as they are, and are cast.
 
+use crate::rewrite::integer;
 use derm_engine::Stored;
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Seek, SeekFrom};
-use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 use tract_onnx::prelude::{DatumType, f16};
 
 const FLOAT: i64 = DataType::Float as i64;
@@ -67,12 +67,7 @@ fn cast_weights(graph: &mut GraphProto, weights: &HashMap<String, Stored>) {
             *input = cast_name(input);
         }
     }
-    let to = AttributeProto {
-        name: "to".to_owned(),
-        r#type: AttributeType::Int as i32,
-        i: FLOAT,
-        ..Default::default()
-    };
+    let to = integer("to", FLOAT);
     graph.node.extend(halves.into_iter().map(|name| NodeProto {
         op_type: "Cast".to_owned(),
         name: cast_name(&name),
