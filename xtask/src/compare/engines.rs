@@ -5,9 +5,10 @@ use super::{Arguments, median, named, ratio};
 use crate::peers::{FOLDER, Peers};
 use anyhow::{Context, ensure};
 use derm::memory::{MIB, usage_of};
+use derm_zoo::Entry;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -30,6 +31,66 @@ const BASE: &str = "onnxruntime";
 const OURS: &str = "derm";
 const ENGINES: [&str; 6] = [BASE, "OpenVINO", "ncnn", "MNN", "RTen", "tract"];
 
+/// Which files are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Float32; derm's weights are float16.
+    Float,
+    /// The file in the QDQ format that `models/zoo/int8.py` writes; beside it derm with float16 weights.
+    Int8,
+}
+
+/// The file of the peers, and derm's folders with their names in the table.
+struct Files {
+    peers: PathBuf,
+    ours: Vec<(&'static str, PathBuf)>,
+}
+
+impl Form {
+    fn name(self) -> &'static str {
+        match self {
+            Form::Float => "engines",
+            Form::Int8 => "int8",
+        }
+    }
+
+    fn models(self) -> &'static [&'static str] {
+        match self {
+            Form::Float => &MODELS,
+            Form::Int8 => &["efficientnetv2-s", "efficientnet-lite0", "mobilenetv2", "resnet50"],
+        }
+    }
+
+    /// The peers that read such a file.
+    fn engines(self) -> &'static [&'static str] {
+        match self {
+            Form::Float => &ENGINES,
+            Form::Int8 => &ENGINES[..2],
+        }
+    }
+
+    fn files(self, entry: &Entry) -> anyhow::Result<Files> {
+        let zoo = derm_zoo::folder();
+        let half = entry.make_f16(&zoo)?;
+        match self {
+            Form::Float => {
+                let peers = entry.make(&zoo)?.join("model.onnx");
+                Ok(Files { peers, ours: vec![(OURS, half)] })
+            }
+            Form::Int8 => {
+                let folder = zoo.join(format!("{}.int8", entry.name));
+                let peers = folder.join("model.onnx");
+                ensure!(
+                    peers.exists(),
+                    "{} is missing: models/zoo/int8.py makes it",
+                    peers.display()
+                );
+                Ok(Files { peers, ours: vec![(OURS, folder), ("derm, float16", half)] })
+            }
+        }
+    }
+}
+
 /// Duration of one turn, ms: as many inferences as fit.
 const TURN: f64 = 120.0;
 
@@ -47,9 +108,10 @@ struct Measured {
 pub(super) fn run(
     peers: &Peers,
     arguments: &Arguments,
+    form: Form,
     threads: usize,
 ) -> anyhow::Result<(Table, Bars)> {
-    let engines = named(&arguments.peers, &ENGINES);
+    let engines = named(&arguments.peers, form.engines());
     let mut text = format!(
         "One inference, {threads} thread{}, ms: medians of {} turns. To {BASE}: the ratio of two in \
          one turn, median and quartiles.\n\n\
@@ -60,8 +122,8 @@ pub(super) fn run(
     );
     let mut groups = Vec::new();
     let series: Vec<String> = std::iter::once(OURS.to_owned()).chain(engines.clone()).collect();
-    for model in named(&arguments.models, &MODELS) {
-        let measured = measure(peers, &model, &engines, threads, arguments.rounds)
+    for model in named(&arguments.models, form.models()) {
+        let measured = measure(peers, &model, form, &engines, threads, arguments.rounds)
             .with_context(|| model.clone())?;
         let base = measured.iter().find(|one| one.engine == BASE);
         let mut bars = vec![None; series.len()];
@@ -85,34 +147,37 @@ pub(super) fn run(
         groups,
         top: 2.0,
     };
-    Ok((Table { name: format!("engines-{threads}"), text }, bars))
+    Ok((Table { name: format!("{}-{threads}", form.name()), text }, bars))
 }
 
 fn measure(
     peers: &Peers,
     model: &str,
+    form: Form,
     engines: &[String],
     threads: usize,
     rounds: usize,
 ) -> anyhow::Result<Vec<Measured>> {
     let entry = derm_zoo::entry(&format!("{model}.opset13")).context("no such model in the zoo")?;
-    let file = entry.make(&derm_zoo::folder())?.join("model.onnx");
+    let files = form.files(&entry)?;
     let input = derm_zoo::picture([1, 3, entry.side as usize, entry.side as usize]);
     let picture = peers.folder("pictures")?.join(format!("{}.f32", entry.side));
     let bytes: Vec<u8> = input.iter().flat_map(|value| value.to_le_bytes()).collect();
     std::fs::write(&picture, bytes)?;
 
-    let mut ours = Command::new(std::env::current_exe()?);
-    ours.arg("engine").arg(entry.make_f16(&derm_zoo::folder())?).arg(&picture);
-    ours.arg(threads.to_string());
-    let mut processes = vec![Process::start(OURS, ours)?];
+    let mut processes = Vec::new();
+    for (name, folder) in &files.ours {
+        let mut ours = Command::new(std::env::current_exe()?);
+        ours.arg("engine").args([folder, &picture]).arg(threads.to_string());
+        processes.push(Process::start(name, ours)?);
+    }
     for engine in engines {
         // tract runs on one thread.
         if engine == "tract" && threads > 1 {
             continue;
         }
         let started = peers
-            .convert(&file, model, entry.side, engine)
+            .convert(&files.peers, model, entry.side, engine)
             .and_then(|converted| command(peers, engine, &converted, threads))
             .and_then(|mut command| {
                 command.arg(&picture).args([entry.side.to_string(), threads.to_string()]);

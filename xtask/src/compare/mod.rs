@@ -7,6 +7,7 @@ mod servers;
 mod start;
 
 use crate::peers::Peers;
+use engines::Form;
 use report::{Bars, Table};
 use std::path::PathBuf;
 
@@ -40,6 +41,8 @@ pub(crate) struct Arguments {
 enum What {
     /// One inference
     Engines,
+    /// One inference of networks that models/zoo/int8.py has quantised
+    Int8,
     /// From the start of a process to its first answer
     Start,
     /// Requests per second
@@ -56,9 +59,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Some(file) => report::write(file, &table, bars.as_ref()),
         }
     };
-    if wanted(What::Engines) {
-        for &threads in &arguments.threads {
-            let (table, bars) = engines::run(&peers, arguments, threads)?;
+    for (what, form) in [(What::Engines, Form::Float), (What::Int8, Form::Int8)] {
+        for &threads in arguments.threads.iter().filter(|_| wanted(what)) {
+            let (table, bars) = engines::run(&peers, arguments, form, threads)?;
             show(table, Some(bars))?;
         }
     }
