@@ -165,3 +165,44 @@ fn an_unknown_operator_is_named_with_its_node_and_domain() {
     assert!(message.contains("the Frobnicate (Frobnicate)"), "{message}");
     assert!(message.contains("of org.example is not supported"), "{message}");
 }
+
+#[test]
+fn quantised_operators_without_their_inputs_are_refused() {
+    for (domain, operator) in [
+        ("", "QLinearConv"),
+        ("", "QLinearMatMul"),
+        ("com.microsoft", "QGemm"),
+        ("com.microsoft", "QLinearAdd"),
+        ("com.microsoft", "QLinearConcat"),
+        ("com.microsoft", "QLinearSigmoid"),
+    ] {
+        for inputs in [&[] as &[&str], &["x"], &["", ""], &["x", "many", "", "x"]] {
+            let message = refusal(vec![of(domain, node(operator, inputs, "y"))], Vec::new(), 17);
+            assert!(message.contains(operator) || message.contains("y"), "{message}");
+        }
+    }
+}
+
+/// What is recognised as dynamic quantisation has all its inputs.
+#[test]
+fn a_dynamic_product_without_its_weights_is_refused() {
+    for [numbers, scale, zero_point] in
+        [["q", "s", "z"], ["q", "s", ""], ["", "s", "z"], ["", "", ""]]
+    {
+        for inputs in [&[numbers] as &[&str], &[numbers, "", zero_point], &[]] {
+            let quantize = NodeProto {
+                output: [numbers, scale, zero_point].map(str::to_owned).to_vec(),
+                ..node("DynamicQuantizeLinear", &["x"], "")
+            };
+            let to =
+                AttributeProto { i: DataType::Float as i64, ..attribute("to", AttributeType::Int) };
+            let nodes = vec![
+                quantize,
+                node("ConvInteger", inputs, "sums"),
+                with(node("Cast", &["sums"], "floats"), to),
+                node("Mul", &["floats", "s"], "y"),
+            ];
+            refusal(nodes, Vec::new(), 17);
+        }
+    }
+}

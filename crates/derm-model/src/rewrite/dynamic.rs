@@ -110,7 +110,8 @@ impl<'a> Readers<'a> {
     fn group(&self, quantize: usize) -> Option<Group> {
         let node = &self.nodes[quantize];
         let [numbers, scale, zero_point] = &node.output[..] else { return None };
-        if !is_operator(node, "DynamicQuantizeLinear") {
+        let is_unnamed = node.output.iter().any(String::is_empty);
+        if !is_operator(node, "DynamicQuantizeLinear") || is_unnamed {
             return None;
         }
         let products = self.products(numbers, zero_point)?;
@@ -126,12 +127,12 @@ impl<'a> Readers<'a> {
             let node = &self.nodes[index];
             let input = |place: usize| node.input.get(place).map_or("", String::as_str);
             let is_known = is_operator(node, "ConvInteger") || is_operator(node, "MatMulInteger");
-            let is_constant = |name: &str| name.is_empty() || self.is_constant(name);
+            // Only the zero point of the weights may be left out.
             is_known
                 && position == 0
                 && input(2) == zero_point
-                && is_constant(input(1))
-                && is_constant(input(3))
+                && self.is_constant(input(1))
+                && (input(3).is_empty() || self.is_constant(input(3)))
         };
         if reads.is_empty() || !reads.iter().all(is_product) {
             return None;
