@@ -55,7 +55,8 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for List<T, M
     }
 }
 
-/// A whole number from 0, however JSON writes it: `3.0` is 3. What is beyond 64 bits counts as the largest of these.
+/// Unsigned integer: a whole number from 0, however JSON writes it (`3.0` is 3). One beyond 64 bits counts as the
+/// largest of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Whole(pub(crate) u64);
 

@@ -269,10 +269,11 @@ def train(arguments):
     out = arguments.out
     small, small_held = (data.load(arguments.data, ["bcn"], name) for name in ("train", "validation"))
     part, held = (data.load(arguments.data, ["ham", "archive"], name) for name in ("train", "validation"))
-    teachers = []
-    for pretraining, both in TEACHERS:
-        start = fit(pretraining, small, small_held, out)
-        teachers.append(measure_norms(fit(both, part, held, out, start), part))
+    starts = [fit(pretraining, small, small_held, out) for pretraining, _ in TEACHERS]
+    teachers = [
+        measure_norms(fit(both, part, held, out, start), part)
+        for start, (_, both) in zip(starts, TEACHERS, strict=True)
+    ]
     logits = [outputs_of(teacher, teacher, held.pictures, data.SIZE).log_softmax(1) for teacher in teachers]
     report("teachers' mean", torch.stack(logits).mean(0), held)
     model = fit(STUDENT, part, held, out, teachers[0], teachers)
@@ -288,9 +289,8 @@ def train(arguments):
         held.joined(small_held),
     )
     network.write(network.Served(model.cpu(), flag).eval(), out / "model-f32.onnx")
-    start = fit(PRETRAINING, small, small_held, out)
     for source in WITHOUT:
-        left_out(source, part, held, start, out)
+        left_out(source, part, held, starts[0], out)
 
 
 def main():

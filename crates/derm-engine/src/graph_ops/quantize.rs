@@ -210,6 +210,7 @@ impl EvalOp for FakeQuantize {
 
 impl TypedOp for FakeQuantize {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        ensure!(inputs[0].datum_type == f32::datum_type(), "FakeQuantize of {:?}", inputs[0]);
         Ok(tvec!(inputs[0].without_value()))
     }
     as_op!();

@@ -2,14 +2,14 @@ use super::operation::{Operation, Resident, Work};
 use super::{BufferId, RunContext};
 use crate::RunError;
 
-/// Functions of whole rows of values, in place.
+/// Row function: applied to each row of values, in place.
 #[derive(Debug)]
 pub(crate) struct Rows {
     pub(crate) function: RowFunction,
     pub(crate) input: BufferId,
 }
 
-/// A function that reads a row of values before it writes one.
+/// Row functions: each reads all values of a row before it writes one.
 #[derive(Debug)]
 pub(crate) enum RowFunction {
     /// Softmax: normalises the exponentials of each row to a sum of one.

@@ -24,7 +24,7 @@ pub(crate) use verified::{check_supported, unverified};
 
 use crate::rewrite::FAKE_QUANTIZE;
 use derm_engine::Unary;
-use derm_engine::graph_ops::Function;
+use derm_engine::graph_ops::{FakeQuantize, Function};
 use tract_onnx::model::{Onnx, OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -70,7 +70,7 @@ pub(crate) fn onnx() -> Onnx {
     }
     own.insert("derm.DequantizeLinear8", quantize::read_dequantize);
     own.insert("derm.QuantizeLinear8", quantize::read_quantize);
-    own.insert(FAKE_QUANTIZE, quantize::read_fake_quantize);
+    own.insert(FAKE_QUANTIZE, |_, _| single::read(FakeQuantize));
     own.insert("Celu", celu);
     own.insert("ConstantOfShape", constant_of_shape);
     own.insert("Swish", swish);

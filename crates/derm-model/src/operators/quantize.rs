@@ -2,7 +2,7 @@
 //! multiplying with a reciprocal, and make float32 weights of 8-bit ones.
 
 use super::Read;
-use derm_engine::graph_ops::{Dequantize, FakeQuantize, Quantize};
+use derm_engine::graph_ops::{Dequantize, Quantize};
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
@@ -153,41 +153,5 @@ impl Expansion for QuantizeRule {
         let is_signed = datum_type == Some(DatumType::I8);
         ensure!(is_signed || datum_type.is_none_or(|of| of == DatumType::U8), "not of 8 bits");
         target.wire_node(prefix, Quantize::new(*scale, *zero, is_signed)?, &[inputs[0]])
-    }
-}
-
-/// Fake quantisation: what `DynamicQuantizeLinear` makes of values, as float32.
-pub(super) fn read_fake_quantize(_: &ParsingContext<'_>, _: &NodeProto) -> Read {
-    Ok((expand(FakeQuantizeRule), Vec::new()))
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct FakeQuantizeRule;
-
-impl Expansion for FakeQuantizeRule {
-    fn name(&self) -> StaticName {
-        "FakeQuantize".into()
-    }
-
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        s: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        check_input_arity(inputs, 1)?;
-        check_output_arity(outputs, 1)?;
-        s.equals(&inputs[0].datum_type, f32::datum_type())?;
-        s.equals(&outputs[0].datum_type, f32::datum_type())?;
-        s.equals(&inputs[0].shape, &outputs[0].shape)
-    }
-
-    fn wire(
-        &self,
-        prefix: &str,
-        target: &mut TypedModel,
-        inputs: &[OutletId],
-    ) -> TractResult<TVec<OutletId>> {
-        target.wire_node(prefix, FakeQuantize, &[inputs[0]])
     }
 }

@@ -1,5 +1,6 @@
 //! bfloat16 weights become float32; computing in bfloat16 is refused.
 
+use super::message::number;
 use super::{called, inside_mut};
 use crate::Error;
 use std::collections::HashSet;
@@ -18,8 +19,7 @@ pub(super) fn widen(graph: &mut GraphProto) -> Result<(), Error> {
         }
     }
     for node in &mut graph.node {
-        let to = node.attribute.iter().find(|attribute| attribute.name == "to");
-        let is_cast = to.is_some_and(|to| to.i == DataType::Bfloat16 as i64);
+        let is_cast = number(node, "to") == Some(DataType::Bfloat16 as i64);
         let is_like = node.op_type == "CastLike"
             && node.input.get(1).is_some_and(|name| widened.contains(name));
         if node.op_type == "Cast" && is_cast || is_like {

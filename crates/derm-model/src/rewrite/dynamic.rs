@@ -15,7 +15,7 @@ use tract_onnx::pb::{GraphProto, NodeProto};
 /// `FakeQuantize`, as the reader of graphs knows it: no file may name it.
 pub(crate) const FAKE_QUANTIZE: &str = "derm.FakeQuantize";
 
-/// Rewrites the groups of a graph of which nothing else reads a number, a scale or a sum.
+/// Rewrites dynamic quantisation: the groups of a graph of which nothing else reads a number, a scale or a sum.
 ///
 /// What the file says has been checked before: what is written here is in no standard.
 /// `stored`: whether a weight of this name is in the file, though not in `graph`.
@@ -67,7 +67,7 @@ struct Group {
     products: Vec<usize>,
 }
 
-/// Which nodes read each value, and as which input.
+/// Def-use chains: for each value, the nodes that read it, and as which input.
 struct Readers<'a> {
     nodes: &'a [NodeProto],
     stored: &'a dyn Fn(&str) -> bool,
@@ -151,7 +151,12 @@ impl<'a> Readers<'a> {
             if !is_operator(node, "Mul") {
                 return None;
             }
-            if node.input.iter().all(|name| name == scale || self.is_constant(name)) {
+            let others = || node.input.iter().filter(|name| *name != scale);
+            if others().count() != 1 {
+                // The square of the scale.
+                return None;
+            }
+            if others().all(|name| self.is_constant(name)) {
                 let result = node.output.first()?;
                 scales.insert(result);
                 multiplies.extend(self.of_value(result)?.iter().map(|(index, _)| *index));
@@ -186,7 +191,7 @@ impl<'a> Readers<'a> {
     }
 }
 
-/// Adds every name that a graph inside a node reads.
+/// Outer-scope values: adds every name that a graph inside a node reads.
 fn seen_in<'a>(graph: &'a GraphProto, seen: &mut HashSet<&'a str>) {
     seen.extend(graph.output.iter().map(|value| value.name.as_str()));
     for node in &graph.node {

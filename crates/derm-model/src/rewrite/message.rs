@@ -49,7 +49,7 @@ pub(super) fn number(node: &NodeProto, name: &str) -> Option<i64> {
     node.attribute.iter().find(|attribute| attribute.name == name).map(|attribute| attribute.i)
 }
 
-/// A float32 constant: a scalar if it is one number, else a vector.
+/// Constant: a float32 tensor, a scalar if it is one number, else a vector.
 pub(super) fn constant(name: String, values: Vec<f32>) -> TensorProto {
     TensorProto {
         name,

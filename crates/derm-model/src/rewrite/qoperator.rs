@@ -51,7 +51,7 @@ fn meaning(node: &NodeProto) -> Option<(&'static str, Operands)> {
     })
 }
 
-/// Replaces every operator of the format in a graph and in the graphs inside it.
+/// Rewrites the QOperator format as the QDQ format, in a graph and in the graphs inside it.
 ///
 /// # Errors
 /// [`Error::Graph`] names the node that has too few inputs, or uses something that is not supported.

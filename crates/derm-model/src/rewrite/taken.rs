@@ -1,4 +1,4 @@
-//! The names of a graph's values that are taken.
+//! Fresh names: names for new values, which no value of the graph has.
 
 use std::collections::HashSet;
 use tract_onnx::pb::GraphProto;

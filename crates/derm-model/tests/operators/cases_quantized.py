@@ -422,19 +422,27 @@ def read_twice(g, what):
 
 for what in ("numbers", "scale", "zero point", "sums"):
     case(f"dynamic {what} read twice", "MatMulInteger", lambda g, what=what: read_twice(g, what), lo=11)
-case(
-    "dynamic of positive values",
-    "MatMulInteger",
-    lambda g: dynamic(
-        g, g.reshape(g("Add", "x", g.s(3.0)), 6, 18), "MatMulInteger", integers(g, 18, 3), g.s(0, np.int8), g.s(0.004)
-    ),
-    lo=11,
-)
-case(
-    "dynamic of zeros",
-    "MatMulInteger",
-    lambda g: dynamic(
-        g, g.reshape(g("Mul", "x", g.s(0.0)), 6, 18), "MatMulInteger", integers(g, 18, 3), g.s(0, np.int8), g.s(0.004)
-    ),
-    lo=11,
-)
+for name, change in (("positive values", ("Add", 3.0)), ("zeros", ("Mul", 0.0))):
+    case(
+        f"dynamic of {name}",
+        "MatMulInteger",
+        lambda g, change=change: dynamic(
+            g,
+            g.reshape(g(change[0], "x", g.s(change[1])), 6, 18),
+            "MatMulInteger",
+            integers(g, 18, 3),
+            g.s(0, np.int8),
+            g.s(0.004),
+        ),
+        lo=11,
+    )
+
+
+def squared(g):
+    """The sums are multiplied by the square of the scale."""
+    q, s, z = g("DynamicQuantizeLinear", g.reshape("x", 6, 18), outs=3)
+    sums = g("MatMulInteger", q, integers(g, 18, 3), z)
+    return g("Mul", g.cast(sums, TensorProto.FLOAT), g("Mul", s, s))
+
+
+case("dynamic squared scale", "MatMulInteger", squared, lo=11)
