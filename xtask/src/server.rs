@@ -4,10 +4,11 @@ use crate::cgroup::Cgroup;
 use anyhow::{Context, bail, ensure};
 use derm::memory::{MIB, Usage, usage_of};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// A running `derm-server`; killed when dropped.
@@ -50,6 +51,19 @@ pub(crate) fn preload(library: Option<PathBuf>) {
     let _ = PRELOAD.set(library);
 }
 
+/// A port that nothing listens on. It lies below those that Linux gives to outgoing connections (from 32768 on): one
+/// of these could otherwise take it before the server does, even the one that asks whether the server listens.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 24_576 + (std::process::id() % 4_096) as u16;
+    loop {
+        let port = first + NEXT.fetch_add(1, Relaxed) % 4_096;
+        if TcpStream::connect(("127.0.0.1", port)).is_err() {
+            return port;
+        }
+    }
+}
+
 impl Server {
     /// Starts the binary with a clean environment and these variables.
     pub(crate) fn start(binary: &Path, environment: &[(&str, String)]) -> anyhow::Result<Server> {
@@ -83,7 +97,7 @@ impl Server {
 
     /// Starts any server that listens on the port of the variable PORT.
     pub(crate) fn start_command(mut command: Command) -> anyhow::Result<Server> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port();
         let start = Instant::now();
         let child = command
             .env("PORT", port.to_string())

@@ -15,12 +15,13 @@ pub use python::python_with;
 pub use slow_clients::{SlowClients, raise_descriptors};
 pub use slow_model::SlowModel;
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Long enough for any machine: nothing waits for it unless it fails.
@@ -31,6 +32,8 @@ pub struct Server {
     child: Option<Mutex<Child>>,
     pid: u32,
     pub port: u16,
+    /// What it writes to stderr, where no test reads that.
+    log: Option<File>,
 }
 
 pub struct Answer {
@@ -41,22 +44,17 @@ pub struct Answer {
 
 /// A port that nothing listens on, and that no other call in this process gives. It lies below those that Linux gives
 /// to outgoing connections (from 32768 on), one of which could otherwise take it before the server does.
+///
+/// Listening there to find out would not do: a process that another thread starts meanwhile holds the socket until it
+/// executes its program, and the server finds the port taken.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 16_384 + (std::process::id() % 8_192) as u16;
     loop {
         let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if TcpStream::connect(("127.0.0.1", port)).is_err() {
             return port;
         }
-    }
-}
-
-fn wait_for(address: &str, port: u16) {
-    let start = Instant::now();
-    while TcpStream::connect((address, port)).is_err() {
-        assert!(start.elapsed() < LONG, "the server does not listen");
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -78,19 +76,35 @@ impl Server {
     ) -> Server {
         let port = free_port();
         let mut command = command(environment);
-        command.env("HOST", "127.0.0.1").env("PORT", port.to_string()).stderr(Stdio::null());
+        let log = tempfile::tempfile().unwrap();
+        command.env("HOST", "127.0.0.1").env("PORT", port.to_string());
+        command.stderr(log.try_clone().unwrap());
         change(&mut command);
         let child = command.spawn().unwrap();
         let pid = child.id();
-        let server = Server { child: Some(Mutex::new(child)), pid, port };
-        wait_for(address, port);
+        let server = Server { child: Some(Mutex::new(child)), pid, port, log: Some(log) };
+        server.wait_for(address);
         server
     }
 
     /// A server that another one starts and ends, once it listens.
     pub fn attach(pid: u32, port: u16) -> Server {
-        wait_for("127.0.0.1", port);
-        Server { child: None, pid, port }
+        let server = Server { child: None, pid, port, log: None };
+        server.wait_for("127.0.0.1");
+        server
+    }
+
+    /// Waits until the server listens.
+    fn wait_for(&self, address: &str) {
+        let start = Instant::now();
+        while TcpStream::connect((address, self.port)).is_err() {
+            if let Some(child) = &self.child {
+                let ended = child.lock().unwrap().try_wait().unwrap();
+                assert!(ended.is_none(), "the server ended at once: {ended:?}");
+            }
+            assert!(start.elapsed() < LONG, "the server does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// The pipe of its stderr, where there is one.
@@ -168,7 +182,15 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let Some(child) = &self.child else { return };
-        let mut child = child.lock().unwrap();
+        let mut child = child.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::thread::panicking() {
+            eprintln!("the server: {:?}", child.try_wait());
+            if let Some(log) = &mut self.log {
+                let mut text = Vec::new();
+                let _ = log.rewind().and_then(|()| log.read_to_end(&mut text));
+                eprintln!("{}", String::from_utf8_lossy(&text));
+            }
+        }
         let _ = child.kill();
         let _ = child.wait();
     }
