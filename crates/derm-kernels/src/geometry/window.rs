@@ -145,6 +145,17 @@ impl WindowAxis {
         (first / self.spread).min(end)..end
     }
 
+    /// The output positions whose taps are all inside the input; none where positions are spread.
+    pub(crate) fn inside(self) -> Range<usize> {
+        if self.spread != 1 {
+            return 0..0;
+        }
+        let last_tap = (self.kernel - 1) * self.dilation;
+        let positions = (self.input + self.before).saturating_sub(last_tap);
+        let end = positions.div_ceil(self.stride).min(self.output);
+        self.before.div_ceil(self.stride).min(end)..end
+    }
+
     /// The axis of the backward-data convolution: from output to input positions, taps in the
     /// opposite order. None where the padding is wider than the kernel, or for an axis that is
     /// transposed already.
@@ -173,5 +184,30 @@ impl WindowAxis {
         }
         let hits = index.is_multiple_of(self.spread) && index / self.spread < self.input;
         hits.then_some(index / self.spread)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inside_are_the_positions_without_a_tap_in_the_padding() {
+        for (input, kernel, stride, dilation, before, output) in [
+            (7, 3, 1, 1, 1, 7),
+            (8, 3, 2, 1, 0, 4),
+            (8, 3, 2, 1, 1, 4),
+            (2, 5, 1, 1, 2, 2),
+            (9, 3, 1, 4, 4, 9),
+            (9, 1, 3, 1, 0, 3),
+            (5, 3, 2, 1, 4, 6),
+        ] {
+            let window = Window { input, output, kernel, stride, dilation, before };
+            let axis = WindowAxis::new(window).unwrap();
+            let is_inside =
+                |&output: &usize| (0..kernel).all(|tap| axis.input_index(output, tap).is_some());
+            let expected: Vec<usize> = (0..output).filter(is_inside).collect();
+            assert_eq!(axis.inside().collect::<Vec<_>>(), expected, "{window:?}");
+        }
     }
 }

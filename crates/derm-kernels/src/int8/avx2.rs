@@ -13,6 +13,7 @@ pub(crate) struct Avx2;
 impl Int8Simd for Avx2 {
     const LANES: usize = 8;
     type V = __m256i;
+    type Half = Self;
 
     #[inline(always)]
     unsafe fn splat(value: i32) -> __m256i {

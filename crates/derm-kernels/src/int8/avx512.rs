@@ -1,10 +1,15 @@
-//! AVX-512 with VNNI: 16 sums of four products.
+//! AVX-512 with VNNI: 16 sums of four products, and 8 in half vectors.
 
+use super::avx2::Avx2;
 use super::vector::Int8Simd;
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512Vnni;
+
+/// The same instructions on half vectors (AVX-512VL).
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512VnniHalf;
 
 /// A mask with bytes 0..count set.
 fn mask(count: usize) -> __mmask64 {
@@ -15,6 +20,7 @@ fn mask(count: usize) -> __mmask64 {
 impl Int8Simd for Avx512Vnni {
     const LANES: usize = 16;
     type V = __m512i;
+    type Half = Avx512VnniHalf;
 
     #[inline(always)]
     unsafe fn splat(value: i32) -> __m512i {
@@ -70,5 +76,63 @@ impl Int8Simd for Avx512Vnni {
     unsafe fn pack(lanes: [__m512i; 4]) -> __m512i {
         let [a, b, c, d] = lanes;
         _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d))
+    }
+}
+
+#[allow(unsafe_op_in_unsafe_fn, reason = "each body is a few intrinsics")]
+impl Int8Simd for Avx512VnniHalf {
+    const LANES: usize = 8;
+    type V = __m256i;
+    type Half = Self;
+
+    #[inline(always)]
+    unsafe fn splat(value: i32) -> __m256i {
+        _mm256_set1_epi32(value)
+    }
+    #[inline(always)]
+    unsafe fn splat_bytes(from: *const u8) -> __m256i {
+        _mm256_set1_epi32(from.cast::<i32>().read_unaligned())
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const u8) -> __m256i {
+        _mm256_loadu_si256(from.cast())
+    }
+    #[inline(always)]
+    unsafe fn load_first(from: *const u8, count: usize) -> __m256i {
+        _mm256_maskz_loadu_epi8(mask(count) as __mmask32, from.cast())
+    }
+    #[inline(always)]
+    unsafe fn store_first(to: *mut u8, value: __m256i, count: usize) {
+        _mm256_mask_storeu_epi8(to.cast(), mask(count) as __mmask32, value);
+    }
+    #[inline(always)]
+    unsafe fn dot(sums: __m256i, a: __m256i, b: __m256i) -> __m256i {
+        _mm256_dpbusd_epi32(sums, a, b)
+    }
+    #[inline(always)]
+    unsafe fn requantize(
+        sums: __m256i,
+        scales: *const f32,
+        zero_point: i32,
+        low: i32,
+        high: i32,
+    ) -> __m256i {
+        Avx2::requantize(sums, scales, zero_point, low, high)
+    }
+    #[inline(always)]
+    unsafe fn store_lanes(to: *mut u8, value: __m256i, count: usize) {
+        _mm256_mask_cvtepi32_storeu_epi8(to.cast(), mask(count) as __mmask8, value);
+    }
+    #[inline(always)]
+    unsafe fn interleave_bytes(a: __m256i, b: __m256i) -> [__m256i; 2] {
+        Avx2::interleave_bytes(a, b)
+    }
+    #[inline(always)]
+    unsafe fn interleave_pairs(a: __m256i, b: __m256i) -> [__m256i; 2] {
+        Avx2::interleave_pairs(a, b)
+    }
+    #[inline(always)]
+    unsafe fn pack(lanes: [__m256i; 4]) -> __m256i {
+        Avx2::pack(lanes)
     }
 }

@@ -17,7 +17,7 @@ const GATHERED: usize = 48;
 
 /// Bytes of scratch: a pixel of padding, or gathered pixels.
 pub(super) fn scratch_len(geometry: &ConvGeometry) -> usize {
-    if is_gathered(geometry) { GATHERED * 4 * quads(geometry) } else { geometry.depth() }
+    if is_gathered(geometry) { GATHERED * gathered_stride(geometry) } else { geometry.depth() }
 }
 
 /// Computes these panels' channels of these output pixels.
@@ -37,12 +37,11 @@ pub(super) unsafe fn run(
             first = some.end;
             for of_group in panels.chunk_by(|a, b| a.group == b.group) {
                 gather(call, of_group[0].group, some.clone(), scratch);
-                let stride = 4 * quads(call.geometry);
                 let source = Source {
                     start: scratch.as_ptr(),
                     first: some.start,
-                    stride,
-                    quads: stride / 4,
+                    stride: gathered_stride(call.geometry),
+                    quads: quads(call.geometry),
                     taps: None,
                 };
                 // SAFETY: the pixels were just gathered; the rest is the contract of this function.
@@ -72,55 +71,83 @@ pub(super) unsafe fn run(
     }
 }
 
+/// Bytes from one gathered pixel to the next: its taps, and room for what [`copy_ahead`] writes beyond them.
+fn gathered_stride(geometry: &ConvGeometry) -> usize {
+    let line = geometry.columns().kernel() * geometry.depth();
+    let ahead = line.next_multiple_of(PIECE) - line;
+    (4 * quads(geometry)).max(geometry.rows().kernel() * line + ahead)
+}
+
 /// Writes the taps of each of some pixels side by side, filled up to whole groups of four.
-fn gather(call: &ConvCall<'_>, group: usize, pixels: Range<usize>, to: &mut [u8]) {
+fn gather(call: &ConvCall<'_>, group: usize, pixels: Range<usize>, mut to: &mut [u8]) {
+    let (width, stride) = (call.geometry.columns().output(), gathered_stride(call.geometry));
+    let mut pixel = pixels.start;
+    while pixel < pixels.end {
+        let columns = pixel % width..width.min(pixel % width + pixels.end - pixel);
+        let (of_row, rest) = to.split_at_mut(columns.len() * stride);
+        gather_row(call, group, pixel / width, columns.clone(), of_row);
+        (pixel, to) = (pixel + columns.len(), rest);
+    }
+}
+
+/// As [`gather`], of some columns of a row: one row of the window after the other, since what is written ahead of
+/// one belongs to the next.
+fn gather_row(call: &ConvCall<'_>, group: usize, row: usize, of: Range<usize>, to: &mut [u8]) {
     let geometry = call.geometry;
     let (rows, columns, depth) = (geometry.rows(), geometry.columns(), geometry.depth());
+    let (line, stride) = (columns.kernel() * depth, gathered_stride(geometry));
     // Where no column is padding, the taps of a row of the window are contiguous in the input.
     let is_contiguous = depth == geometry.inputs() && columns.dilation() == 1;
-    let line = columns.kernel() * depth;
-    let patches = to.chunks_exact_mut(4 * quads(geometry));
-    for (pixel, patch) in pixels.zip(patches) {
-        let (row, column) = (pixel / columns.output(), pixel % columns.output());
-        let ends = [0, columns.kernel() - 1].map(|tap| columns.input_index(column, tap));
-        for (row_tap, to) in patch.chunks_exact_mut(line).enumerate().take(rows.kernel()) {
-            let Some(row) = rows.input_index(row, row_tap) else {
-                to.fill(call.input_zero);
-                continue;
-            };
-            if let ([Some(first), Some(_)], true) = (ends, is_contiguous) {
-                let start = (row * columns.input() + first) * depth;
-                copy_few(&call.input[start..start + line], to);
-                continue;
-            }
-            for (column_tap, to) in to.chunks_exact_mut(depth).enumerate() {
-                match columns.input_index(column, column_tap) {
+    let inside = if is_contiguous { columns.inside() } else { 0..0 };
+    let inside = inside.start.clamp(of.start, of.end)..inside.end.clamp(of.start, of.end);
+    let padding = (of.start..inside.start).chain(inside.end..of.end);
+    for tap in 0..rows.kernel() {
+        let to = &mut to[tap * line..];
+        let Some(row) = rows.input_index(row, tap) else {
+            to.chunks_mut(stride).for_each(|patch| patch[..line].fill(call.input_zero));
+            continue;
+        };
+        let input = &call.input[row * columns.input() * geometry.inputs()..];
+        for column in padding.clone() {
+            let patch = &mut to[(column - of.start) * stride..][..line];
+            for (tap, patch) in patch.chunks_exact_mut(depth).enumerate() {
+                match columns.input_index(column, tap) {
+                    None => patch.fill(call.input_zero),
                     Some(column) => {
-                        let pixel = row * columns.input() + column;
-                        let start = pixel * geometry.inputs() + group * depth;
-                        copy_few(&call.input[start..start + depth], to);
+                        let start = column * geometry.inputs() + group * depth;
+                        patch.copy_from_slice(&input[start..start + depth]);
                     }
-                    None => to.fill(call.input_zero),
                 }
             }
+        }
+        if inside.is_empty() {
+            continue;
+        }
+        let first = (inside.start * columns.stride() - columns.before()) * depth;
+        for index in 0..inside.len() {
+            let from = &input[first + index * columns.stride() * depth..];
+            copy_ahead(from, &mut to[(inside.start - of.start + index) * stride..], line);
         }
     }
 }
 
-/// Copies some bytes, in pieces that overlap: a call of `memcpy` takes longer than so few do.
+/// Bytes that are copied at once.
+const PIECE: usize = 16;
+
+/// Copies `count` bytes, and up to a whole piece beyond them where there are so many: a call of `memcpy` takes longer
+/// than so few do.
 #[inline(always)]
-fn copy_few(from: &[u8], to: &mut [u8]) {
-    fn pieces<const N: usize>(from: &[u8], to: &mut [u8]) {
-        let last = from.len() - N;
-        for start in (0..last).step_by(N).chain([last]) {
-            to[start..start + N].copy_from_slice(&from[start..start + N]);
+fn copy_ahead(from: &[u8], to: &mut [u8], count: usize) {
+    let mut start = 0;
+    loop {
+        match (from.get(start..start + PIECE), to.get_mut(start..start + PIECE)) {
+            (Some(from), Some(to)) => to.copy_from_slice(from),
+            _ => return to[start..count].copy_from_slice(&from[start..count]),
         }
-    }
-    match from.len() {
-        16.. => pieces::<16>(from, to),
-        8.. => pieces::<8>(from, to),
-        4.. => pieces::<4>(from, to),
-        _ => to.iter_mut().zip(from).for_each(|(to, from)| *to = *from),
+        start += PIECE;
+        if start >= count {
+            return;
+        }
     }
 }
 

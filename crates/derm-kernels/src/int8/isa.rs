@@ -42,6 +42,15 @@ impl Int8Kind {
         }
     }
 
+    /// 32-bit sums in the vectors of a depthwise convolution's last block, if its channels fit them.
+    pub(crate) fn half_lanes(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Int8Kind::Avx512Vnni => 8,
+            _ => self.lanes(),
+        }
+    }
+
     /// Vectors of a dense panel, at most: their sums and weights fit the registers.
     pub(crate) fn max_vectors(self) -> usize {
         match self {

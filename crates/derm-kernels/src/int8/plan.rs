@@ -3,7 +3,7 @@
 use super::call::ConvCall;
 use super::epilogue::Int8Epilogue;
 use super::requantize::Requantize;
-use super::weights::{Form, PackedInt8, Panel, depthwise_channel, is_gathered};
+use super::weights::{Form, PackedInt8, Panel, blocks, depthwise_channel, is_gathered};
 use super::{dense, depthwise};
 use crate::conv::output::OutputPart;
 use crate::geometry::conv::ConvGeometry;
@@ -181,12 +181,14 @@ fn order(weights: &PackedInt8, geometry: &ConvGeometry) -> Vec<Option<usize>> {
                 (0..panel.vectors * lanes).map(channel)
             })
             .collect(),
-        Form::Depthwise => (0..geometry.outputs().next_multiple_of(4 * lanes))
-            .map(|index| {
-                let (block, index) = (index / (4 * lanes), index % (4 * lanes));
-                let channel = depthwise_channel(index / lanes, index % lanes);
-                Some(block * 4 * lanes + channel).filter(|&channel| channel < geometry.outputs())
+        Form::Depthwise => blocks(weights.kind, geometry.outputs())
+            .flat_map(|block| {
+                let channel = move |index| {
+                    block.channel + depthwise_channel(index / block.lanes, index % block.lanes)
+                };
+                (0..4 * block.lanes).map(channel)
             })
+            .map(|channel| Some(channel).filter(|&channel| channel < geometry.outputs()))
             .collect(),
     }
 }

@@ -18,6 +18,7 @@ fn bytes(lanes: [i32; 4]) -> [u8; 16] {
 impl Int8Simd for Portable {
     const LANES: usize = 4;
     type V = [u8; 16];
+    type Half = Self;
 
     #[inline(always)]
     unsafe fn splat(value: i32) -> [u8; 16] {

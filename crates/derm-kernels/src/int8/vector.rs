@@ -12,6 +12,8 @@ pub(crate) trait Int8Simd: Copy {
     /// Bytes.
     const BYTES: usize = 4 * Self::LANES;
     type V: Copy;
+    /// Vectors of half the size, for a few channels that are left over; `Self` where there are none.
+    type Half: Int8Simd;
 
     /// The same number in every 32-bit lane.
     unsafe fn splat(value: i32) -> Self::V;

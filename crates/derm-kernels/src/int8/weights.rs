@@ -22,7 +22,7 @@ pub struct PackedInt8 {
 pub(super) enum Form {
     /// Panels of output channels; see [`Panel`].
     Dense(Arc<[Panel]>),
-    /// Blocks of `BYTES` channels: for each column of the window and each four rows of it (the last
+    /// [`blocks`] of channels: for each column of the window and each four rows of it (the last
     /// ones filled up with 0) four vectors, in the order of two interleavings
     /// ([`depthwise_channel`]).
     Depthwise,
@@ -167,6 +167,24 @@ pub(super) fn row_quads(geometry: &ConvGeometry) -> usize {
     geometry.rows().kernel().div_ceil(4)
 }
 
+/// Some channels of a depthwise convolution, as many as a vector has bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Block {
+    /// The first one.
+    pub(super) channel: usize,
+    /// 32-bit sums in its vectors.
+    pub(super) lanes: usize,
+}
+
+/// The blocks of a depthwise convolution's channels; the last one is of half vectors where the channels fit these.
+pub(super) fn blocks(kind: Int8Kind, channels: usize) -> impl Iterator<Item = Block> {
+    (0..channels).step_by(4 * kind.lanes()).map(move |channel| {
+        let is_half = channels - channel <= 4 * kind.half_lanes();
+        let lanes = if is_half { kind.half_lanes() } else { kind.lanes() };
+        Block { channel, lanes }
+    })
+}
+
 /// The channel of a block whose sum is in `lane` of the vector at `vector` of four.
 pub(super) fn depthwise_channel(vector: usize, lane: usize) -> usize {
     lane / 4 * 16 + vector * 4 + lane % 4
@@ -178,14 +196,13 @@ fn pack_depthwise(
     value: impl Fn(usize, usize) -> i8,
 ) -> Vec<u8> {
     let (rows, columns) = (geometry.rows().kernel(), geometry.columns().kernel());
-    let block = 4 * kind.lanes();
     let mut bytes = Vec::new();
-    for first in (0..geometry.outputs()).step_by(block) {
+    for block in blocks(kind, geometry.outputs()) {
         for column in 0..columns {
             for quad in 0..row_quads(geometry) {
                 for vector in 0..4 {
-                    for lane in 0..kind.lanes() {
-                        let channel = first + depthwise_channel(vector, lane);
+                    for lane in 0..block.lanes {
+                        let channel = block.channel + depthwise_channel(vector, lane);
                         for row in 4 * quad..4 * quad + 4 {
                             let is_weight = channel < geometry.outputs() && row < rows;
                             let weight = is_weight.then(|| value(channel, row * columns + column));
