@@ -3,14 +3,15 @@
 use crate::model::ModelOption;
 use anyhow::Context;
 use derm_gradcam::{Explainer, Layer};
-use derm_kernels::register_flops;
+use derm_kernels::{register_flops, register_int8_operations};
 use derm_model::{EngineOptions, Graph, Isa, PackedWeightCache, Plan, StepTime, ThreadPool};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Profile one inference by step, with GFLOP/s as a share of the core's peak
+/// Profile one inference by step, with the speed of its arithmetic as a share of the core's peak
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The model: a folder with model.onnx and model.toml, or an ONNX file beside its manifest [default: the bundled model]
@@ -73,10 +74,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         run.into_iter().zip(&mut steps).for_each(|(step, all)| all.push(step));
     }
     let total = median(totals).context("no runs")?;
-    let peak = peak() * arguments.threads.max(1) as f64;
+    let [float, int8] = [peak(register_flops), peak(register_int8_operations)]
+        .map(|of_core| of_core * arguments.threads.max(1) as f64);
     println!("graph {:.1} ms, weights packed {:.1} ms", ms(parsed), ms(loaded - parsed));
     println!(
-        "one inference {:.3} ms; weights {:.2} MiB, arena {:.2} MiB; peak {peak:.0} GFLOP/s",
+        "one inference {:.3} ms; weights {:.2} MiB, arena {:.2} MiB; \
+         peak {float:.0} GOP/s of floats, {int8:.0} of 8-bit integers",
         ms(total),
         plan.weight_bytes() as f64 / derm::memory::MIB,
         plan.arena_bytes() as f64 / derm::memory::MIB,
@@ -88,29 +91,42 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Some(StepTime { time, ..all.into_iter().next()? })
         })
         .collect();
-    let mut kinds: BTreeMap<&str, (Duration, usize)> = BTreeMap::new();
-    for step in &steps {
-        let sum = kinds.entry(kind(step)).or_default();
-        *sum = (sum.0 + step.time, sum.1 + step.flops);
-    }
-    let mut kinds: Vec<_> = kinds.into_iter().collect();
-    kinds.sort_by_key(|(_, (time, _))| Reverse(*time));
-    let row = |time: Duration, flops: usize, what: &str| {
-        let share = time.as_secs_f64() / total.as_secs_f64() * 100.0;
-        let speed = flops as f64 / 1e9 / time.as_secs_f64();
-        let of_peak = speed / peak * 100.0;
-        println!("{:8.3} {share:5.1} {speed:8.1} {of_peak:5.0}  {what}", ms(time));
+    let row = |step: &StepTime, what: &str| {
+        let share = step.time.as_secs_f64() / total.as_secs_f64() * 100.0;
+        let speed = step.operations as f64 / 1e9 / step.time.as_secs_f64();
+        let of_peak = speed / if step.is_int8 { int8 } else { float } * 100.0;
+        println!("{:8.3} {share:5.1} {speed:8.1} {of_peak:5.0}  {what}", ms(step.time));
     };
-    println!("\n      ms     %  GFLOP/s  of peak, %; by kind");
-    for (kind, (time, flops)) in kinds.into_iter().take(arguments.top) {
-        row(time, flops, kind);
+    println!("\n      ms     %    GOP/s  of peak, %; by kind");
+    for step in of_kinds(&steps).iter().take(arguments.top) {
+        row(step, kind(step));
     }
     println!("\nby step");
     steps.sort_by_key(|step| Reverse(step.time));
     for step in steps.iter().take(arguments.top) {
-        row(step.time, step.flops, &format!("{}: {}", step.kind, step.name));
+        row(step, &format!("{}: {}", step.kind, step.name));
     }
     Ok(())
+}
+
+/// The sum of the steps of each kind, the longest first.
+fn of_kinds(steps: &[StepTime]) -> Vec<StepTime> {
+    let mut kinds: BTreeMap<&str, StepTime> = BTreeMap::new();
+    for step in steps {
+        match kinds.entry(kind(step)) {
+            Entry::Vacant(entry) => {
+                entry.insert(step.clone());
+            }
+            Entry::Occupied(mut entry) => {
+                let sum = entry.get_mut();
+                sum.time += step.time;
+                sum.operations += step.operations;
+            }
+        }
+    }
+    let mut kinds: Vec<StepTime> = kinds.into_values().collect();
+    kinds.sort_by_key(|step| Reverse(step.time));
+    kinds
 }
 
 /// The kind of a step, without its position.
@@ -125,12 +141,12 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// Peak throughput of a core on registers, GFLOP/s: the best of several short runs.
-fn peak() -> f64 {
+/// Peak throughput of a core on registers, GOP/s, by this kernel: the best of several short runs.
+fn peak(kernel: impl Fn(Isa, usize) -> usize) -> f64 {
     let run = |_| {
         let start = Instant::now();
-        let flops = register_flops(Isa::best(), 200_000);
-        flops as f64 / 1e9 / start.elapsed().as_secs_f64()
+        let operations = kernel(Isa::best(), 200_000);
+        operations as f64 / 1e9 / start.elapsed().as_secs_f64()
     };
     (0..30).map(run).fold(0.0, f64::max)
 }

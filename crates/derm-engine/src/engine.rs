@@ -54,9 +54,11 @@ pub struct StepTime {
     pub name: String,
     /// What it does, and to how much.
     pub kind: String,
-    /// Floating-point operations of a convolution or product as its definition counts them: two
-    /// for each multiply-add, whatever the algorithm really executes. 0 for other steps.
-    pub flops: usize,
+    /// Operations of a convolution or product as its definition counts them: two for each
+    /// multiply-add, whatever the algorithm really executes. 0 for other steps.
+    pub operations: usize,
+    /// Whether they multiply 8-bit integers, not floats.
+    pub is_int8: bool,
     /// How long it took.
     pub time: Duration,
 }
@@ -167,8 +169,8 @@ impl Engine {
         times: &mut Vec<StepTime>,
     ) -> Result<(), RunError> {
         self.run_observed(arena, phase, fill, |step, time| {
-            let Work { kind, flops } = step.op.work();
-            times.push(StepTime { name: step.name.clone(), kind, flops, time });
+            let Work { kind, operations, is_int8 } = step.op.work();
+            times.push(StepTime { name: step.name.clone(), kind, operations, is_int8, time });
         })
     }
 

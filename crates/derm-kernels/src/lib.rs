@@ -30,6 +30,7 @@ pub use geometry::pool::PoolGeometry;
 pub use geometry::window::{Window, WindowAxis};
 pub use int8::elementwise::{AddInt8, MulInt8, dequantize, quantize};
 pub use int8::epilogue::Int8Epilogue;
+pub use int8::peak::register_int8_operations;
 pub use int8::plan::{Int8Call, Int8Output, Int8Plan};
 pub use int8::pool::{PoolingInt8, pool_int8};
 pub use int8::requantize::Requantize;

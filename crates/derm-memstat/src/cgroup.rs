@@ -83,52 +83,46 @@ fn physical_memory() -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// A cgroup tree below a fresh folder: `files` are (path below the root, content).
-    fn tree(name: &str, cgroups: &str, files: &[(&str, &str)]) -> (PathBuf, PathBuf) {
-        let root = std::env::temp_dir().join(format!("derm-cgroup-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&root);
-        fs::create_dir_all(root.join("sys")).unwrap();
+    /// The limit of a process with this `/proc/self/cgroup`, where `/sys/fs/cgroup` holds `files`: (path, content).
+    fn limit_in(cgroups: &str, files: &[(&str, &str)]) -> Option<Limit> {
+        let root = tempfile::tempdir().unwrap();
+        let (proc, sys) = (root.path().join("cgroup"), root.path().join("sys"));
+        fs::create_dir(&sys).unwrap();
         for (path, content) in files {
-            let path = root.join("sys").join(path);
+            let path = sys.join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, content).unwrap();
         }
-        fs::write(root.join("cgroup"), cgroups).unwrap();
-        (root.join("cgroup"), root.join("sys"))
+        fs::write(&proc, cgroups).unwrap();
+        cgroup_limit(&proc, &sys)
     }
 
     #[test]
     fn v2_takes_the_smallest_limit_on_the_path() {
-        let (proc, sys) =
-            tree("v2", "0::/a/b\n", &[("a/memory.max", "100\n"), ("a/b/memory.max", "max\n")]);
-        let limit = cgroup_limit(&proc, &sys).unwrap();
-        assert_eq!(limit, Limit { bytes: 100, source: LimitSource::CgroupV2 });
+        let files = [("a/memory.max", "100\n"), ("a/b/memory.max", "max\n")];
+        let limit = limit_in("0::/a/b\n", &files);
+        assert_eq!(limit, Some(Limit { bytes: 100, source: LimitSource::CgroupV2 }));
     }
 
     #[test]
     fn v2_inside_a_container_sees_its_own_root() {
-        let (proc, sys) = tree("ns", "0::/../host/path\n", &[("memory.max", "536870912\n")]);
-        assert_eq!(cgroup_limit(&proc, &sys).unwrap().bytes, 512 << 20);
+        let limit = limit_in("0::/../host/path\n", &[("memory.max", "536870912\n")]);
+        assert_eq!(limit.unwrap().bytes, 512 << 20);
     }
 
     #[test]
     fn v1_memory_controller_wins_over_an_empty_v2_line() {
-        let (proc, sys) = tree(
-            "v1",
-            "5:cpu,memory:/x\n0::/\n",
-            &[
-                ("memory/memory.limit_in_bytes", "9223372036854771712\n"),
-                ("memory/x/memory.limit_in_bytes", "4096\n"),
-            ],
-        );
-        let limit = cgroup_limit(&proc, &sys).unwrap();
-        assert_eq!(limit, Limit { bytes: 4096, source: LimitSource::CgroupV1 });
+        let files = [
+            ("memory/memory.limit_in_bytes", "9223372036854771712\n"),
+            ("memory/x/memory.limit_in_bytes", "4096\n"),
+        ];
+        let limit = limit_in("5:cpu,memory:/x\n0::/\n", &files);
+        assert_eq!(limit, Some(Limit { bytes: 4096, source: LimitSource::CgroupV1 }));
     }
 
     #[test]
     fn no_cgroup_is_no_limit() {
-        let (proc, sys) = tree("none", "", &[]);
-        assert_eq!(cgroup_limit(&proc, &sys), None);
+        assert_eq!(limit_in("", &[]), None);
         assert!(limit().unwrap().bytes > 0);
     }
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask explain-eval`: metrics of explanations: faithfulness, overlap with lesion masks, and
 //! sanity checks.
 
+mod correlation;
 mod faithful;
 mod impute;
 mod operators;
@@ -16,7 +17,7 @@ use derm_cli::explain::methods;
 use derm_cli::pictures;
 use derm_gradcam::{ExplainRequest, Explainers, Layer};
 use derm_model::{EngineOptions, Graph, ModelSource};
-use derm_preprocess::{Picture, Prepared};
+use derm_preprocess::{Picture, Prepared, RgbImage};
 use faithful::Faithfulness;
 use indicatif::{ParallelProgressIterator, ProgressBar, ProgressStyle};
 use ndarray::Array2;
@@ -53,6 +54,9 @@ pub(crate) struct Arguments {
     /// The same network with weights of another precision: report the rank correlation of heatmaps
     #[arg(long, value_name = "PATH")]
     against: Option<PathBuf>,
+    /// Report nothing but this rank correlation: its median, tenth percentile and least value
+    #[arg(long, requires = "against")]
+    correlation: bool,
     /// Write the table as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -108,18 +112,21 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return peer::run(arguments.python.as_deref());
     }
     let network = Network::load(&arguments.model)?;
-    let work = tempfile::tempdir()?;
-    let shuffled = Network::load(&sanity::shuffled(&arguments.model, work.path())?)?;
     let other = arguments.against.as_deref().map(Network::load).transpose()?;
-    let masks = arguments.mask.as_deref().map(Masks::of).transpose()?;
-    let methods = if arguments.method.is_empty() {
+    let chosen = chosen(arguments, &network.manifest)?;
+    let methods: Vec<Method> = if arguments.method.is_empty() {
         Method::ALL.into_iter().filter(|method| *method != Method::ScoreCam).collect()
     } else {
         methods(&arguments.method)?
     };
+    if let (true, Some(other)) = (arguments.correlation, &other) {
+        return correlation::print(&network, other, &methods, &chosen);
+    }
+    let work = tempfile::tempdir()?;
+    let shuffled = Network::load(&sanity::shuffled(&arguments.model, work.path())?)?;
+    let masks = arguments.mask.as_deref().map(Masks::of).transpose()?;
     let makers: Vec<Maker> =
         methods.into_iter().map(Maker::Method).chain([Maker::Random, Maker::Centre]).collect();
-    let chosen = chosen(arguments, &network.manifest)?;
 
     let pairs: Vec<(usize, Maker)> =
         makers.iter().flat_map(|&maker| (0..chosen.len()).map(move |n| (n, maker))).collect();
@@ -186,6 +193,21 @@ impl Network {
         Ok(Network { explainers, manifest })
     }
 
+    /// The normalised input of a prepared picture.
+    fn input(&self, view: &RgbImage) -> Vec<f32> {
+        let mut input = vec![0.0; view.as_raw().len()];
+        self.manifest.input.normalise(view, &mut input);
+        input
+    }
+
+    /// The most probable class for a normalised input.
+    fn class(&self, input: &[f32]) -> anyhow::Result<usize> {
+        let probabilities = self.probabilities(input)?;
+        (0..probabilities.len())
+            .max_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]))
+            .context("a model has classes")
+    }
+
     /// Probabilities of the classes for a normalised input.
     fn probabilities(&self, input: &[f32]) -> anyhow::Result<Vec<f32>> {
         let evaluation = self.explainers.base().run(|to| to.copy_from_slice(input))?;
@@ -217,16 +239,8 @@ impl Subject<'_> {
         let picture = Picture::open(&bytes, &Limits::default())?;
         let Prepared { view, region, full_size, .. } = picture.prepare(spec)?;
         let (width, height) = view.dimensions();
-        let read = |picture: &derm_preprocess::RgbImage| {
-            let mut input = vec![0.0; width as usize * height as usize * 3];
-            spec.normalise(picture, &mut input);
-            input
-        };
-        let input = read(&view);
-        let probabilities = self.network.probabilities(&input)?;
-        let class = (0..probabilities.len())
-            .max_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]))
-            .context("a model has classes")?;
+        let input = self.network.input(&view);
+        let class = self.network.class(&input)?;
         let heatmap = match maker {
             Maker::Method(method) => self.network.heatmap(method, &input, class)?,
             Maker::Random => {
@@ -238,7 +252,7 @@ impl Subject<'_> {
                 (-0.5 * (from_centre(x).powi(2) + from_centre(y).powi(2))).exp()
             })),
         };
-        let blurred = read(&image::imageops::blur(&view, width as f32 / 20.0));
+        let blurred = self.network.input(&image::imageops::blur(&view, width as f32 / 20.0));
         let large = heatmap.resized(width, height);
         let score = |input: &[f32]| Ok(self.network.probabilities(input)?[class]);
         let faithfulness = Faithfulness::of(large.values(), &input, &blurred, seed, score)?;

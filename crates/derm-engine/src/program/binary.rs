@@ -26,7 +26,7 @@ impl Operation for Binary {
     }
 
     fn work(&self) -> Work {
-        Work { kind: format!("{:?}", self.op), flops: 0 }
+        Work::float(format!("{:?}", self.op), 0)
     }
 
     fn run(&self, context: &mut RunContext<'_>) -> Result<(), RunError> {

@@ -74,7 +74,7 @@ impl Operation for Conv {
     }
 
     fn work(&self) -> Work {
-        Work { kind: self.plan.to_string(), flops: self.plan.flops() }
+        Work::float(self.plan.to_string(), self.plan.flops())
     }
 
     fn run(&self, context: &mut RunContext<'_>) -> Result<(), RunError> {

@@ -194,7 +194,7 @@ impl Operation for ConvChain {
     fn work(&self) -> Work {
         let kinds: Vec<String> = self.stages.iter().map(|stage| stage.plan.to_string()).collect();
         let flops = self.stages.iter().map(|stage| stage.plan.flops()).sum();
-        Work { kind: kinds.join(", "), flops }
+        Work::float(kinds.join(", "), flops)
     }
 
     fn run(&self, context: &mut RunContext<'_>) -> Result<(), RunError> {

@@ -114,7 +114,7 @@ impl Operation for Fallback {
     }
 
     fn work(&self) -> Work {
-        Work { kind: format!("tract's {}", self.op.name()), flops: 0 }
+        Work::float(format!("tract's {}", self.op.name()), 0)
     }
 
     fn fallback(&self) -> Option<String> {

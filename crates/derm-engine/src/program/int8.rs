@@ -81,7 +81,7 @@ impl Operation for Int8Conv {
     }
 
     fn work(&self) -> Work {
-        Work { kind: self.plan.to_string(), flops: self.plan.operations() }
+        Work::int8(self.plan.to_string(), self.plan.operations())
     }
 
     fn run(&self, context: &mut RunContext<'_>) -> Result<(), RunError> {

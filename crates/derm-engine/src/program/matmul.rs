@@ -32,7 +32,7 @@ impl Operation for MatMul {
     fn work(&self) -> Work {
         let [m, k, n] = self.shape();
         let kind = format!("product of values {m}x{k}x{n}");
-        Work { kind, flops: self.batch * self.geometry.flops() }
+        Work::float(kind, self.batch * self.geometry.flops())
     }
 
     fn run(&self, context: &mut RunContext<'_>) -> Result<(), RunError> {

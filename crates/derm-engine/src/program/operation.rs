@@ -60,18 +60,32 @@ pub(crate) struct Resident {
     pub(crate) bytes: usize,
 }
 
-/// What an operation does, in words, and how many floating-point operations that takes.
+/// What an operation does, in words, and how many arithmetic operations that takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Work {
     pub(crate) kind: String,
     /// Two for each multiply-add of a convolution or product, as its definition counts them,
     /// whatever the algorithm really executes; 0 for all others.
-    pub(crate) flops: usize,
+    pub(crate) operations: usize,
+    /// Whether they multiply 8-bit integers, not floats.
+    pub(crate) is_int8: bool,
+}
+
+impl Work {
+    /// Operations on floats.
+    pub(crate) fn float(kind: String, operations: usize) -> Work {
+        Work { kind, operations, is_int8: false }
+    }
+
+    /// Operations on 8-bit integers.
+    pub(crate) fn int8(kind: String, operations: usize) -> Work {
+        Work { kind, operations, is_int8: true }
+    }
 }
 
 impl From<&str> for Work {
     fn from(kind: &str) -> Work {
-        Work { kind: kind.to_owned(), flops: 0 }
+        Work::float(kind.to_owned(), 0)
     }
 }
 

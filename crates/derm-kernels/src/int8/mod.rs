@@ -15,6 +15,7 @@ mod dispatch;
 pub(crate) mod elementwise;
 pub(crate) mod epilogue;
 mod isa;
+pub(crate) mod peak;
 pub(crate) mod plan;
 pub(crate) mod pool;
 mod portable;
