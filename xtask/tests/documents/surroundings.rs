@@ -1,7 +1,7 @@
 //! The folder in which commands of the documents run, its programs, and the server that they ask.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
+use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -136,7 +136,7 @@ fn free_ports() -> [u16; 2] {
     [(); 2].map(|()| {
         loop {
             let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
-            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            if TcpStream::connect(("127.0.0.1", port)).is_err() {
                 return port;
             }
         }
