@@ -2,7 +2,7 @@
 //! picture, a folder of pictures, labels, a model. `documents/` has the programs that commands find there instead of their own:
 //! what serves for ever is stopped, what compiles or changes the machine is noted and counted.
 //!
-//! Commands within a line of text have their arguments parsed only. Blocks of JavaScript and Python are run by
+//! Commands within the text and in indented blocks have their arguments parsed only. Blocks of JavaScript and Python are run by
 //! `derm-server`'s tests `clients` and `own_model` and by the tests of the Python package; here Python is compiled.
 
 #![allow(clippy::unwrap_used, missing_docs, clippy::print_stderr)]
@@ -109,7 +109,7 @@ fn files_and_steps_within_the_text_exist() {
     for Page { path, spans, .. } in pages() {
         for span in spans {
             let mut words = span.split(' ');
-            let first = words.next().unwrap_or_default();
+            let first = words.next().unwrap_or_default().trim_end_matches(',');
             if first == ".ci/run" {
                 let is_known = |word: &str| word.starts_with('-') || steps.contains(&word);
                 assert!(words.all(is_known), "{path}: {span}: the steps are {steps:?}");

@@ -11,7 +11,7 @@ pub(crate) struct Page {
     /// Relative to the repository.
     pub(crate) path: String,
     pub(crate) blocks: Vec<Block>,
-    /// Code within the text, without line breaks.
+    /// Code within the text and lines of indented blocks, without line breaks.
     pub(crate) spans: Vec<String>,
 }
 
@@ -51,10 +51,7 @@ fn parse(path: String, text: &str) -> Page {
     let mut page = Page { path, blocks: Vec::new(), spans: Vec::new() };
     for (number, part) in text.split("```").enumerate() {
         if number % 2 == 0 {
-            // Paragraph by paragraph: a stray backquote spoils no more than one.
-            let spans = part.split("\n\n").flat_map(|text| text.split('`').skip(1).step_by(2));
-            page.spans
-                .extend(spans.map(|span| span.split_whitespace().collect::<Vec<_>>().join(" ")));
+            page.spans.extend(part.split("\n\n").flat_map(spans));
             continue;
         }
         let (language, source) = part.split_once('\n').unwrap();
@@ -63,4 +60,15 @@ fn parse(path: String, text: &str) -> Page {
         page.blocks.push(Block { language: language.into(), source: source.into() });
     }
     page
+}
+
+/// Code within a paragraph, or the lines of one that is indented, which is code.
+fn spans(paragraph: &str) -> Vec<String> {
+    let in_one_line = |code: &str| code.split_whitespace().collect::<Vec<_>>().join(" ");
+    let is_code = paragraph.lines().all(|line| line.is_empty() || line.starts_with("    "));
+    if is_code {
+        return paragraph.lines().map(in_one_line).collect();
+    }
+    // A stray backquote spoils no more than its paragraph.
+    paragraph.split('`').skip(1).step_by(2).map(in_one_line).collect()
 }
