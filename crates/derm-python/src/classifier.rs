@@ -1,4 +1,4 @@
-//! The classifier, and the functions that need none.
+//! The classifier.
 
 use crate::error::{ModelError, from_derm, from_model};
 use crate::explaining::{Classes, Style, explain, size};
@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 /// Python's signature has these numbers: those of [`Limits::default`].
-const MAX_BYTES: usize = 5 << 20;
-const MAX_PIXELS: u64 = 25_000_000;
-const MAX_MEMORY: u64 = 128 << 20;
+pub(crate) const MAX_BYTES: usize = 5 << 20;
+pub(crate) const MAX_PIXELS: u64 = 25_000_000;
+pub(crate) const MAX_MEMORY: u64 = 128 << 20;
 
 /// A model that predicts and explains; it is loaded by its first use. Any number of threads may use it at once.
 ///
@@ -52,7 +52,7 @@ impl Classifier {
     #[pyo3(signature = (model = None, *, input_shape = None, output = None, threads = 1, allow_unverified_operators = false,
         max_bytes = MAX_BYTES, max_pixels = MAX_PIXELS, max_memory = MAX_MEMORY))]
     #[allow(clippy::too_many_arguments, reason = "they are Python's keywords")]
-    fn new(
+    pub(crate) fn new(
         py: Python<'_>,
         model: Option<PathBuf>,
         input_shape: Option<Vec<usize>>,
@@ -206,7 +206,7 @@ impl Classifier {
     #[pyo3(signature = (tensor, method = "gradcam", classes = None, layer = None, *, scale = "minmax",
         colormap = None, alpha = None, contour = None))]
     #[allow(clippy::too_many_arguments, reason = "they are Python's keywords")]
-    fn explain_tensor<'py>(
+    pub(crate) fn explain_tensor<'py>(
         &self,
         py: Python<'py>,
         tensor: &Bound<'py, PyAny>,
@@ -412,41 +412,4 @@ fn source(
             Err(PyValueError::new_err("input_shape is for a model without a manifest"))
         }
     }
-}
-
-/// A draft of the manifest of an ONNX file, TOML: to be written beside it after what is marked `CHECK` was checked.
-#[pyfunction]
-pub(crate) fn draft_manifest(py: Python<'_>, model: PathBuf) -> PyResult<String> {
-    without_gil(py, || derm::draft_manifest(&model).map_err(|error| from_model(&error)))
-}
-
-/// Explains the answer of an ONNX file, without a manifest, for one preprocessed tensor: `[1, channels, rows, columns]` or
-/// `[channels, rows, columns]` (channels last where the graph takes that). For many tensors, make a
-/// `Classifier(model, input_shape=tensor.shape)` once. Classes are indices, or names that are found beside the file.
-/// `output` names the output of the graph that is explained, `[1, classes]`, or another value of that shape; by default the one that ends
-/// in probabilities, else the last that has several scores.
-/// Other parameters are those of `Classifier.explain_tensor`.
-#[pyfunction]
-#[pyo3(signature = (model, tensor, method = "gradcam", classes = None, layer = None, *, output = None,
-    scale = "minmax", threads = 1, allow_unverified_operators = false))]
-#[allow(clippy::too_many_arguments, reason = "they are Python's keywords")]
-pub(crate) fn explain_onnx<'py>(
-    py: Python<'py>,
-    model: PathBuf,
-    tensor: &Bound<'py, PyAny>,
-    method: &str,
-    classes: Option<&Bound<'py, PyAny>>,
-    layer: Option<&Bound<'py, PyAny>>,
-    output: Option<String>,
-    scale: &str,
-    threads: usize,
-    allow_unverified_operators: bool,
-) -> PyResult<Bound<'py, PyAny>> {
-    let shape = Tensors::read(tensor)?.shape().to_vec();
-    let (bytes, pixels, memory) = (MAX_BYTES, MAX_PIXELS, MAX_MEMORY);
-    let unverified = allow_unverified_operators;
-    let (model, shape) = (Some(model), Some(shape));
-    let classifier =
-        Classifier::new(py, model, shape, output, threads, unverified, bytes, pixels, memory)?;
-    classifier.explain_tensor(py, tensor, method, classes, layer, scale, None, None, None)
 }
