@@ -62,3 +62,37 @@ fn on_core(file: &str) -> anyhow::Result<f64> {
     let nanoseconds = text.split(' ').next().with_context(|| file.to_owned())?;
     Ok(nanoseconds.parse::<f64>()? / 1e9)
 }
+
+/// Memory of a process and of those that it has started, bytes: pages that several share count once (`Pss`).
+pub(crate) fn proportional(process: u32) -> anyhow::Result<u64> {
+    let folder = format!("/proc/{process}");
+    let rollup = read_to_string(format!("{folder}/smaps_rollup")).context("the process is gone")?;
+    let value = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let value = value.and_then(|value| value.trim().strip_suffix(" kB"));
+    let mut sum = 1024 * value.context("smaps_rollup has no Pss")?.parse::<u64>()?;
+    for task in read_dir(format!("{folder}/task"))? {
+        let children = read_to_string(task?.path().join("children")).unwrap_or_default();
+        for child in children.split_whitespace() {
+            // One may have ended meanwhile.
+            sum += proportional(child.parse()?).unwrap_or_default();
+        }
+    }
+    Ok(sum)
+}
+
+/// Ticks a second of the times in `/proc` (`USER_HZ`, `time(7)`).
+const TICKS: f64 = 100.0;
+
+/// Seconds of a core that ended children of this process and their children have used (`cutime`, `cstime`).
+pub(crate) fn children_seconds() -> anyhow::Result<f64> {
+    let stat = read_to_string("/proc/self/stat")?;
+    // The second field, the name in parentheses, may have spaces in it; the third is the state.
+    let (_, fields) = stat.rsplit_once(')').context("/proc/self/stat has no name")?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let times = fields.get(13..15).context("/proc/self/stat is too short")?;
+    let mut ticks = 0.0;
+    for time in times {
+        ticks += time.parse::<f64>()?;
+    }
+    Ok(ticks / TICKS)
+}

@@ -27,12 +27,17 @@ pub(crate) struct Answer {
 
 /// Builds the server in release mode and returns the binary.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
+    build_program("derm-server", "derm-server")
+}
+
+/// Builds a program of a package in release mode and returns it.
+pub(crate) fn build_program(package: &str, program: &str) -> anyhow::Result<PathBuf> {
     let status = cargo()
-        .args(["build", "--quiet", "--release", "--package", "derm-server"])
+        .args(["build", "--quiet", "--release", "--package", package])
         .status()
         .context("cargo")?;
-    ensure!(status.success(), "the server does not build");
-    let name = format!("derm-server{}", std::env::consts::EXE_SUFFIX);
+    ensure!(status.success(), "{package} does not build");
+    let name = format!("{program}{}", std::env::consts::EXE_SUFFIX);
     // This program is target/release/xtask, or target/debug/xtask.
     let here = std::env::current_exe()?;
     let target = here.ancestors().nth(2).context("target folder")?;

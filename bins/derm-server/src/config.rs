@@ -282,6 +282,11 @@ fn without_brackets(host: &str) -> &str {
 
 /// Whether an environment variable is read, by any spelling of its name.
 fn is_variable(name: &str) -> bool {
+    variables().iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// The variables that are read, in lower case.
+pub(crate) fn variables() -> &'static [&'static str] {
     struct Fields<'a>(&'a mut &'static [&'static str]);
 
     /// Takes the names that the derived `Deserialize` asks for.
@@ -309,9 +314,9 @@ fn is_variable(name: &str) -> bool {
         }
     }
 
-    let mut names: &[&str] = &[];
+    let mut names: &'static [&'static str] = &[];
     let _ = Config::deserialize(Fields(&mut names));
-    names.iter().any(|known| known.eq_ignore_ascii_case(name))
+    names
 }
 
 /// `f16`, `f32`, or `file`: as in the file.

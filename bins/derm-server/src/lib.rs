@@ -11,6 +11,7 @@ mod clients;
 mod config;
 mod connections;
 mod data_url;
+mod environment;
 mod error;
 mod excerpt;
 #[cfg(fuzzing)]
@@ -41,21 +42,18 @@ mod upload;
 mod v1;
 mod v2;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use config::Config;
 use std::io::Write;
 use std::path::PathBuf;
 
 /// Serves a classifier of skin lesions over HTTP, with Grad-CAM heatmaps, in little memory.
 ///
-/// Configured by environment variables: HOST, PORT, MODEL_PATH, ENABLE_GRADCAM, THREADS,
-/// OMP_NUM_THREADS, WORKERS, TIMEOUT, UPLOAD_SECONDS, MAX_REQUESTS, MAX_REQUESTS_JITTER,
-/// MODEL_IDLE_SECONDS, MAX_UPLOAD_BYTES, MAX_IMAGE_PIXELS, MEMORY_BUDGET_MB, MAX_CONNECTIONS,
-/// TRUSTED_PROXIES, PRELOAD, DRAIN_SECONDS, EXIT_IDLE_SECONDS, ADMIN_KEY, API_KEYS_FILE, CORS_ORIGINS,
-/// RATE_LIMIT, METRICS_PORT, WEIGHTS, ALLOW_UNVERIFIED_OPERATORS, KEEP_ALIVE_SECONDS, SHUTDOWN_SECONDS,
-/// RUST_LOG.
+/// Configured by environment variables, which are described below.
 #[derive(Parser)]
-#[command(disable_version_flag = true)]
+#[command(name = "derm-server", disable_version_flag = true)]
+#[command(after_help = "--help describes the environment variables.")]
+#[command(after_long_help = environment::help())]
 struct Arguments {
     /// Validate the configuration and the model, print what was found, and exit
     #[arg(long)]
@@ -73,12 +71,15 @@ struct Arguments {
     /// Print the version, and the license of the bundled model's weights
     #[arg(short = 'V', long, conflicts_with_all = ["check", "health"])]
     version: bool,
+    /// Print the man page, and exit; for packages
+    #[arg(long, hide = true, conflicts_with_all = ["check", "health"])]
+    man: bool,
 }
 
 impl Arguments {
     /// Whether the server is to run, instead of a command that ends.
     fn serves(&self) -> bool {
-        !(self.check || self.new_manifest.is_some() || self.health || self.version)
+        !(self.check || self.new_manifest.is_some() || self.health || self.version || self.man)
     }
 }
 
@@ -99,6 +100,10 @@ pub fn main() {
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.version {
         writeln!(std::io::stdout(), "{}", models::version())?;
+        return Ok(());
+    }
+    if arguments.man {
+        std::io::stdout().write_all(&environment::man(Arguments::command())?)?;
         return Ok(());
     }
     if let Some(model) = &arguments.new_manifest {

@@ -174,7 +174,13 @@ fn check_help_and_version() {
     let text = String::from_utf8(checked.stdout).unwrap();
     assert!(checked.status.success());
     assert!(text.contains("derm-lite0") && text.contains("7 classes"), "{text}");
-    assert!(String::from_utf8(output(&["--help"], &[]).stdout).unwrap().contains("MODEL_PATH"));
+    for option in ["--help", "--man"] {
+        let text = String::from_utf8(output(&[option], &[]).stdout).unwrap();
+        assert!(
+            text.contains("MODEL_PATH") && text.contains("seconds without a request"),
+            "{text}"
+        );
+    }
     for option in ["--version", "-V"] {
         let text = String::from_utf8(output(&[option], &[]).stdout).unwrap();
         for part in ["derm-server ", "derm-lite0", "license: CC BY-NC 4.0"] {

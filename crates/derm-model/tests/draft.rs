@@ -187,7 +187,7 @@ fn a_described_input_says_how_long_free_axes_are() {
         network.input("input", FLOAT, &free);
         let folder = folder(&network, &[]);
         let model = folder.path().join("model.onnx");
-        let manifest = draft_manifest_for_input(&model, &shape).unwrap();
+        let manifest = draft_manifest_for_input(&model, &shape, None).unwrap();
         let parsed = Manifest::parse(&manifest).unwrap();
         assert_eq!(parsed.input.shape(), shape, "{free:?}");
         if shape[1] == 3 {
@@ -203,6 +203,43 @@ fn a_described_input_says_how_long_free_axes_are() {
     }
     // What the graph says is not overruled.
     let folder = folder(&Network::classifier("input", 3, 4), &[]);
-    let text = draft_manifest_for_input(folder.path(), &[1, 3, 9, 9]).unwrap();
+    let text = draft_manifest_for_input(folder.path(), &[1, 3, 9, 9], None).unwrap();
     assert_eq!(Manifest::parse(&text).unwrap().input.shape(), [1, 3, 8, 8]);
+}
+
+#[test]
+fn an_output_is_chosen_by_name() {
+    let mut network = Network::classifier("input", 3, 4);
+    network.tensor("other_matrix", FLOAT, &[3, 4], &[0.25; 12]);
+    network.tensor("other_bias", FLOAT, &[3], &[0.5; 3]);
+    network.node("Gemm", &["flat", "other_matrix", "other_bias"], "others");
+    network.node("Softmax:1", &["others"], "shares");
+    network.outputs(&[
+        ("logits", FLOAT, &[1, 4]),
+        ("shares", FLOAT, &[1, 3]),
+        ("features", FLOAT, &[1, 4, 8, 8]),
+    ]);
+    let folder = folder(&network, &[]);
+    let model = folder.path().join("model.onnx");
+    let draft = |output| draft_manifest_for_input(&model, &[1, 3, 8, 8], output);
+    for (output, name, kind, classes) in [
+        (None, "shares", Output::Softmax, 3),
+        (Some("logits"), "logits", Output::Logits, 4),
+        (Some("shares"), "shares", Output::Softmax, 3),
+        // A value that is no output.
+        (Some("others"), "others", Output::Logits, 3),
+    ] {
+        let manifest = draft(output).unwrap();
+        let found = Manifest::parse(&manifest).unwrap();
+        assert_eq!(found.output_name.as_deref(), Some(name), "{output:?}");
+        assert_eq!((found.output, found.classes.len()), (kind, classes), "{output:?}");
+        Graph::load(&ModelSource::Described { model: model.clone(), manifest }).unwrap();
+    }
+    for wrong in ["nothing", "features", "input"] {
+        let error = draft(Some(wrong)).unwrap_err().to_string();
+        assert!(error.contains(wrong) && error.contains("\"logits\" float32 [1, 4]"), "{error}");
+    }
+    // Not declared, and no scores: refused when it is loaded.
+    let manifest = draft(Some("sums")).unwrap();
+    assert!(Graph::load(&ModelSource::Described { model, manifest }).is_err());
 }

@@ -1,4 +1,4 @@
-//! The classifier, and the functions that need none.
+//! The classifier.
 
 use crate::error::{ModelError, from_derm, from_model};
 use crate::explaining::{Classes, Style, explain, size};
@@ -18,15 +18,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 /// Python's signature has these numbers: those of [`Limits::default`].
-const MAX_BYTES: usize = 5 << 20;
-const MAX_PIXELS: u64 = 25_000_000;
-const MAX_MEMORY: u64 = 128 << 20;
+pub(crate) const MAX_BYTES: usize = 5 << 20;
+pub(crate) const MAX_PIXELS: u64 = 25_000_000;
+pub(crate) const MAX_MEMORY: u64 = 128 << 20;
 
 /// A model that predicts and explains; it is loaded by its first use. Any number of threads may use it at once.
 ///
 /// `model` is a folder with `model.onnx` and its manifest `model.toml`, an ONNX file with a manifest of the same stem
 /// beside it, or `None`, the bundled model. With `input_shape`, `[batch, channels, rows, columns]`, the file needs no
-/// manifest, and takes tensors only. `threads` is the number inside one inference. `max_bytes` (of a file), `max_pixels` and
+/// manifest, and takes tensors only; `output` then names the output of the graph that holds the scores (or another value of it),
+/// where the graph has several and the likeliest is not the right one. `threads` is the number inside one inference. `max_bytes` (of a file), `max_pixels` and
 /// `max_memory` (of decoding, bytes) limit what a picture may cost.
 ///
 /// A pickled classifier is opened again where it is unpickled: a process has its own.
@@ -40,19 +41,22 @@ pub(crate) struct Classifier {
     path: Option<PathBuf>,
     /// Of a model without a manifest, which takes tensors only.
     input_shape: Option<Vec<usize>>,
+    /// Of a model without a manifest: the value that holds the scores.
+    output: Option<String>,
     description: OnceLock<Arc<Description>>,
 }
 
 #[pymethods]
 impl Classifier {
     #[new]
-    #[pyo3(signature = (model = None, *, input_shape = None, threads = 1, allow_unverified_operators = false,
+    #[pyo3(signature = (model = None, *, input_shape = None, output = None, threads = 1, allow_unverified_operators = false,
         max_bytes = MAX_BYTES, max_pixels = MAX_PIXELS, max_memory = MAX_MEMORY))]
     #[allow(clippy::too_many_arguments, reason = "they are Python's keywords")]
-    fn new(
+    pub(crate) fn new(
         py: Python<'_>,
         model: Option<PathBuf>,
         input_shape: Option<Vec<usize>>,
+        output: Option<String>,
         threads: usize,
         allow_unverified_operators: bool,
         max_bytes: usize,
@@ -74,7 +78,7 @@ impl Classifier {
         // A copy in another process may have another working directory.
         let path = model.map(|path| std::path::absolute(&path).unwrap_or(path));
         let inner = without_gil(py, || {
-            let source = source(path.as_deref(), input_shape.as_deref())?;
+            let source = source(path.as_deref(), input_shape.as_deref(), output.as_deref())?;
             derm::Classifier::new(source, options).map_err(from_derm)
         })?;
         let description = OnceLock::new();
@@ -85,6 +89,7 @@ impl Classifier {
             allow_unverified_operators,
             path,
             input_shape,
+            output,
             description,
         })
     }
@@ -96,6 +101,7 @@ impl Classifier {
     ) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
         let keywords = PyDict::new(py);
         keywords.set_item("input_shape", &self.input_shape)?;
+        keywords.set_item("output", &self.output)?;
         keywords.set_item("threads", self.threads)?;
         keywords.set_item("allow_unverified_operators", self.allow_unverified_operators)?;
         keywords.set_item("max_bytes", self.limits.max_bytes)?;
@@ -200,7 +206,7 @@ impl Classifier {
     #[pyo3(signature = (tensor, method = "gradcam", classes = None, layer = None, *, scale = "minmax",
         colormap = None, alpha = None, contour = None))]
     #[allow(clippy::too_many_arguments, reason = "they are Python's keywords")]
-    fn explain_tensor<'py>(
+    pub(crate) fn explain_tensor<'py>(
         &self,
         py: Python<'py>,
         tensor: &Bound<'py, PyAny>,
@@ -380,7 +386,16 @@ fn listed<'py, T: PyTypeInfo>(
 }
 
 /// Where the model is: bundled, a folder or file with a manifest, or a file without.
-fn source(path: Option<&Path>, input_shape: Option<&[usize]>) -> PyResult<ModelSource> {
+fn source(
+    path: Option<&Path>,
+    input_shape: Option<&[usize]>,
+    output: Option<&str>,
+) -> PyResult<ModelSource> {
+    if output.is_some() && input_shape.is_none() {
+        return Err(PyValueError::new_err(
+            "output is for a model without a manifest, with input_shape; a manifest has output_name",
+        ));
+    }
     match (path, input_shape) {
         (None, None) => {
             let (model, manifest) = (derm_lite0::MODEL, derm_lite0::MANIFEST);
@@ -389,7 +404,7 @@ fn source(path: Option<&Path>, input_shape: Option<&[usize]>) -> PyResult<ModelS
         (Some(path), None) => Ok(ModelSource::at(path)),
         (Some(path), Some(shape)) => {
             let model = if path.is_dir() { path.join("model.onnx") } else { path.to_owned() };
-            let manifest = derm::draft_manifest_for_input(&model, shape);
+            let manifest = derm::draft_manifest_for_input(&model, shape, output);
             let manifest = manifest.map_err(|error| from_model(&error))?;
             Ok(ModelSource::Described { model, manifest })
         }
@@ -397,37 +412,4 @@ fn source(path: Option<&Path>, input_shape: Option<&[usize]>) -> PyResult<ModelS
             Err(PyValueError::new_err("input_shape is for a model without a manifest"))
         }
     }
-}
-
-/// A draft of the manifest of an ONNX file, TOML: to be written beside it after what is marked `CHECK` was checked.
-#[pyfunction]
-pub(crate) fn draft_manifest(py: Python<'_>, model: PathBuf) -> PyResult<String> {
-    without_gil(py, || derm::draft_manifest(&model).map_err(|error| from_model(&error)))
-}
-
-/// Explains the answer of an ONNX file, without a manifest, for one preprocessed tensor: `[1, channels, rows, columns]` or
-/// `[channels, rows, columns]` (channels last where the graph takes that). For many tensors, make a
-/// `Classifier(model, input_shape=tensor.shape)` once. Classes are indices, or names that are found beside the file.
-/// Other parameters are those of `Classifier.explain_tensor`.
-#[pyfunction]
-#[pyo3(signature = (model, tensor, method = "gradcam", classes = None, layer = None, *, scale = "minmax",
-    threads = 1, allow_unverified_operators = false))]
-#[allow(clippy::too_many_arguments, reason = "they are Python's keywords")]
-pub(crate) fn explain_onnx<'py>(
-    py: Python<'py>,
-    model: PathBuf,
-    tensor: &Bound<'py, PyAny>,
-    method: &str,
-    classes: Option<&Bound<'py, PyAny>>,
-    layer: Option<&Bound<'py, PyAny>>,
-    scale: &str,
-    threads: usize,
-    allow_unverified_operators: bool,
-) -> PyResult<Bound<'py, PyAny>> {
-    let shape = Tensors::read(tensor)?.shape().to_vec();
-    let (bytes, pixels, memory) = (MAX_BYTES, MAX_PIXELS, MAX_MEMORY);
-    let unverified = allow_unverified_operators;
-    let classifier =
-        Classifier::new(py, Some(model), Some(shape), threads, unverified, bytes, pixels, memory)?;
-    classifier.explain_tensor(py, tensor, method, classes, layer, scale, None, None, None)
 }

@@ -7,6 +7,7 @@ mod classifier;
 mod error;
 mod explaining;
 mod explanation;
+mod functions;
 mod model;
 mod picture;
 mod prediction;
@@ -17,11 +18,13 @@ mod tensor;
 #[pyo3::pymodule(name = "_native", gil_used = true)]
 mod native {
     #[pymodule_export]
-    use crate::classifier::{Classifier, draft_manifest, explain_onnx};
+    use crate::classifier::Classifier;
     #[pymodule_export]
     use crate::error::ModelError;
     #[pymodule_export]
     use crate::explanation::Explanation;
+    #[pymodule_export]
+    use crate::functions::{draft_manifest, explain_onnx};
     #[pymodule_export]
     use crate::model::Model;
     #[pymodule_export]

@@ -1,6 +1,7 @@
 """Whatever is wrong is an exception that says what, never a panic."""
 
 import os
+import pickle
 import shutil
 
 import numpy as np
@@ -239,3 +240,20 @@ def test_a_model_without_a_rule_predicts_and_says_why_it_is_not_explained():
     assert classifier.predict_tensor(tensor)[0].scores.shape == (7,)
     with pytest.raises(ModelError, match="no differentiation rule for operator Cos"):
         classifier.explain_tensor(tensor)
+
+
+def test_one_of_several_outputs():
+    """The bundled graph has two: the logits, and a score of how unlike the training data a picture is."""
+    model = ROOT / "models/derm-lite0/model.onnx"
+    tensor = np.linspace(-1, 1, 3 * 224 * 224, dtype=np.float32).reshape(1, 3, 224, 224)
+    logits = onnx_gradcam.explain_onnx(model, tensor, output="logits")
+    assert logits.prediction.scores.shape == (7,)
+    assert np.array_equal(onnx_gradcam.explain_onnx(model, tensor).heatmap, logits.heatmap)
+    unlike = onnx_gradcam.explain_onnx(model, tensor, classes=1, output="ood_score")
+    assert unlike.heatmap.shape == logits.heatmap.shape and not np.array_equal(unlike.heatmap, logits.heatmap)
+    copy = pickle.loads(pickle.dumps(Classifier(model, input_shape=tensor.shape, output="ood_score")))
+    assert np.array_equal(copy.explain_tensor(tensor, classes=1).heatmap, unlike.heatmap)
+    with pytest.raises(ModelError, match='"logits" float32'):
+        onnx_gradcam.explain_onnx(model, tensor, output="nothing")
+    with pytest.raises(ValueError, match="output_name"):
+        Classifier(output="logits")

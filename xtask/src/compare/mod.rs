@@ -2,6 +2,7 @@
 //! pictures.
 
 mod engines;
+mod predict;
 mod report;
 mod servers;
 mod start;
@@ -29,6 +30,9 @@ pub(crate) struct Arguments {
     /// Concurrent clients of a server
     #[arg(long, value_delimiter = ',', default_value = "1,4,16,64")]
     clients: Vec<usize>,
+    /// Pictures of a folder
+    #[arg(long, default_value_t = 2_000)]
+    pictures: usize,
     /// Rounds of measurement
     #[arg(long, default_value_t = 15)]
     rounds: usize,
@@ -47,10 +51,11 @@ enum What {
     Start,
     /// Requests per second
     Servers,
+    /// A folder of pictures: derm predict and Python programs
+    Predict,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let peers = Peers::install();
     let wanted = |what| arguments.what.is_empty() || arguments.what.contains(&what);
     let show = |table: Table, bars: Option<Bars>| -> anyhow::Result<()> {
         println!("\n{}", table.text);
@@ -59,6 +64,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Some(file) => report::write(file, &table, bars.as_ref()),
         }
     };
+    if wanted(What::Predict) {
+        show(predict::run(arguments)?, None)?;
+    }
+    // Which has packages of its own.
+    if arguments.what == [What::Predict] {
+        return Ok(());
+    }
+    let peers = Peers::install();
     for (what, form) in [(What::Engines, Form::Float), (What::Int8, Form::Int8)] {
         for &threads in arguments.threads.iter().filter(|_| wanted(what)) {
             let (table, bars) = engines::run(&peers, arguments, form, threads)?;

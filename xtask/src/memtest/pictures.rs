@@ -14,7 +14,7 @@ pub(crate) struct Picture {
 pub(crate) const EXAMPLE: &[u8] = include_bytes!("../../../bins/derm-server/src/page/example.jpg");
 
 /// The drawn example at this size, with noise like a camera's.
-fn photograph(width: u32, height: u32) -> anyhow::Result<RgbImage> {
+pub(crate) fn photograph(width: u32, height: u32) -> anyhow::Result<RgbImage> {
     let spec = derm_preprocess::Spec {
         width: 800,
         height: 600,

@@ -3,12 +3,12 @@
 use super::known::Known;
 use crate::Error;
 use crate::graph::picture_input;
-use crate::signature::{Declared, final_operator, producers, tensor_behind};
+use crate::signature::{Declared, final_operator, listed, producers, tensor_behind};
 use derm_engine::Stored;
 use derm_preprocess::{ChannelOrder, Layout};
 use std::collections::HashMap;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 
 /// What was found.
 pub(super) struct Found {
@@ -27,11 +27,13 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Reads the graph, whose input's free axes are as long as those of `shape` where that has as many axes.
+    /// Reads the graph, whose input's free axes are as long as those of `shape` where that has as many axes, and whose
+    /// scores are the value `output` where one is named.
     pub(super) fn read(
         model: &ModelProto,
         weights: &HashMap<String, Stored>,
         shape: &[usize],
+        output: Option<&str>,
     ) -> Result<Found, Error> {
         let empty = || Error::Graph("it has no graph".to_owned());
         let graph = model.graph.as_ref().ok_or_else(empty)?;
@@ -42,7 +44,7 @@ impl Found {
             .map(|entry| (entry.key.clone(), entry.value.clone()))
             .collect();
         let (layout, channels, [height, width]) = input_form(&input, &metadata);
-        let (output, output_name, units) = output_form(graph, weights)?;
+        let (output, output_name, units) = output_form(graph, weights, output)?;
         let normalises_itself = normalises_itself(graph, &input, &metadata);
         Ok(Found {
             height,
@@ -107,36 +109,87 @@ fn input_form(input: &Declared, metadata: &HashMap<String, String>) -> InputForm
     (layout, channels, sides)
 }
 
-type OutputForm = (Known<&'static str>, Option<Known<String>>, Option<usize>);
+/// What may hold the scores.
+struct Candidate<'a> {
+    name: &'a str,
+    /// The number of scores that is declared for it.
+    declared: Option<usize>,
+    /// Whether it is declared as something else than a vector.
+    is_map: bool,
+}
+
+impl<'a> Candidate<'a> {
+    /// `None`: no tensor of floating-point numbers.
+    fn of(output: &'a ValueInfoProto, producers: &HashMap<&'a str, &'a NodeProto>) -> Option<Self> {
+        let Declared { shape, .. } = Declared::read(output);
+        let name = tensor_behind(&output.name, producers);
+        if name != output.name {
+            return Some(Candidate { name, declared: None, is_map: false });
+        }
+        if !Declared::read(output).may_be_scores() {
+            return None;
+        }
+        let of_one =
+            shape.as_deref().map(|shape| if shape.len() > 1 { &shape[1..] } else { shape });
+        let is_map =
+            of_one.is_some_and(|dims| dims.iter().filter(|dim| **dim != Some(1)).count() > 1);
+        let declared = of_one
+            .and_then(|dims| dims.iter().try_fold(1usize, |all, dim| all.checked_mul((*dim)?)));
+        Some(Candidate { name, declared, is_map })
+    }
+}
+
+/// The value of that name.
+fn named<'a>(
+    graph: &'a GraphProto,
+    producers: &HashMap<&'a str, &'a NodeProto>,
+    name: &'a str,
+) -> Result<Candidate<'a>, Error> {
+    let output = graph.output.iter().find(|output| output.name == name);
+    let found = match output {
+        Some(output) => Candidate::of(output, producers),
+        None => producers.contains_key(name).then(|| {
+            let name = tensor_behind(name, producers);
+            Candidate { name, declared: None, is_map: false }
+        }),
+    };
+    found.filter(|candidate| !candidate.is_map).ok_or_else(|| {
+        let outputs: Vec<Declared> = graph.output.iter().map(Declared::read).collect();
+        Error::Mismatch(format!("no value {name:?} can be scores; {}", listed(&outputs)))
+    })
+}
 
 /// The output that ends in probabilities, else the last that is declared to have several units, else the last
 /// with few axes of floating-point numbers.
-fn output_form(graph: &GraphProto, weights: &HashMap<String, Stored>) -> Result<OutputForm, Error> {
-    let producers = producers(graph);
-    let mut found: Vec<(bool, bool, String, Option<usize>)> = Vec::new();
-    for output in graph.output.iter().map(Declared::read) {
-        let name = tensor_behind(&output.name, &producers);
-        if name == output.name && !output.may_be_scores() {
-            continue;
-        }
-        let shape = output.shape.filter(|_| name == output.name);
-        let of_one =
-            shape.as_deref().map(|shape| if shape.len() > 1 { &shape[1..] } else { shape });
-        if of_one.is_some_and(|dims| dims.iter().filter(|dim| **dim != Some(1)).count() > 1) {
-            continue;
-        }
-        let declared = of_one
-            .and_then(|dims| dims.iter().try_fold(1usize, |all, dim| all.checked_mul((*dim)?)));
-        let units = declared.or_else(|| width_of(name, graph, weights));
-        let is_probability = matches!(final_operator(name, &producers), "Softmax" | "Sigmoid");
-        let is_several = declared.is_some_and(|units| units > 1);
-        found.push((is_probability, is_several, name.to_owned(), units));
-    }
+fn likeliest<'a>(
+    graph: &'a GraphProto,
+    producers: &HashMap<&'a str, &'a NodeProto>,
+) -> Result<Candidate<'a>, Error> {
+    let all = graph.output.iter().filter_map(|output| Candidate::of(output, producers));
+    let mut found: Vec<Candidate<'a>> = all.filter(|candidate| !candidate.is_map).collect();
+    let is_probability =
+        |one: &Candidate<'_>| matches!(final_operator(one.name, producers), "Softmax" | "Sigmoid");
+    let is_several = |one: &Candidate<'_>| one.declared.is_some_and(|units| units > 1);
+    let best = found.iter().position(is_probability);
+    let best = best.or_else(|| found.iter().rposition(is_several));
+    let best = best.or(found.len().checked_sub(1));
     let nothing = || Error::Mismatch("no output of the graph can be scores".to_owned());
-    let best = found.iter().position(|(is_probability, ..)| *is_probability);
-    let best = best.or_else(|| found.iter().rposition(|(_, is_several, ..)| *is_several));
-    let (.., name, units) =
-        found.get(best.unwrap_or(found.len().wrapping_sub(1))).ok_or_else(nothing)?;
+    best.map(|best| found.swap_remove(best)).ok_or_else(nothing)
+}
+
+type OutputForm = (Known<&'static str>, Option<Known<String>>, Option<usize>);
+
+fn output_form(
+    graph: &GraphProto,
+    weights: &HashMap<String, Stored>,
+    chosen: Option<&str>,
+) -> Result<OutputForm, Error> {
+    let producers = producers(graph);
+    let Candidate { name, declared, .. } = match chosen {
+        Some(name) => named(graph, &producers, name)?,
+        None => likeliest(graph, &producers)?,
+    };
+    let units = declared.or_else(|| width_of(name, graph, weights));
     let output = match (final_operator(name, &producers), units) {
         ("Softmax", _) => Known::from("softmax", "graph: ends in Softmax"),
         ("Sigmoid", _) => Known::from("sigmoid", "graph: ends in Sigmoid"),
@@ -148,9 +201,10 @@ fn output_form(graph: &GraphProto, weights: &HashMap<String, Stored>) -> Result<
         }
         _ => Known::guess("logits", "logits, softmax or sigmoid: what the graph ends in"),
     };
-    let output_name = (graph.output.len() > 1)
-        .then(|| Known::from(name.clone(), "graph: it has several outputs"));
-    Ok((output, output_name, *units))
+    let why = if chosen.is_some() { "as asked for" } else { "graph: it has several outputs" };
+    let is_needed = chosen.is_some() || graph.output.len() > 1;
+    let output_name = is_needed.then(|| Known::from(name.to_owned(), why));
+    Ok((output, output_name, units))
 }
 
 /// The width of the last matrix before a value, where no shape is declared: rows of `Gemm` with

@@ -44,25 +44,31 @@ struct Draft {
 /// [`Error::Read`], [`Error::File`], [`Error::Graph`], and [`Error::Mismatch`] if no output can be
 /// scores.
 pub fn draft_manifest(model: &Path) -> Result<String, Error> {
-    draft(model, &[])
+    draft(model, &[], None)
 }
 
 /// As [`draft_manifest`], of a graph that is to get an input of this shape: where the graph leaves an axis
-/// free, the shape says how long it is.
+/// free, the shape says how long it is. `output` names the output, or another value of the graph, that holds the scores;
+/// `None` looks for it.
 ///
 /// # Errors
-/// Those of [`draft_manifest`].
-pub fn draft_manifest_for_input(model: &Path, shape: &[usize]) -> Result<String, Error> {
-    draft(model, shape)
+/// Those of [`draft_manifest`]; [`Error::Mismatch`], too, if there is no such value, or it is declared as something else than
+/// a vector of scores.
+pub fn draft_manifest_for_input(
+    model: &Path,
+    shape: &[usize],
+    output: Option<&str>,
+) -> Result<String, Error> {
+    draft(model, shape, output)
 }
 
-fn draft(model: &Path, shape: &[usize]) -> Result<String, Error> {
+fn draft(model: &Path, shape: &[usize], output: Option<&str>) -> Result<String, Error> {
     let model = if model.is_dir() { model.join("model.onnx") } else { model.to_owned() };
     let file = ModelFile::open(&model)?;
     let skeleton = skeleton(file.bytes())?;
     let onnx = operators::onnx();
     let proto = onnx.proto_model_for_read(&mut &skeleton.bytes[..]).map_err(unreadable)?;
-    let found = graph::Found::read(&proto, &skeleton.weights, shape)?;
+    let found = graph::Found::read(&proto, &skeleton.weights, shape, output)?;
     let configuration = Configuration::beside(&folder_of(&model));
     let draft = Draft::of(name_of(&model), &found, &configuration);
     Ok(draft.render())

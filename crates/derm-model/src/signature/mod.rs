@@ -91,7 +91,7 @@ impl Signature {
 }
 
 /// The outputs with types and shapes, as messages list them.
-fn listed(outputs: &[Declared]) -> String {
+pub(crate) fn listed(outputs: &[Declared]) -> String {
     let shown: Vec<String> = outputs.iter().take(12).map(ToString::to_string).collect();
     let more = if outputs.len() > 12 { ", ..." } else { "" };
     format!("its outputs are: {}{more}", shown.join(", "))
