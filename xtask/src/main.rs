@@ -13,6 +13,7 @@ mod instructions;
 mod memtest;
 mod overload;
 mod peers;
+mod ports;
 mod process;
 mod python;
 mod server;

@@ -1,6 +1,7 @@
 //! The real server as a separate process, for commands that measure it.
 
 use crate::cgroup::Cgroup;
+use crate::ports::free_port;
 use anyhow::{Context, bail, ensure};
 use derm::memory::{MIB, Usage, usage_of};
 use std::io::{Read, Write};
@@ -8,7 +9,6 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// A running `derm-server`; killed when dropped.
@@ -54,19 +54,6 @@ static PRELOAD: OnceLock<Option<PathBuf>> = OnceLock::new();
 /// Preloads this library into servers that are started from now on (`LD_PRELOAD`, `ld.so(8)`).
 pub(crate) fn preload(library: Option<PathBuf>) {
     let _ = PRELOAD.set(library);
-}
-
-/// A port that nothing listens on. It lies below those that Linux gives to outgoing connections (from 32768 on): one
-/// of these could otherwise take it before the server does, even the one that asks whether the server listens.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 24_576 + (std::process::id() % 4_096) as u16;
-    loop {
-        let port = first + NEXT.fetch_add(1, Relaxed) % 4_096;
-        if TcpStream::connect(("127.0.0.1", port)).is_err() {
-            return port;
-        }
-    }
 }
 
 impl Server {

@@ -9,6 +9,8 @@
 
 #[path = "documents/pages.rs"]
 mod pages;
+#[path = "../src/ports.rs"]
+mod ports;
 #[path = "documents/surroundings.rs"]
 mod surroundings;
 

@@ -1,11 +1,10 @@
 //! The folder in which commands of the documents run, its programs, and the server that they ask.
 
+use crate::ports::free_port;
 use std::collections::BTreeSet;
-use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -79,7 +78,7 @@ impl Surroundings {
             }
         }
         fill(&work);
-        let ports = free_ports().map(|port| port.to_string());
+        let ports = [(); 2].map(|()| free_port().to_string());
         let server = start(&ports[0]);
         Some(Surroundings { folder, curl, ports, server })
     }
@@ -127,20 +126,6 @@ fn start(port: &str) -> Child {
         std::thread::sleep(Duration::from_millis(50));
     }
     server
-}
-
-/// Two ports that nothing listens on and that no other call gives, below those that Linux gives to outgoing connections.
-fn free_ports() -> [u16; 2] {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 24_576 + (std::process::id() % 4_096) as u16;
-    [(); 2].map(|()| {
-        loop {
-            let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
-            if TcpStream::connect(("127.0.0.1", port)).is_err() {
-                return port;
-            }
-        }
-    })
 }
 
 /// Links to the children of a folder, without what is built and what git holds.
