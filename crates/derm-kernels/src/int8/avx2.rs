@@ -3,6 +3,7 @@
 //! `vpmaddubsw` would take half the instructions, but saturates: two products of a `u8` and an `i8`
 //! need 17 bits. Even and odd bytes are therefore widened to 16 bits, and `vpmaddwd` adds them in 32.
 
+use super::elementwise::AddInt8;
 use super::vector::Int8Simd;
 use std::arch::x86_64::*;
 
@@ -67,6 +68,32 @@ impl Int8Simd for Avx2 {
         let rounded = _mm256_add_epi32(_mm256_cvtps_epi32(bounded), _mm256_set1_epi32(zero_point));
         let above = _mm256_max_epi32(rounded, _mm256_set1_epi32(low));
         _mm256_min_epi32(above, _mm256_set1_epi32(high))
+    }
+    #[inline(always)]
+    unsafe fn add(
+        sum: &AddInt8,
+        lanes: __m256i,
+        other: *const u8,
+        is_left: bool,
+        count: usize,
+    ) -> __m256i {
+        let mut bytes = [0u8; 8];
+        if count >= Self::LANES {
+            bytes = other.cast::<[u8; 8]>().read_unaligned();
+        } else {
+            std::ptr::copy_nonoverlapping(other, bytes.as_mut_ptr(), count);
+        }
+        let other = _mm_cvtsi64_si128(i64::from_le_bytes(bytes));
+        let other = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(other));
+        let lanes = _mm256_cvtepi32_ps(lanes);
+        let [left, right] = if is_left { [other, lanes] } else { [lanes, other] };
+        let [left_scale, right_scale, offset] =
+            [sum.left_scale, sum.right_scale, sum.offset].map(|value| _mm256_set1_ps(value));
+        let right = _mm256_fmadd_ps(right, right_scale, offset);
+        let value = _mm256_fmadd_ps(left, left_scale, right);
+        let [low, high] = [sum.low, sum.high].map(|bound| _mm256_set1_ps(bound.into()));
+        // Of a NaN the maximum is its second operand.
+        _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(value, low), high))
     }
     #[inline(always)]
     unsafe fn store_lanes(to: *mut u8, value: __m256i, count: usize) {

@@ -1,6 +1,7 @@
 //! AVX-512 with VNNI: 16 sums of four products, and 8 in half vectors.
 
 use super::avx2::Avx2;
+use super::elementwise::AddInt8;
 use super::vector::Int8Simd;
 use std::arch::x86_64::*;
 
@@ -61,6 +62,26 @@ impl Int8Simd for Avx512Vnni {
         _mm512_min_epi32(above, _mm512_set1_epi32(high))
     }
     #[inline(always)]
+    unsafe fn add(
+        sum: &AddInt8,
+        lanes: __m512i,
+        other: *const u8,
+        is_left: bool,
+        count: usize,
+    ) -> __m512i {
+        let other = _mm_maskz_loadu_epi8(mask(count) as __mmask16, other.cast());
+        let other = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(other));
+        let lanes = _mm512_cvtepi32_ps(lanes);
+        let [left, right] = if is_left { [other, lanes] } else { [lanes, other] };
+        let [left_scale, right_scale, offset] =
+            [sum.left_scale, sum.right_scale, sum.offset].map(|value| _mm512_set1_ps(value));
+        let right = _mm512_fmadd_ps(right, right_scale, offset);
+        let value = _mm512_fmadd_ps(left, left_scale, right);
+        let [low, high] = [sum.low, sum.high].map(|bound| _mm512_set1_ps(bound.into()));
+        // Of a NaN the maximum is its second operand.
+        _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(value, low), high))
+    }
+    #[inline(always)]
     unsafe fn store_lanes(to: *mut u8, value: __m512i, count: usize) {
         _mm512_mask_cvtepi32_storeu_epi8(to.cast(), mask(count) as __mmask16, value);
     }
@@ -118,6 +139,16 @@ impl Int8Simd for Avx512VnniHalf {
         high: i32,
     ) -> __m256i {
         Avx2::requantize(sums, scales, zero_point, low, high)
+    }
+    #[inline(always)]
+    unsafe fn add(
+        sum: &AddInt8,
+        lanes: __m256i,
+        other: *const u8,
+        is_left: bool,
+        count: usize,
+    ) -> __m256i {
+        Avx2::add(sum, lanes, other, is_left, count)
     }
     #[inline(always)]
     unsafe fn store_lanes(to: *mut u8, value: __m256i, count: usize) {

@@ -4,7 +4,7 @@
 
 use super::call::ConvCall;
 use super::dispatch::dispatch_int8;
-use super::epilogue::apply;
+use super::epilogue::{Int8Epilogue, apply};
 use super::requantize::Requantize;
 use super::vector::Int8Simd;
 use super::weights::{Panel, is_gathered, quads};
@@ -327,22 +327,33 @@ unsafe fn write<S: Int8Simd, const M: usize, const N: usize>(
     let Requantize { zero_point, low, high } = *call.requantize;
     let [zero_point, low, high] = [zero_point, low, high].map(i32::from);
     let stride = call.geometry.outputs();
-    // SAFETY: the contract of `run_panel`: the panel's channels of these pixels may be written.
+    // An addition that comes first is done in registers.
+    let (addition, epilogue) = match call.epilogue {
+        [Int8Epilogue::Add { add, other, is_left }, rest @ ..] => {
+            (Some((*add, *other, *is_left)), rest)
+        }
+        all => (None, all),
+    };
+    // SAFETY: the contract of `run_panel`: the panel's channels of these pixels may be written; an operand is as long
+    // as the output.
     unsafe {
         let index = pixel * stride + panel.channel;
         unrolled!(n below N, {
             let scales = call.scales.as_ptr().add(panel.padded + n * S::LANES);
             let count = S::LANES.min(panel.channels - n * S::LANES);
             unrolled!(m below M, {
-                let value = S::requantize(sums[m][n], scales, zero_point, low, high);
-                let to = call.output.add(index + m * stride + n * S::LANES);
-                S::store_lanes(to, value, count);
+                let mut value = S::requantize(sums[m][n], scales, zero_point, low, high);
+                let index = index + m * stride + n * S::LANES;
+                if let Some((add, other, is_left)) = addition {
+                    value = S::add(add, value, other.as_ptr().add(index), is_left, count);
+                }
+                S::store_lanes(call.output.add(index), value, count);
             });
         });
-        if !call.epilogue.is_empty() {
+        if !epilogue.is_empty() {
             for m in 0..M {
                 let index = index + m * stride;
-                apply(call.epilogue, call.output.add(index), index, panel.channels);
+                apply(epilogue, call.output.add(index), index, panel.channels);
             }
         }
     }

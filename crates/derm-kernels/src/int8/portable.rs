@@ -1,5 +1,6 @@
 //! What the compiler may assume of the target: 4 sums of four products.
 
+use super::elementwise::AddInt8;
 use super::requantize::requantize;
 use super::vector::Int8Simd;
 
@@ -64,6 +65,22 @@ impl Int8Simd for Portable {
         bytes(std::array::from_fn(|lane| {
             requantize(sums[lane], scales[lane], zero_point).clamp(low, high)
         }))
+    }
+    #[inline(always)]
+    unsafe fn add(
+        sum: &AddInt8,
+        values: [u8; 16],
+        other: *const u8,
+        is_left: bool,
+        count: usize,
+    ) -> [u8; 16] {
+        let mut sums = lanes(values);
+        for (lane, value) in sums.iter_mut().enumerate().take(count) {
+            let (own, other) = (*value as u8, other.add(lane).read());
+            let sum = if is_left { sum.value(other, own) } else { sum.value(own, other) };
+            *value = i32::from(sum);
+        }
+        bytes(sums)
     }
     #[inline(always)]
     unsafe fn store_lanes(to: *mut u8, value: [u8; 16], count: usize) {

@@ -1,6 +1,8 @@
 //! Vectors of bytes and of the 32-bit sums of their products: one trait, one implementation for each
 //! instruction set.
 
+use super::elementwise::AddInt8;
+
 /// A vector of `4 * LANES` bytes, which are `LANES` 32-bit sums, or four bytes for each of them.
 ///
 /// # Safety
@@ -36,6 +38,15 @@ pub(crate) trait Int8Simd: Copy {
         zero_point: i32,
         low: i32,
         high: i32,
+    ) -> Self::V;
+    /// [`AddInt8::value`] of each of the first `count` lanes, which are in `0..=255`, and the byte at `other` for it;
+    /// `is_left`: the bytes are the left operands.
+    unsafe fn add(
+        sum: &AddInt8,
+        lanes: Self::V,
+        other: *const u8,
+        is_left: bool,
+        count: usize,
     ) -> Self::V;
     /// Writes the first `count` lanes, which are in `0..=255`, as bytes.
     unsafe fn store_lanes(to: *mut u8, value: Self::V, count: usize);
