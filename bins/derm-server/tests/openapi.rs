@@ -186,7 +186,7 @@ fn answers_of_the_standard_protocols_are_as_described() {
 
 /// A path with the names of the bundled model in it.
 fn real(path: &str) -> String {
-    path.replace("{model}", "derm-lite0").replace("{version}", "0.6.0")
+    path.replace("{model}", "derm-lite0").replace("{version}", "0.7.0")
 }
 
 #[test]

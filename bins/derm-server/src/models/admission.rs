@@ -176,15 +176,23 @@ impl<F: Fn() -> Option<usize>> Needs for Inference<'_, F> {
         }
     }
 
+    fn can_gain(&self) -> bool {
+        self.state.models.victim(self.model, &[]).is_some()
+    }
+
     async fn make_room(&self) -> Result<(), ApiError> {
-        if self.model.weights.is_kept() {
-            return Ok(());
+        match self.demand() {
+            // Others' weights may be what it lacks.
+            Demand::Bytes(bytes) => {
+                unload_others(self.state, self.model, bytes, self.deadline).await
+            }
+            _ if self.model.weights.is_kept() => Ok(()),
+            _ => make_room(self.state, self.model, self.deadline).await,
         }
-        make_room(self.state, self.model, self.deadline).await
     }
 }
 
-/// Unloads models until there is room for this one, or none is left.
+/// Unloads other models until there is room to load this one, or none is left.
 ///
 /// # Errors
 /// [`ApiError::ModelTooLarge`]: there is none then either.
@@ -194,6 +202,21 @@ async fn make_room(
     deadline: Instant,
 ) -> Result<(), ApiError> {
     let (wanted, least) = room(state, model);
+    unload_others(state, model, wanted, deadline).await?;
+    let available = state.permits.reserved().available;
+    if available < least && !state.models.is_only(model) {
+        return Err(too_large(state, model, least, available));
+    }
+    Ok(())
+}
+
+/// Unloads other models until so many bytes are available, or none is left.
+async fn unload_others(
+    state: &Data<State>,
+    model: &Arc<Model>,
+    wanted: usize,
+    deadline: Instant,
+) -> Result<(), ApiError> {
     let mut stays = Vec::new();
     while state.permits.reserved().available < wanted {
         let Some(victim) = state.models.victim(model, &stays) else { break };
@@ -202,10 +225,6 @@ async fn make_room(
         } else {
             stays.push(Arc::clone(victim));
         }
-    }
-    let available = state.permits.reserved().available;
-    if available < least && !state.models.is_only(model) {
-        return Err(too_large(state, model, least, available));
     }
     Ok(())
 }

@@ -90,7 +90,12 @@ pub(crate) trait Needs {
     /// The memory that it takes, as far as is known now.
     fn demand(&self) -> Demand;
 
-    /// Makes room for the model, if it is to be loaded. Called by one at a time.
+    /// Whether there are models to be unloaded for it.
+    fn can_gain(&self) -> bool {
+        false
+    }
+
+    /// Makes room for the model, if it is to be loaded, or else for the demand. Called by one at a time.
     ///
     /// # Errors
     /// The model does not fit, or there was no room in time.
@@ -245,7 +250,7 @@ impl Permits {
         self.pace().granted(Instant::now(), self.waiting_for_inference.load(Relaxed) > 0);
         let mut residence = self.wait_to_reside(client, &needs, deadline).await?;
         let mut first = None;
-        if matches!(needs.demand(), Demand::Unknown | Demand::Load(_)) {
+        if self.needs_room(&needs) {
             // Who has the turn may be waiting for this model to be given up.
             drop(residence);
             first = Some(self.wait_first(client, deadline).await?);
@@ -273,6 +278,17 @@ impl Permits {
         self.granted.fetch_add(1, Relaxed);
         self.high_water.fetch_max(reserved, Relaxed);
         Ok(InferencePermit { memory, _inference: inference, first, _residence: residence })
+    }
+
+    /// Whether room is to be made: for a model, or for more than the weights of all models leave.
+    fn needs_room(&self, needs: &impl Needs) -> bool {
+        match needs.demand() {
+            Demand::Unknown | Demand::Load(_) => true,
+            Demand::Bytes(bytes) => {
+                blocks(bytes) as usize > self.all_memory.load(Relaxed) && needs.can_gain()
+            }
+            Demand::All => false,
+        }
     }
 
     async fn wait_to_reside(

@@ -101,6 +101,50 @@ async fn the_weights_are_set_aside_once() {
     );
 }
 
+/// An inference whose demand has no room until another model's weights are gone.
+struct Crowded<'a> {
+    permits: &'a Permits,
+    other: &'a WeightsMemory,
+    bytes: usize,
+}
+
+impl Needs for Crowded<'_> {
+    async fn reside(&self) -> Option<Residence> {
+        None
+    }
+
+    fn demand(&self) -> Demand {
+        Demand::Bytes(self.bytes)
+    }
+
+    fn can_gain(&self) -> bool {
+        self.other.is_kept()
+    }
+
+    async fn make_room(&self) -> Result<(), ApiError> {
+        self.permits.release_weights(self.other);
+        Ok(())
+    }
+}
+
+#[actix_web::test]
+async fn what_fits_without_the_weights_of_another_model_is_no_more_than_the_budget() {
+    let other = WeightsMemory::default();
+    let permits = Permits::new(2, MIB, CONNECTIONS, 40 * MIB, 10 * MIB);
+    let all = permits.reserved().available;
+    let mut first = permits.inference(&client(&permits), || Demand::Unknown, soon()).await.unwrap();
+    permits.keep_for_weights(&other, &mut first, 5 * MIB);
+    drop(first);
+    let crowded = |bytes| Crowded { permits: &permits, other: &other, bytes };
+    let small = permits.inference(&client(&permits), crowded(all - 5 * MIB), soon()).await;
+    assert!(small.is_ok() && other.is_kept(), "there is room for it beside the other model");
+    drop(small);
+    assert!(permits.inference(&client(&permits), crowded(all - MIB), soon()).await.is_ok());
+    assert!(!other.is_kept());
+    let never = permits.inference(&client(&permits), crowded(all + BLOCK), soon()).await;
+    assert!(matches!(never, Err(ApiError::OverBudget { .. })));
+}
+
 #[actix_web::test]
 async fn nobody_waits_for_memory_that_the_weights_have_taken_meanwhile() {
     let weights = WeightsMemory::default();
