@@ -6,7 +6,7 @@ mod common;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use common::{Answer, FORM, Server, form, picture, python_with};
+use common::{Answer, FORM, Server, form, manifest, picture, python_with};
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -186,7 +186,7 @@ fn answers_of_the_standard_protocols_are_as_described() {
 
 /// A path with the names of the bundled model in it.
 fn real(path: &str) -> String {
-    path.replace("{model}", "derm-lite0").replace("{version}", "0.7.0")
+    path.replace("{model}", "derm-lite0").replace("{version}", manifest("version"))
 }
 
 #[test]
@@ -253,6 +253,7 @@ fn schemathesis_finds_nothing() {
         .env("ADMIN_KEY", KEY)
         .args(["--suppress-health-check", "all", "--no-color", "--workers", "2"])
         .env("SCHEMATHESIS_HOOKS", "hooks")
+        .env("MODEL_VERSION", manifest("version"))
         .env("PYTHONPATH", tests)
         .env(
             "PICTURES",

@@ -6,7 +6,7 @@ mod common;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use common::{Server, data, picture};
+use common::{Server, data, manifest, picture};
 use serde_json::{Value, json};
 use std::io::Read;
 
@@ -37,7 +37,8 @@ fn predict_gives_the_answers_of_predict_in_order() {
         server.post("/predict/?gradcam=false", "Content-Type: image/jpeg\r\n", bytes).json()
     };
     let expected = [alone(&first), alone(&second), alone(&first)];
-    for path in [format!("{MODEL}:predict"), format!("{MODEL}/versions/0.7.0:predict")] {
+    let version = manifest("version");
+    for path in [format!("{MODEL}:predict"), format!("{MODEL}/versions/{version}:predict")] {
         let (status, answer) = post(&server, &path, &instances(&[&first, &second, &first]));
         assert_eq!(status, 200, "{answer}");
         let predictions = answer["predictions"].as_array().unwrap();

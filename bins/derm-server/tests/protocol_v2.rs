@@ -6,7 +6,7 @@ mod common;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use common::{Answer, LONG, Server, data, picture};
+use common::{Answer, LONG, Server, data, manifest, picture};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
@@ -243,8 +243,9 @@ fn outputs_are_those_that_are_asked_for() {
     let probability: f64 = first[0].parse().unwrap();
     assert!((probability - best["probability"].as_f64().unwrap() / 100.0).abs() < 1e-5);
     // The manifest's temperature makes probabilities of logits.
-    let logits: Vec<f64> =
-        floats(&output(&answer, "logits")).iter().map(|value| (value / 0.871).exp()).collect();
+    let temperature: f64 = manifest("temperature").parse().unwrap();
+    let logits = floats(&output(&answer, "logits"));
+    let logits: Vec<f64> = logits.iter().map(|value| (value / temperature).exp()).collect();
     assert!(
         (logits.iter().copied().fold(0.0, f64::max) / logits.iter().sum::<f64>() - probability)
             .abs()

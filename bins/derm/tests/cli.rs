@@ -54,6 +54,26 @@ fn a_folder_is_classified_in_order_and_what_cannot_be_read_is_named() {
 }
 
 #[test]
+fn the_model_of_8_bits_answers_as_the_bundled_one() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/derm-lite0/int8");
+    let folder = tempfile::tempdir().unwrap();
+    let probabilities = |arguments: &[&str]| {
+        let output = derm(folder.path(), &[&["predict", EXAMPLE, "--csv"], arguments].concat());
+        assert!(output.status.success(), "{output:?}");
+        let mut reader = csv::Reader::from_reader(&output.stdout[..]);
+        let row = reader.records().next().unwrap().unwrap();
+        let all: Vec<f64> =
+            row.iter().skip(row.len() - 7).map(|cell| cell.parse().unwrap()).collect();
+        all
+    };
+    let (float, int8) = (probabilities(&[]), probabilities(&["--model", model]));
+    assert_ne!(float, int8, "two models");
+    for (float, int8) in float.iter().zip(&int8) {
+        assert!((float - int8).abs() < 0.02, "{int8} instead of {float}");
+    }
+}
+
+#[test]
 fn an_interrupted_run_goes_on_where_its_file_ends() {
     let folder = pictures();
     let whole = ["predict", "a.jpg", "inner", "--csv", "-o", "out.csv", "--quiet"];

@@ -42,6 +42,13 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+/// The value of a key at the top of the bundled model's manifest, without quotes.
+pub fn manifest(key: &str) -> &'static str {
+    let manifest = include_str!("../../../../models/derm-lite0/model.toml");
+    let mut lines = manifest.lines().filter_map(|line| line.split_once(" = "));
+    lines.find(|(found, _)| *found == key).unwrap().1.trim_matches('"')
+}
+
 /// A port that nothing listens on, and that no other call in this process gives. It lies below those that Linux gives
 /// to outgoing connections (from 32768 on), one of which could otherwise take it before the server does.
 ///

@@ -24,7 +24,7 @@ schemathesis.openapi.format(
 schemathesis.openapi.format("class-ids", st.lists(st.sampled_from(CLASSES), min_size=1, max_size=2).map(",".join))
 schemathesis.openapi.format("class-id", st.sampled_from(CLASSES))
 schemathesis.openapi.format("model", st.just("derm-lite0"))
-schemathesis.openapi.format("model-version", st.just("0.7.0"))
+schemathesis.openapi.format("model-version", st.just(os.environ["MODEL_VERSION"]))
 schemathesis.openapi.format("graph-input", st.just("input"))
 schemathesis.openapi.format("layer", st.sampled_from(["auto", "0", "1"]))
 
