@@ -46,7 +46,7 @@ unsafe fn rows_kernel<S: Int8Simd>(call: &ConvCall<'_>, rows: Range<usize>) {
         for (tap, line) in lines.iter_mut().enumerate().take(kernel[0]) {
             *line = match geometry.rows().input_index(row, tap) {
                 Some(row) => Line {
-                    start: &raw const call.input[row * columns.input() * channels],
+                    start: call.input[row * columns.input() * channels..].as_ptr(),
                     mask: usize::MAX,
                 },
                 None => Line::of(&padding),
@@ -66,7 +66,7 @@ unsafe fn rows_kernel<S: Int8Simd>(call: &ConvCall<'_>, rows: Range<usize>) {
     }
 }
 
-/// A block of a row, by windows that are known when compiling, or any.
+/// A block of a row, by windows that are known when compiling, or any. Windows of 5 by 5 taps are no faster so.
 ///
 /// # Safety
 /// As [`run`].
