@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512Vnni;
 
-/// The same instructions on half vectors (AVX-512VL).
+/// The same instructions on half vectors (AVX-512VL); where they are none of AVX-512, those of AVX2.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512VnniHalf;
 
@@ -108,15 +108,15 @@ impl Int8Simd for Avx512VnniHalf {
 
     #[inline(always)]
     unsafe fn splat(value: i32) -> __m256i {
-        _mm256_set1_epi32(value)
+        Avx2::splat(value)
     }
     #[inline(always)]
     unsafe fn splat_bytes(from: *const u8) -> __m256i {
-        _mm256_set1_epi32(from.cast::<i32>().read_unaligned())
+        Avx2::splat_bytes(from)
     }
     #[inline(always)]
     unsafe fn load(from: *const u8) -> __m256i {
-        _mm256_loadu_si256(from.cast())
+        Avx2::load(from)
     }
     #[inline(always)]
     unsafe fn load_first(from: *const u8, count: usize) -> __m256i {
