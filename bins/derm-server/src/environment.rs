@@ -23,7 +23,7 @@ fn variables() -> impl Iterator<Item = Variables> {
     })
 }
 
-/// Markdown without marks of code, links and escapes.
+/// Plain text: Markdown without the marks of code, links and escapes.
 fn plain(markdown: &str) -> String {
     let mut text = String::new();
     let mut rest = markdown;

@@ -1,6 +1,7 @@
 //! Rank correlation of the heatmaps of two networks: one and the same, with weights of another precision.
 
 use super::{Network, sanity};
+use crate::statistics::quantile;
 use anyhow::Context;
 use derm::{Limits, Method};
 use derm_preprocess::Picture;
@@ -22,8 +23,7 @@ pub(super) fn print(
             .par_iter()
             .map(|(id, path)| of_picture(network, other, method, path).with_context(|| id.clone()));
         let mut found: Vec<f64> = each.collect::<anyhow::Result<_>>()?;
-        found.sort_by(f64::total_cmp);
-        let at = |share: f64| found[((found.len() - 1) as f64 * share).round() as usize];
+        let mut at = |share| quantile(&mut found, share);
         let name = method.to_string();
         println!("{name:20} {:7.4} {:7.4} {:7.4}", at(0.5), at(0.1), at(0.0));
     }

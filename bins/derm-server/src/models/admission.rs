@@ -136,16 +136,18 @@ impl Models {
         self.list.iter().all(|other| std::ptr::eq(&raw const **other, model))
     }
 
-    /// Who gives up its memory for this model: of the others that may, the one that was used least
-    /// recently.
-    fn victim(&self, model: &Arc<Model>, stays: &[Arc<Model>]) -> Option<&Arc<Model>> {
-        let may = |other: &&Arc<Model>| {
-            other.weights.is_kept()
-                && !other.is_pinned()
-                && !Arc::ptr_eq(other, model)
-                && !stays.iter().any(|stays| Arc::ptr_eq(stays, other))
+    /// Who may give up its memory for this model.
+    fn evictable(&self, model: &Arc<Model>) -> impl Iterator<Item = &Arc<Model>> {
+        let may = move |other: &&Arc<Model>| {
+            other.weights.is_kept() && !other.is_pinned() && !Arc::ptr_eq(other, model)
         };
-        self.list.iter().filter(may).min_by_key(|other| other.last_use.load(Relaxed))
+        self.list.iter().filter(may)
+    }
+
+    /// Who gives up its memory for this model: of those that may, the one that was used least recently.
+    fn victim(&self, model: &Arc<Model>, stays: &[Arc<Model>]) -> Option<&Arc<Model>> {
+        let leaves = |other: &&Arc<Model>| !stays.iter().any(|stays| Arc::ptr_eq(stays, other));
+        self.evictable(model).filter(leaves).min_by_key(|other| other.last_use.load(Relaxed))
     }
 }
 
@@ -176,8 +178,8 @@ impl<F: Fn() -> Option<usize>> Needs for Inference<'_, F> {
         }
     }
 
-    fn can_gain(&self) -> bool {
-        self.state.models.victim(self.model, &[]).is_some()
+    fn obtainable(&self) -> usize {
+        self.state.models.evictable(self.model).map(|other| other.weights.bytes()).sum()
     }
 
     async fn make_room(&self) -> Result<(), ApiError> {

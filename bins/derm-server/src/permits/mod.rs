@@ -90,9 +90,9 @@ pub(crate) trait Needs {
     /// The memory that it takes, as far as is known now.
     fn demand(&self) -> Demand;
 
-    /// Whether there are models to be unloaded for it.
-    fn can_gain(&self) -> bool {
-        false
+    /// Bytes of other models' weights that can be given up for it.
+    fn obtainable(&self) -> usize {
+        0
     }
 
     /// Makes room for the model, if it is to be loaded, or else for the demand. Called by one at a time.
@@ -280,12 +280,14 @@ impl Permits {
         Ok(InferencePermit { memory, _inference: inference, first, _residence: residence })
     }
 
-    /// Whether room is to be made: for a model, or for more than the weights of all models leave.
+    /// Whether room is to be made: for a model, or for more than the weights of all models leave. What fits in no case
+    /// costs no other model its place.
     fn needs_room(&self, needs: &impl Needs) -> bool {
         match needs.demand() {
             Demand::Unknown | Demand::Load(_) => true,
             Demand::Bytes(bytes) => {
-                blocks(bytes) as usize > self.all_memory.load(Relaxed) && needs.can_gain()
+                let (needed, all) = (blocks(bytes) as usize, self.all_memory.load(Relaxed));
+                needed > all && needed <= all + needs.obtainable() / BLOCK
             }
             Demand::All => false,
         }

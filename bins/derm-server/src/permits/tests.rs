@@ -117,8 +117,8 @@ impl Needs for Crowded<'_> {
         Demand::Bytes(self.bytes)
     }
 
-    fn can_gain(&self) -> bool {
-        self.other.is_kept()
+    fn obtainable(&self) -> usize {
+        self.other.bytes()
     }
 
     async fn make_room(&self) -> Result<(), ApiError> {
@@ -139,6 +139,9 @@ async fn what_fits_without_the_weights_of_another_model_is_no_more_than_the_budg
     let small = permits.inference(&client(&permits), crowded(all - 5 * MIB), soon()).await;
     assert!(small.is_ok() && other.is_kept(), "there is room for it beside the other model");
     drop(small);
+    let never = permits.inference(&client(&permits), crowded(all + BLOCK), soon()).await;
+    assert!(matches!(never, Err(ApiError::OverBudget { .. })));
+    assert!(other.is_kept(), "it would not fit without the other model either");
     assert!(permits.inference(&client(&permits), crowded(all - MIB), soon()).await.is_ok());
     assert!(!other.is_kept());
     let never = permits.inference(&client(&permits), crowded(all + BLOCK), soon()).await;

@@ -32,7 +32,7 @@ pub struct Server {
     child: Option<Mutex<Child>>,
     pid: u32,
     pub port: u16,
-    /// What it writes to stderr, where no test reads that.
+    /// Log: what the server writes to stderr, where no test reads that itself.
     log: Option<File>,
 }
 

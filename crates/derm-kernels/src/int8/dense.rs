@@ -71,7 +71,7 @@ pub(super) unsafe fn run(
     }
 }
 
-/// Bytes from one gathered pixel to the next: its taps, and room for what [`copy_ahead`] writes beyond them.
+/// Stride: bytes from one gathered pixel to the next, which are its taps, and room for what [`copy_ahead`] writes beyond them.
 fn gathered_stride(geometry: &ConvGeometry) -> usize {
     let line = geometry.columns().kernel() * geometry.depth();
     let ahead = line.next_multiple_of(PIECE) - line;

@@ -132,7 +132,7 @@ impl Line {
     }
 }
 
-/// `P` pixels from `column` on of the block of channels that begins at `block`. The window is of `K` by `K` taps with
+/// Tile: computes `P` pixels from `column` on of the block of channels that begins at `block`. The window is of `K` by `K` taps with
 /// the stride `STRIDE`, and `SEEN` of its columns are seen by any of the pixels; 0: what the geometry says.
 ///
 /// # Safety
