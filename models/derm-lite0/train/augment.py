@@ -3,13 +3,18 @@
 All on 8-bit RGB arrays [height, width, 3], by OpenCV, which is quick enough to run beside the training.
 """
 
-import concurrent.futures
 import math
+import os
+import typing
 
 import cv2
 import numpy as np
+import torch
 
 cv2.setNumThreads(1)
+
+# The side and the JPEG quality of the smallest pictures, those of BCN20000.
+COARSE_SIDE, COARSE_QUALITY = 84, 75
 
 
 def geometry(picture, size, zoom, random):
@@ -34,6 +39,14 @@ def geometry(picture, size, zoom, random):
     matrix = np.column_stack([to_source, shift])
     how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(picture, matrix, (size, size), flags=how, borderMode=cv2.BORDER_REFLECT)
+
+
+def coarse(picture):
+    """As small as BCN20000's pictures and compressed as they are, so that neither tells a source."""
+    if picture.shape[0] <= COARSE_SIDE:
+        return picture
+    small = cv2.resize(picture, (COARSE_SIDE, COARSE_SIDE), interpolation=cv2.INTER_AREA)
+    return cv2.imdecode(cv2.imencode(".jpg", small, (cv2.IMWRITE_JPEG_QUALITY, COARSE_QUALITY))[1], cv2.IMREAD_COLOR)
 
 
 def blur(picture, random):
@@ -81,26 +94,48 @@ def colour(picture, random):
     return cv2.transform(picture, np.column_stack([mix, np.full(3, (1 - contrast) * level)]))
 
 
-def view(picture, size, zoom, random):
-    """One training view [size, size, 3]."""
-    picture = colour(geometry(picture, size, zoom, random), random)
-    for change, chance in ((blur, 0.3), (hairs, 0.15), (vignette, 0.15)):
-        if random.random() < chance:
-            picture = change(picture, random)
-    return picture
+class View(typing.NamedTuple):
+    """How a training view is made: its side in pixels, the share of the frame's side that is seen (least, most), the chance
+    that it is coarse."""
+
+    size: int
+    zoom: tuple
+    coarse_chance: float = 0.0
+
+    def of(self, picture, random):
+        """[size, size, 3]"""
+        if random.random() < self.coarse_chance:
+            picture = coarse(picture)
+        picture = colour(geometry(picture, self.size, self.zoom, random), random)
+        for change, chance in ((blur, 0.3), (hairs, 0.15), (vignette, 0.15)):
+            if random.random() < chance:
+                picture = change(picture, random)
+        return picture
 
 
-def batches(pictures, chosen, size, zoom, seed):
-    """For each row of `chosen` (indices [batch]): uint8 [batch, size, size, 3], made one ahead by a thread."""
+class Batches(torch.utils.data.Dataset):
+    """For each row of `chosen` (indices [batch]): uint8 [batch, size, size, 3], seeded by its place."""
 
-    def batch(step):
-        random = np.random.default_rng((*seed, step))
-        return np.stack([view(pictures[i], size, zoom, random) for i in chosen[step]])
+    def __init__(self, pictures, chosen, view, seed):
+        self.pictures, self.chosen, self.view, self.seed = pictures, chosen, view, seed
 
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        following = pool.submit(batch, 0)
-        for step in range(len(chosen)):
-            made = following.result()
-            if step + 1 < len(chosen):
-                following = pool.submit(batch, step + 1)
-            yield made
+    def __len__(self):
+        return len(self.chosen)
+
+    def __getitem__(self, step):
+        random = np.random.default_rng((*self.seed, step))
+        return torch.from_numpy(np.stack([self.view.of(self.pictures[i], random) for i in self.chosen[step]]))
+
+
+def batches(pictures, chosen, view, seed):
+    """The batches in order, made ahead by processes: one beside a training on the processor, some beside one on a GPU."""
+    gpu = torch.cuda.is_available()
+    workers = max(1, min(6, os.cpu_count() // 3)) if gpu else 1
+    # Forked: the pictures are not copied.
+    return torch.utils.data.DataLoader(
+        Batches(pictures, chosen, view, seed),
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context="fork",
+        pin_memory=gpu,
+    )

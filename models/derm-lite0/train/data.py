@@ -78,10 +78,14 @@ class Part(typing.NamedTuple):
     labels: torch.Tensor
     sources: torch.Tensor
 
-    def of(self, source):
-        """The pictures of one source."""
-        places = (self.sources == NUMBER[source]).nonzero().flatten().tolist()
+    def of(self, *sources):
+        """The pictures of some sources."""
+        places = torch.isin(self.sources, torch.tensor([NUMBER[source] for source in sources]))
+        places = places.nonzero().flatten().tolist()
         return Part([self.pictures[i] for i in places], self.labels[places], self.sources[places])
+
+    def without(self, source):
+        return self.of(*(other for other in NUMBER if other != source))
 
     def joined(self, other):
         return Part(

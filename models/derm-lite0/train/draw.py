@@ -8,16 +8,24 @@ import data
 
 BATCH = 64
 SMOOTHING = 0.05
+# The share of BCN20000's pictures, which are small, in a batch that has others as well.
+BCN = 0.25
 
 
 class Draw:
-    """Batches with as many pictures of each source as it has of all, ordered by source. Within a source the rare classes are drawn more
+    """Batches with as many pictures of each source as it has of all, ordered by source; of BCN20000's small pictures `BCN` of all beside others. Within a source the rare classes are drawn more
     often (chance ~ 1 / sqrt(class share)). `log_prior` [BATCH, classes]: the logarithm of the classes' shares in what is drawn so from
     each row's source; a class that a source does not have gets so little that the row says nothing about it."""
 
     def __init__(self, part):
-        count = torch.bincount(part.sources, minlength=len(data.NUMBER))
-        ends = (count.cumsum(0) * BATCH / count.sum()).round().long().tolist()
+        shares = torch.bincount(part.sources, minlength=len(data.NUMBER)).double()
+        bcn = data.NUMBER["bcn"]
+        others = shares.sum() - shares[bcn]
+        if others > 0 and shares[bcn] > 0:
+            shares[bcn] = others * BCN / (1 - BCN)
+        # As many batches as show every picture of the others once, on average.
+        self.per_epoch = int(shares.sum()) // BATCH
+        ends = (shares.cumsum(0) * BATCH / shares.sum()).round().long().tolist()
         self.rows = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
         self.chances, self.log_prior = [], torch.zeros(BATCH, len(data.CLASSES))
         for source, rows in enumerate(self.rows):

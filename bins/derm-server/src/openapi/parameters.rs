@@ -204,7 +204,7 @@ fn in_paths(document: &mut Value) {
     let components = &mut document["components"]["parameters"];
     components["path.model"] = named("model", "model", "derm-lite0", "Name of the model");
     components["path.version"] =
-        named("version", "model-version", "0.7.0", "The model's version; there is one");
+        named("version", "model-version", "0.8.0", "The model's version; there is one");
     components["Inference-Header-Content-Length"] = json!({
         "name": "Inference-Header-Content-Length",
         "in": "header",
