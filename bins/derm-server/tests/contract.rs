@@ -342,9 +342,29 @@ fn pages_for_browsers() {
     assert!(text.contains("U hắc tố ác tính") && text.contains("không phải là chẩn đoán"));
     let error = server.post("/upload/", &html, &form(&[("image", true, b"<b>no</b>")]));
     assert_eq!(error.status, 415);
-    assert!(error.text().contains("role=\"alert\""));
+    assert!(error.text().contains("role=\"alert\"") && !error.text().contains("<b>no"));
     let again = server.post("/upload/", &html, &form(&[("image", true, b"")]));
     assert_eq!(again.status, 400);
+}
+
+/// What a manifest says is text of the page, wherever it stands.
+#[test]
+fn labels_on_the_page_are_text() {
+    let source =
+        std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/derm-lite0"));
+    let model = tempfile::tempdir().unwrap();
+    std::fs::copy(source.join("model.onnx"), model.path().join("model.onnx")).unwrap();
+    let manifest = std::fs::read_to_string(source.join("model.toml")).unwrap();
+    let hostile = "<script>alert('&')</script>";
+    let changed = manifest.replace("Melanoma", hostile);
+    assert_ne!(changed, manifest);
+    std::fs::write(model.path().join("model.toml"), changed).unwrap();
+    let server = Server::start(&[("MODEL_PATH", model.path().to_str().unwrap())]);
+    let html = format!("{FORM}Accept: text/html\r\nAccept-Language: vi;q=0, en;q=0.1\r\n");
+    let page = server.post("/predict/", &html, &form(&[("image", true, &picture())])).text();
+    assert!(page.contains("<html lang=\"en\">"), "{page}");
+    assert!(page.contains("&#60;script&#62;alert(&#39;&#38;&#39;)&#60;/script&#62;"), "{page}");
+    assert!(!page.contains("<script>"), "{page}");
 }
 
 /// Every example of docs/api.md is run as it stands, against this server.

@@ -8,6 +8,7 @@ pub mod explain;
 pub mod manifest;
 pub mod model;
 pub mod pictures;
+pub mod plot;
 pub mod predict;
 pub mod profile;
 pub mod quantize;

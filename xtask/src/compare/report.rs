@@ -1,7 +1,9 @@
 //! Tables in a Markdown file, and bar charts beside it.
 
 use anyhow::Context;
-use std::fmt::Write;
+use derm_cli::plot::{self, AXIS, FONT, LEGEND, TITLE};
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::path::Path;
 
 /// A table, and the name of its markers in the file.
@@ -16,7 +18,7 @@ pub(super) struct Bars {
     pub(super) series: Vec<String>,
     /// The label of each group, and a value per series where there is one.
     pub(super) groups: Vec<(String, Vec<Option<f64>>)>,
-    /// Upper end of the axis; longer bars are cut off, and tooltips show their values.
+    /// Upper end of the axis; longer bars are cut off and say their values.
     pub(super) top: f64,
 }
 
@@ -40,80 +42,65 @@ fn replaced(text: &str, name: &str, rows: &str) -> Option<String> {
     Some(format!("{}\n{}\n{}", &text[..start], rows.trim(), &text[stop..]))
 }
 
-const BAR: f64 = 9.0;
-const GAP: f64 = 14.0;
-const LEFT: f64 = 40.0;
-const TOP: f64 = 44.0;
-const HEIGHT: f64 = 220.0;
+/// Pixels of a bar, between groups, of the plot's height, and of the groups' names.
+const BAR: usize = 16;
+const GAP: usize = 24;
+const HEIGHT: u32 = 440;
+const NAMES: u32 = 300;
 
-fn svg(bars: &Bars) -> Result<String, std::fmt::Error> {
-    let group = BAR * bars.series.len() as f64 + GAP;
-    let width = (LEFT + group * bars.groups.len() as f64 + 10.0).max(640.0);
-    let y = |value: f64| TOP + HEIGHT * (1.0 - value.min(bars.top) / bars.top);
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {:.0}\" \
-         font-family=\"sans-serif\" font-size=\"11\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
-         <text x=\"{LEFT}\" y=\"16\" font-weight=\"bold\">{}</text>\n",
-        TOP + HEIGHT + 90.0,
-        bars.title
-    );
-    let mut at = LEFT;
-    for (number, series) in bars.series.iter().enumerate() {
-        writeln!(
-            out,
-            "<rect x=\"{at:.0}\" y=\"24\" width=\"10\" height=\"10\" fill=\"{}\"/>\
-             <text x=\"{:.0}\" y=\"33\">{series}</text>",
-            colour(number),
-            at + 13.0
-        )?;
-        at += 30.0 + 6.5 * series.len() as f64;
-    }
-    for step in 0..=4 {
-        let value = bars.top * f64::from(step) / 4.0;
-        writeln!(
-            out,
-            "<path d=\"M{LEFT} {:.1}H{width:.0}\" stroke=\"#ddd\"/>\
-             <text x=\"{:.0}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            y(value),
-            LEFT - 4.0,
-            y(value) + 4.0,
-            if bars.top < 10.0 { format!("{value:.1}") } else { format!("{value:.0}") }
-        )?;
-    }
-    for (index, (name, values)) in bars.groups.iter().enumerate() {
-        let left = LEFT + GAP / 2.0 + group * index as f64;
-        for (number, value) in values.iter().enumerate() {
-            let Some(value) = value.filter(|value| value.is_finite()) else { continue };
-            writeln!(
-                out,
-                "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{}\">\
-                 <title>{name}, {}: {value:.2}</title></rect>",
-                left + BAR * number as f64,
-                y(value),
-                BAR - 1.0,
-                y(0.0) - y(value),
-                colour(number),
-                bars.series[number]
-            )?;
+fn svg(bars: &Bars) -> anyhow::Result<String> {
+    let group = BAR * bars.series.len() + GAP;
+    let width = group * bars.groups.len().max(4);
+    let left = |index: usize| group * index + GAP / 2;
+    plot::svg((width as u32 + AXIS + LEGEND, HEIGHT + NAMES), |area| {
+        let (whole, legend) = area.split_horizontally(width as u32 + AXIS);
+        let (upper, lower) = whole.split_vertically(HEIGHT);
+        let mut chart = ChartBuilder::on(&upper)
+            .caption(&bars.title, TITLE)
+            .margin_top(10)
+            .margin_left(10)
+            .y_label_area_size(AXIS - 10)
+            .build_cartesian_2d(0..width, 0.0..bars.top)?;
+        let mut mesh = chart.configure_mesh();
+        mesh.disable_x_mesh().disable_x_axis().light_line_style(TRANSPARENT).y_labels(5);
+        mesh.y_desc("ratio").label_style(FONT).axis_desc_style(FONT).draw()?;
+        for number in 0..bars.series.len() {
+            let values = bars.groups.iter().map(|(_, values)| values[number]).enumerate();
+            let found: Vec<(usize, f64)> = values
+                .filter_map(|(index, value)| Some((left(index) + BAR * number, value?)))
+                .filter(|(_, value)| value.is_finite())
+                .collect();
+            chart.draw_series(found.iter().map(|&(x, value)| {
+                let corners = [(x, 0.0), (x + BAR - 2, value.min(bars.top))];
+                Rectangle::new(corners, colour(number).filled())
+            }))?;
+            let cut_off = found.iter().filter(|(_, value)| *value > bars.top);
+            chart.draw_series(cut_off.map(|&(x, value)| {
+                Text::new(format!("{value:.1}"), (x + BAR / 2, bars.top), vertical())
+            }))?;
         }
-        let (x, low) = (left + (group - GAP) / 2.0, TOP + HEIGHT + 12.0);
-        writeln!(out, "<text transform=\"translate({x:.1} {low:.1}) rotate(35)\">{name}</text>")?;
-    }
-    writeln!(
-        out,
-        "<path d=\"M{LEFT} {:.1}H{width:.0}\" stroke=\"#000\" stroke-dasharray=\"4 3\"/>",
-        y(1.0)
-    )?;
-    out.push_str("</svg>\n");
-    Ok(out)
+        let one = [(0, 1.0), (width, 1.0)];
+        chart.draw_series(LineSeries::new(one, BLACK))?;
+        for (index, (name, _)) in bars.groups.iter().enumerate() {
+            let (x, _) = chart.backend_coord(&(left(index) + (group - GAP) / 2, 0.0));
+            lower.draw(&Text::new(name.as_str(), (x, 8), vertical()))?;
+        }
+        let series = bars.series.iter().enumerate();
+        plot::legend(&legend, series.map(|(number, name)| (name.as_str(), colour(number))))
+    })
+}
+
+/// Text that is read upwards and ends at its position.
+fn vertical() -> TextStyle<'static> {
+    let end = Pos::new(HPos::Right, VPos::Center);
+    FONT.into_font().transform(FontTransform::Rotate270).color(&BLACK).pos(end)
 }
 
 /// The first series is derm, in a distinct colour.
-fn colour(number: usize) -> String {
+fn colour(number: usize) -> RGBAColor {
     match number {
-        0 => "#06c".to_owned(),
-        _ => format!("hsl({} 30% 62%)", (number * 67 + 10) % 360),
+        0 => RGBColor(0, 102, 204).to_rgba(),
+        _ => HSLColor((number * 67 + 10) as f64 % 360.0 / 360.0, 0.3, 0.62).to_rgba(),
     }
 }
 
@@ -127,5 +114,31 @@ mod tests {
         let expected = "a\n<!-- t -->\nnew\n<!-- end t -->\nb";
         assert_eq!(replaced(text, "t", "new\n").unwrap(), expected);
         assert_eq!(replaced(text, "u", "new"), None);
+    }
+
+    #[test]
+    fn bars_have_their_names_and_those_cut_off_their_values() -> anyhow::Result<()> {
+        let bars = Bars {
+            title: "times <1>".to_owned(),
+            series: vec!["derm".to_owned(), "other".to_owned()],
+            groups: vec![
+                ("a".to_owned(), vec![Some(0.5), Some(9.25)]),
+                ("b".to_owned(), vec![None, Some(f64::NAN)]),
+            ],
+            top: 2.0,
+        };
+        let text = svg(&bars)?;
+        for expected in ["times &lt;1&gt;", "derm", "other", ">\na\n<", ">\nb\n<", ">\n9.2\n<"] {
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
+        let drawn = |number| text.matches(&format!("fill=\"{}\"", hex(colour(number)))).count();
+        // The bar and its sample in the legend.
+        assert_eq!((drawn(0), drawn(1)), (2, 2), "{text}");
+        Ok(())
+    }
+
+    fn hex(colour: RGBAColor) -> String {
+        let (r, g, b) = colour.rgb();
+        format!("#{r:02X}{g:02X}{b:02X}")
     }
 }

@@ -3,8 +3,8 @@
 use super::Scored;
 use super::faithful::{STEPS, area};
 use anyhow::Context;
+use derm_cli::plot::{self, Curve, LEGEND};
 use serde::Serialize;
-use std::fmt::Write;
 use std::path::Path;
 
 /// Metrics of one method, means over the pictures.
@@ -82,62 +82,29 @@ pub(super) fn write_json(path: &Path, makers: &[(String, &[Scored])]) -> anyhow:
     std::fs::write(path, text).with_context(|| path.display().to_string())
 }
 
-const SIDE: f64 = 300.0;
-const LEFT: f64 = 40.0;
-const TOP: f64 = 30.0;
+/// Pixels of each plot, without its legend.
+const SIDE: u32 = 700;
 
 /// Mean deletion and insertion curves, side by side.
 pub(super) fn write_svg(path: &Path, makers: &[(String, &[Scored])]) -> anyhow::Result<()> {
-    let (width, height) = (2.0 * (SIDE + LEFT) + 190.0, SIDE + TOP + 40.0);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
-         font-family=\"sans-serif\" font-size=\"11\">\n\
-         <rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>\n"
-    );
-    let titles = ["deletion: the lower the better", "insertion: the higher the better"];
-    for (number, title) in titles.into_iter().enumerate() {
-        let curve = |one: &Scored| -> Vec<f64> {
-            let both = [&one.faithfulness.deletion, &one.faithfulness.insertion];
-            both[number].clone()
-        };
-        let left = LEFT + number as f64 * (SIDE + LEFT);
-        writeln!(
-            svg,
-            "<text x=\"{left}\" y=\"20\" font-weight=\"bold\">{title}</text>\n\
-             <rect x=\"{left}\" y=\"{TOP}\" width=\"{SIDE}\" height=\"{SIDE}\" fill=\"none\" \
-             stroke=\"#999\"/>\n<text x=\"{left}\" y=\"{:.0}\">share of the pixels, 0 to 1; upwards \
-             the probability</text>",
-            TOP + SIDE + 16.0
-        )?;
-        for (index, (_, scored)) in makers.iter().enumerate() {
-            let mut line = String::new();
-            for step in 0..=STEPS {
-                let mean =
-                    scored.iter().map(|one| curve(one)[step]).sum::<f64>() / scored.len() as f64;
-                let (x, y) = (left + SIDE * step as f64 / STEPS as f64, TOP + SIDE * (1.0 - mean));
-                write!(line, "{}{x:.1} {y:.1}", if step == 0 { "M" } else { "L" })?;
-            }
-            writeln!(
-                svg,
-                "<path d=\"{line}\" fill=\"none\" stroke=\"{}\"/>",
-                colour(index, makers.len())
-            )?;
-        }
-    }
-    for (index, (method, _)) in makers.iter().enumerate() {
-        let (x, y) = (2.0 * (SIDE + LEFT) + 20.0, TOP + 12.0 + 18.0 * index as f64);
-        writeln!(
-            svg,
-            "<path d=\"M{x} {:.0}h20\" stroke=\"{}\" stroke-width=\"2\"/><text x=\"{:.0}\" y=\"{y:.0}\">{method}</text>",
-            y - 4.0,
-            colour(index, makers.len()),
-            x + 26.0
-        )?;
-    }
-    svg.push_str("</svg>\n");
+    let axes = ("share of the pixels", "probability");
+    let svg = plot::svg((2 * (SIDE + LEGEND), SIDE), |area| {
+        let (left, right) = area.split_horizontally(SIDE + LEGEND);
+        let deletion = curves(makers, |one| &one.faithfulness.deletion);
+        plot::shares(&left, "Deletion: the lower the better", axes, &deletion)?;
+        let insertion = curves(makers, |one| &one.faithfulness.insertion);
+        plot::shares(&right, "Insertion: the higher the better", axes, &insertion)
+    })?;
     std::fs::write(path, svg).with_context(|| path.display().to_string())
 }
 
-fn colour(index: usize, count: usize) -> String {
-    format!("hsl({:.0} 75% 42%)", 360.0 * index as f64 / count as f64)
+/// The mean of each method over the pictures.
+fn curves(makers: &[(String, &[Scored])], of: fn(&Scored) -> &Vec<f64>) -> Vec<Curve> {
+    let curve = |(method, scored): &(String, &[Scored])| {
+        let mean =
+            |step: usize| scored.iter().map(|one| of(one)[step]).sum::<f64>() / scored.len() as f64;
+        let points = (0..=STEPS).map(|step| (step as f64 / STEPS as f64, mean(step))).collect();
+        Curve { name: method.clone(), points, dots: false }
+    };
+    makers.iter().map(curve).collect()
 }

@@ -2,13 +2,14 @@
 
 use super::states::Samples;
 use anyhow::Context;
-use std::fmt::Write;
+use derm_cli::plot::{self, AXIS, FONT, TITLE};
+use plotters::prelude::*;
 use std::path::Path;
 
-const WIDTH: f64 = 760.0;
-const HEIGHT: f64 = 300.0;
-const LEFT: f64 = 50.0;
-const BOTTOM: f64 = 40.0;
+const WIDTH: u32 = 1520;
+const HEIGHT: u32 = 640;
+/// Of it, for the title and two lines of marks.
+const HEAD: u32 = 100;
 
 /// Writes `memory-NAME.svg` into the folder.
 pub(crate) fn write(folder: &Path, name: &str, samples: &Samples) -> anyhow::Result<()> {
@@ -21,63 +22,74 @@ pub(crate) fn write(folder: &Path, name: &str, samples: &Samples) -> anyhow::Res
     Ok(())
 }
 
-fn svg(name: &str, samples: &Samples) -> Result<String, std::fmt::Error> {
+fn svg(name: &str, samples: &Samples) -> anyhow::Result<String> {
     let last = samples.points.last().map_or(1.0, |point| point.0);
     let most = samples.points.iter().map(|point| point.1).fold(1.0, f64::max);
     let top = (most / 10.0).ceil() * 10.0;
-    let x = |seconds: f64| LEFT + seconds / last * (WIDTH - LEFT - 10.0);
-    let y = |mib: f64| HEIGHT - BOTTOM - mib / top * (HEIGHT - BOTTOM - 30.0);
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-         font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n\
-         <text x=\"{LEFT}\" y=\"16\" font-weight=\"bold\">{name}: resident memory of the server, MiB</text>\n"
-    );
-    for step in 0..=5 {
-        let mib = top * f64::from(step) / 5.0;
-        let at = y(mib);
-        writeln!(
-            out,
-            "<path d=\"M{LEFT} {at:.1}H{:.1}\" stroke=\"#ddd\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{mib:.0}</text>",
-            WIDTH - 10.0,
-            LEFT - 6.0,
-            at + 4.0
-        )?;
-    }
-    for (number, (seconds, mark)) in samples.marks.iter().enumerate() {
-        let (at, low) = (x(*seconds), HEIGHT - BOTTOM);
-        writeln!(
-            out,
-            "<path d=\"M{at:.1} 30V{low}\" stroke=\"#999\" stroke-dasharray=\"3 3\"/>\
-             <text x=\"{at:.1}\" y=\"{:.1}\">{mark}</text>",
-            low + 14.0 + 12.0 * (number % 2) as f64
-        )?;
-    }
-    // The largest sample per pixel column, as a step plot, so that a constant stretch is one line.
-    let mut columns: Vec<(f64, f64)> = Vec::new();
-    for (seconds, mib) in &samples.points {
-        let at = (x(*seconds) * 2.0).round() / 2.0;
-        match columns.last_mut() {
-            Some((same, high)) if *same == at => *high = high.max(*mib),
-            _ => columns.push((at, *mib)),
+    plot::svg((WIDTH, HEIGHT), |area| {
+        let (head, body) = area.split_vertically(HEAD);
+        head.draw(&Text::new(
+            format!("{name}: resident memory of the server"),
+            (AXIS as i32, 8),
+            TITLE,
+        ))?;
+        let mut chart = ChartBuilder::on(&body)
+            .margin_left(10)
+            .margin_right(130)
+            .x_label_area_size(AXIS)
+            .y_label_area_size(AXIS - 10)
+            .build_cartesian_2d(0.0..last, 0.0..top)?;
+        let mut mesh = chart.configure_mesh();
+        mesh.x_desc("time, s").y_desc("MiB").label_style(FONT).axis_desc_style(FONT);
+        mesh.disable_x_mesh()
+            .y_label_formatter(&|mib| format!("{mib:.0}"))
+            .light_line_style(TRANSPARENT)
+            .draw()?;
+        for ((seconds, mark), line) in samples.marks.iter().zip([0, 1].into_iter().cycle()) {
+            let ends = [(*seconds, 0.0), (*seconds, top)];
+            chart.draw_series(LineSeries::new(ends, BLACK.mix(0.4)))?;
+            let (x, _) = chart.backend_coord(&ends[0]);
+            head.draw(&Text::new(*mark, (x, 44 + 26 * line), FONT))?;
+        }
+        let line = LineSeries::new(steps(samples, last), RGBColor(0, 102, 204).stroke_width(3));
+        chart.draw_series(line)?;
+        Ok(())
+    })
+}
+
+/// The largest sample of each pixel column, as steps, so that a constant stretch is one line.
+fn steps(samples: &Samples, last: f64) -> Vec<(f64, f64)> {
+    let column = last / f64::from(WIDTH);
+    let mut points: Vec<(f64, f64)> = Vec::new();
+    let column_of = |point: &(f64, f64)| (point.0 / column).round();
+    for samples in samples.points.chunk_by(|a, b| column_of(a) == column_of(b)) {
+        let (start, high) = (samples[0].0, samples.iter().map(|one| one.1).fold(0.0, f64::max));
+        match points.last() {
+            Some(&(_, level)) if level == high => {}
+            Some(&(_, level)) => points.extend([(start, level), (start, high)]),
+            None => points.push((start, high)),
         }
     }
-    let mut line = String::new();
-    let mut level = String::new();
-    for (at, mib) in columns {
-        let new = format!("{:.1}", y(mib));
-        if line.is_empty() {
-            write!(line, "M{at:.1} {new}")?;
-        } else if new != level {
-            write!(line, "H{at:.1}V{new}")?;
+    points.extend(points.last().map(|&(_, level)| (last, level)));
+    points
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_drawn_as_steps_with_its_marks() -> anyhow::Result<()> {
+        let points = vec![(0.0, 10.0), (0.001, 12.0), (1.0, 12.0), (2.0, 30.0), (4.0, 30.0)];
+        let samples = Samples { points, marks: vec![(1.0, "loaded"), (2.0, "predicting")] };
+        let expected = [(0.0, 12.0), (2.0, 12.0), (2.0, 30.0), (4.0, 30.0)];
+        assert_eq!(steps(&samples, 4.0), expected);
+        let text = svg("A & B", &samples)?;
+        for expected in
+            ["A &amp; B: resident memory", "MiB", "time, s", "loaded", "predicting", "<polyline"]
+        {
+            assert!(text.contains(expected), "{expected}: {text}");
         }
-        level = new;
+        Ok(())
     }
-    write!(line, "H{:.1}", WIDTH - 10.0)?;
-    writeln!(
-        out,
-        "<path d=\"{line}\" fill=\"none\" stroke=\"#06c\" stroke-width=\"1.5\"/>\n</svg>"
-    )?;
-    Ok(out)
 }

@@ -15,7 +15,7 @@ use actix_web::{HttpRequest, HttpResponse};
 pub(crate) async fn index(request: HttpRequest) -> HttpResponse {
     let parameters = Parameters::from_query(request.query_string()).unwrap_or_default();
     let language = html::Language::of(&request, parameters.lang.as_deref());
-    HttpResponse::Ok().content_type(ContentType::html()).body(html::page(language, ""))
+    HttpResponse::Ok().content_type(ContentType::html()).body(html::page(language))
 }
 
 pub(crate) async fn style() -> HttpResponse {

@@ -5,6 +5,7 @@ mod calibrate;
 pub mod labels;
 pub mod masks;
 mod metrics;
+mod page;
 mod report;
 
 use crate::model::ModelOption;
@@ -115,7 +116,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         report.write_json(path)?;
     }
     if let Some(path) = &arguments.html {
-        report.write_html(path)?;
+        page::write(path, &report)?;
     }
     Ok(())
 }
@@ -229,7 +230,7 @@ mod tests {
         white.save(at("masks/a_segmentation.png"))?;
         std::fs::write(
             at("labels.csv"),
-            "lesion_id,image_id,dx\n1,a,nv\n2,b,mel\n3,broken,nv\n4,absent,nv\n5,elsewhere,nv\n",
+            "lesion_id,image_id,dx,sex\n1,a,nv,<b>&\n2,b,mel,male\n3,broken,nv,\n4,absent,nv,\n5,elsewhere,nv,\n",
         )?;
         std::fs::write(
             at("split.csv"),
@@ -261,7 +262,11 @@ mod tests {
         assert!((heatmaps["energy"].as_f64().unwrap_or(0.0) - 1.0).abs() < 1e-6);
         assert_eq!(report["uncertain"]["negatives"][0][3], 0.5, "the same picture on both sides");
         let page = std::fs::read_to_string(at("report.html"))?;
-        assert!(page.contains("<svg") && page.contains("never a diagnosis"));
+        assert!(page.contains("never a diagnosis") && page.contains("<th>male</th><td>1</td>"));
+        assert!(page.contains("<th>&#60;b&#62;&#38;</th>") && !page.contains("<b>"), "{page}");
+        assert_eq!(page.matches("<svg").count(), 2);
+        assert_eq!(page.matches("<circle").count(), 1, "one bin of probabilities is filled");
+        assert!(page.contains("mel, AUROC 0.500"));
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Report of the metrics: on the terminal, as JSON, as an HTML page.
+//! Report of the metrics: on the terminal and as JSON; `page` makes the HTML page of it.
 
 use super::Seen;
 use super::labels::Labelled;
@@ -8,42 +8,41 @@ use anyhow::Context;
 use derm::{Manifest, Uncertainty};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::Path;
 
 /// All results; serialised as the JSON report.
 #[derive(Serialize)]
 pub(crate) struct Report {
-    model: String,
-    version: String,
-    tta: usize,
-    pictures: usize,
+    pub(super) model: String,
+    pub(super) version: String,
+    pub(super) tta: usize,
+    pub(super) pictures: usize,
     groups: usize,
     /// Labelled pictures that could not be evaluated, with the reason.
-    left_out: Vec<(String, String)>,
-    figures: BTreeMap<&'static str, Interval>,
-    classes: Vec<ClassFigures>,
+    pub(super) left_out: Vec<(String, String)>,
+    pub(super) figures: BTreeMap<&'static str, Interval>,
+    pub(super) classes: Vec<ClassFigures>,
     /// Confusion matrix. Rows: true class; columns: predicted class; in the order of `classes`.
-    confusion: Vec<Vec<usize>>,
+    pub(super) confusion: Vec<Vec<usize>>,
     /// Mean confidence, accuracy, number of pictures.
-    reliability: Vec<(f64, f64, usize)>,
+    pub(super) reliability: Vec<(f64, f64, usize)>,
     /// By metadata: group, number of pictures, accuracy, balanced accuracy.
-    subgroups: BTreeMap<&'static str, Vec<(String, usize, f64, f64)>>,
+    pub(super) subgroups: BTreeMap<&'static str, Vec<(String, usize, f64, f64)>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     uncertain: Option<Uncertain>,
     #[serde(skip_serializing_if = "Option::is_none")]
     heatmaps: Option<Heatmaps>,
     infer_ms: f64,
     #[serde(skip)]
-    roc: Vec<Vec<(f64, f64)>>,
+    pub(super) roc: Vec<Vec<(f64, f64)>>,
 }
 
 #[derive(Serialize)]
-struct ClassFigures {
-    id: String,
-    pictures: usize,
-    recall: f64,
-    auroc: Option<f64>,
+pub(super) struct ClassFigures {
+    pub(super) id: String,
+    pub(super) pictures: usize,
+    pub(super) recall: f64,
+    pub(super) auroc: Option<f64>,
     /// The manifest's thresholds, with their sensitivity and specificity here.
     threshold: Option<(f32, f64, f64)>,
 }
@@ -65,6 +64,13 @@ struct Heatmaps {
     pointing_game: f64,
     /// Mean share of the view that the mask covers: the expectation of both for a random heatmap.
     area: f64,
+}
+
+impl ClassFigures {
+    /// Share of the class's pictures.
+    pub(super) fn share(&self, count: &usize) -> f64 {
+        *count as f64 / self.pictures.max(1) as f64
+    }
 }
 
 impl Report {
@@ -171,79 +177,6 @@ impl Report {
         let text = serde_json::to_string_pretty(self)?;
         std::fs::write(path, text + "\n").with_context(|| path.display().to_string())
     }
-
-    pub(crate) fn write_html(&self, path: &Path) -> anyhow::Result<()> {
-        std::fs::write(path, self.html()?).with_context(|| path.display().to_string())
-    }
-
-    fn html(&self) -> Result<String, std::fmt::Error> {
-        let mut page = String::new();
-        let title = format!(
-            "{} {}: {} pictures",
-            escaped(&self.model),
-            escaped(&self.version),
-            self.pictures
-        );
-        writeln!(
-            page,
-            "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title><style>\
-             body{{font:15px/1.5 system-ui;max-width:64rem;margin:2rem auto;padding:0 1rem}}\
-             table{{border-collapse:collapse;margin:1rem 0}}td,th{{padding:.2rem .6rem;text-align:right}}\
-             th:first-child{{text-align:left}}svg{{max-width:100%;height:auto}}</style>\
-             <h1>{title}</h1><p>Education and research; never a diagnosis. {} views of each picture, \
-             {} left out.</p><table><tr><th>figure<th>value<th>95 % interval",
-            self.tta,
-            self.left_out.len()
-        )?;
-        for (name, Interval { value, low, high }) in &self.figures {
-            writeln!(page, "<tr><th>{name}<td>{value:.3}<td>{low:.3}-{high:.3}")?;
-        }
-        page.push_str(
-            "</table><h2>Confusion</h2><p>Rows: the truth. Columns: the answer.</p><table><tr><th>",
-        );
-        for class in &self.classes {
-            write!(page, "<th>{}", escaped(&class.id))?;
-        }
-        page.push_str("<th>recall<th>AUROC");
-        for (class, row) in self.classes.iter().zip(&self.confusion) {
-            write!(page, "<tr><th>{}", escaped(&class.id))?;
-            for &count in row {
-                let share = count as f64 / class.pictures.max(1) as f64;
-                write!(page, "<td style=\"background:rgb(30 100 200/{share:.2})\">{count}")?;
-            }
-            let auroc = class.auroc.map_or("-".to_owned(), |auroc| format!("{auroc:.3}"));
-            writeln!(page, "<td>{:.3}<td>{auroc}", class.recall)?;
-        }
-        page.push_str(
-            "</table><h2>Calibration</h2><p>How often an answer of this probability is right.</p>",
-        );
-        let points: Vec<(f64, f64)> =
-            self.reliability.iter().map(|(p, right, _)| (*p, *right)).collect();
-        let dots: Vec<Curve<'_>> = vec![Curve { name: "", points: &points, dots: true }];
-        page.push_str(&plot("probability", "right", &dots)?);
-        page.push_str("<h2>ROC, each class against the rest</h2>");
-        let curves: Vec<Curve<'_>> = self
-            .classes
-            .iter()
-            .zip(&self.roc)
-            .filter(|(class, _)| class.auroc.is_some())
-            .map(|(class, points)| Curve { name: &class.id, points, dots: false })
-            .collect();
-        page.push_str(&plot("false positives", "true positives", &curves)?);
-        for (what, groups) in &self.subgroups {
-            write!(
-                page,
-                "<h2>By {what}</h2><table><tr><th>{what}<th>pictures<th>accuracy<th>balanced accuracy"
-            )?;
-            for (name, pictures, accuracy, balanced) in groups {
-                let name = escaped(name);
-                writeln!(page, "<tr><th>{name}<td>{pictures}<td>{accuracy:.3}<td>{balanced:.3}")?;
-            }
-            page.push_str("</table>");
-        }
-        page.push_str("</html>\n");
-        Ok(page)
-    }
 }
 
 fn subgroups(
@@ -294,48 +227,4 @@ fn heatmaps(seen: &[Seen]) -> Option<Heatmaps> {
         pointing_game: mean(|overlap| f64::from(u8::from(overlap.hit))),
         area: mean(|overlap| overlap.area),
     })
-}
-
-struct Curve<'a> {
-    name: &'a str,
-    points: &'a [(f64, f64)],
-    dots: bool,
-}
-
-/// A plot area of 0..1 on both axes, with the diagonal.
-fn plot(across: &str, up: &str, curves: &[Curve<'_>]) -> Result<String, std::fmt::Error> {
-    const SIDE: f64 = 360.0;
-    const COLOURS: [&str; 7] =
-        ["#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2"];
-    let at = |(x, y): &(f64, f64)| format!("{:.1},{:.1}", 40.0 + x * SIDE, 10.0 + (1.0 - y) * SIDE);
-    let mut svg = format!(
-        "<svg viewBox=\"0 0 520 410\" width=\"520\" font-size=\"12\" fill=\"none\">\
-         <rect x=\"40\" y=\"10\" width=\"{SIDE}\" height=\"{SIDE}\" stroke=\"#888\"/>\
-         <path d=\"M40 {0}L{1} 10\" stroke=\"#bbb\" stroke-dasharray=\"4\"/>\
-         <g fill=\"currentColor\"><text x=\"180\" y=\"400\">{across}</text>\
-         <text x=\"14\" y=\"220\" transform=\"rotate(-90 14 220)\">{up}</text></g>",
-        10.0 + SIDE,
-        40.0 + SIDE
-    );
-    for (number, curve) in curves.iter().enumerate() {
-        let colour = COLOURS[number % COLOURS.len()];
-        let points: Vec<String> = curve.points.iter().map(at).collect();
-        write!(
-            svg,
-            "<polyline points=\"{}\" stroke=\"{colour}\" stroke-width=\"1.5\"/>",
-            points.join(" ")
-        )?;
-        for (x, y) in curve.points.iter().filter(|_| curve.dots) {
-            let (x, y) = (40.0 + x * SIDE, 10.0 + (1.0 - y) * SIDE);
-            write!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{colour}\"/>")?;
-        }
-        let (y, name) = (30 + 18 * number, escaped(curve.name));
-        write!(svg, "<text x=\"410\" y=\"{y}\" fill=\"{colour}\">{name}</text>")?;
-    }
-    svg.push_str("</svg>");
-    Ok(svg)
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
