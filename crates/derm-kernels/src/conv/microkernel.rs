@@ -10,7 +10,6 @@ use crate::simd::unroll::unrolled;
 use crate::simd::vector::Simd;
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::sync::atomic::{Ordering, compiler_fence};
 
 /// Pixels of a tile, at most.
 const MAX_ROWS: usize = 12;
@@ -163,22 +162,8 @@ unsafe fn tile<S: Simd, const M: usize, const N: usize>(
                     pixels[m] = line.add(index * inputs);
                 }
             });
-            for k in 0..count {
-                let mut w = [S::splat(0.0); N];
-                unrolled!(n below N, {
-                    w[n] = S::load(weights.add(n * S::LANES));
-                });
-                unrolled!(m below M, {
-                    // Keeps the compiler from loading the values of all pixels first: six of them beside the sums
-                    // exceed AVX2's sixteen registers.
-                    compiler_fence(Ordering::SeqCst);
-                    let value = S::splat(*pixels[m].add(k));
-                    unrolled!(n below N, {
-                        sums[m][n] = S::fma(value, w[n], sums[m][n]);
-                    });
-                });
-                weights = weights.add(N * S::LANES);
-            }
+            S::accumulate::<M, N>(&mut sums, &pixels, weights, count);
+            weights = weights.add(count * N * S::LANES);
         }
         let index =
             (row % call.output.held_rows * columns.output() + column) * stride + call.panel.channel;

@@ -27,6 +27,8 @@ impl Int8Kind {
             }
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => Int8Kind::Avx2,
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => Int8Kind::Portable,
             Kind::Portable => Int8Kind::Portable,
         }
     }

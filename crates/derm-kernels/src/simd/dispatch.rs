@@ -25,6 +25,12 @@ macro_rules! dispatch {
                 // SAFETY: the contract of this function is the kernel's, and its feature is enabled.
                 unsafe { $kernel::<$crate::simd::avx2::Avx2>($($argument),*) }
             }
+            #[cfg(target_arch = "aarch64")]
+            #[target_feature(enable = "neon")]
+            unsafe fn neon($($argument: $type),*) {
+                // SAFETY: the contract of this function is the kernel's, and its feature is enabled.
+                unsafe { $kernel::<$crate::simd::neon::Neon>($($argument),*) }
+            }
             // SAFETY: the contract of this function is the kernel's; the machine has the features,
             // since an `Isa` exists only for those that were detected.
             unsafe {
@@ -33,6 +39,8 @@ macro_rules! dispatch {
                     $crate::simd::isa::Kind::Avx512 => avx512($($argument),*),
                     #[cfg(target_arch = "x86_64")]
                     $crate::simd::isa::Kind::Avx2 => avx2($($argument),*),
+                    #[cfg(target_arch = "aarch64")]
+                    $crate::simd::isa::Kind::Neon => neon($($argument),*),
                     _ => $kernel::<$crate::simd::portable::Portable>($($argument),*),
                 }
             }

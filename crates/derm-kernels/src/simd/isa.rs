@@ -15,7 +15,10 @@ pub(crate) enum Kind {
     /// AVX2 with FMA and F16C: 8 values at once.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// What the compiler may assume of the target (SSE2, NEON): 4 values at once.
+    /// NEON: 4 values at once.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// What the compiler may assume of the target: 4 values at once.
     Portable,
 }
 
@@ -41,6 +44,10 @@ impl Isa {
                 found.push(Isa(Kind::Avx2));
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if cfg!(target_endian = "little") && std::arch::is_aarch64_feature_detected!("neon") {
+            found.push(Isa(Kind::Neon));
+        }
         found.push(Isa(Kind::Portable));
         found
     }
@@ -59,6 +66,8 @@ impl Isa {
             Kind::Avx512 => 16,
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => 8,
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon => 4,
             Kind::Portable => 4,
         }
     }

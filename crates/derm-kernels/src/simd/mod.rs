@@ -10,6 +10,8 @@ pub(crate) mod avx512;
 pub(crate) mod dispatch;
 pub(crate) mod isa;
 pub(crate) mod math;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 pub(crate) mod portable;
 pub(crate) mod unroll;
 pub(crate) mod vector;

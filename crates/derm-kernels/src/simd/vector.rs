@@ -1,5 +1,8 @@
 //! The trait of a vector of float32 values.
 
+use super::unroll::unrolled;
+use std::sync::atomic::{Ordering, compiler_fence};
+
 /// Most values that a vector of any instruction set has.
 pub(crate) const MAX_VECTOR: usize = 16;
 
@@ -52,4 +55,34 @@ pub(crate) trait Simd: Copy {
     unsafe fn sum(a: Self::V) -> f32;
     /// The largest value of all.
     unsafe fn largest(a: Self::V) -> f32;
+
+    /// Microkernel: adds to the sums of each of `M` pixels its `count` values, each times its row of the weights, `N`
+    /// vectors wide.
+    #[inline(always)]
+    unsafe fn accumulate<const M: usize, const N: usize>(
+        sums: &mut [[Self::V; N]; M],
+        pixels: &[*const f32; M],
+        mut weights: *const f32,
+        count: usize,
+    ) {
+        // SAFETY: the contract of the trait: pixels are valid for `count` values, and weights for as many rows.
+        unsafe {
+            for k in 0..count {
+                let mut w = [Self::splat(0.0); N];
+                unrolled!(n below N, {
+                    w[n] = Self::load(weights.add(n * Self::LANES));
+                });
+                unrolled!(m below M, {
+                    // Keeps the compiler from loading the values of all pixels first: six of them beside the sums
+                    // exceed AVX2's sixteen registers.
+                    compiler_fence(Ordering::SeqCst);
+                    let value = Self::splat(*pixels[m].add(k));
+                    unrolled!(n below N, {
+                        sums[m][n] = Self::fma(value, w[n], sums[m][n]);
+                    });
+                });
+                weights = weights.add(N * Self::LANES);
+            }
+        }
+    }
 }
