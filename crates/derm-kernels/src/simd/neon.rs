@@ -3,6 +3,7 @@
 use crate::simd::unroll::unrolled;
 use crate::simd::vector::Simd;
 use std::arch::aarch64::*;
+use std::sync::atomic::{Ordering, compiler_fence};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Neon;
@@ -14,13 +15,15 @@ unsafe fn pair(from: *const f32) -> float32x4_t {
     unsafe { vcombine_f32(vld1_f32(from), vdup_n_f32(0.0)) }
 }
 
-/// Adds to each pixel's sums value number `LANE` of `values` times `weights`.
+/// Adds to each pixel's sums value number `LANE` of `values` times a row of weights; the next row is behind it.
 #[inline(always)]
 unsafe fn add_lane<const LANE: i32, const M: usize, const N: usize>(
     sums: &mut [[float32x4_t; N]; M],
     values: &[float32x4_t; M],
     weights: *const f32,
-) {
+) -> *const f32 {
+    // Keeps the compiler from loading the weights of all lanes first, for which there are no registers.
+    compiler_fence(Ordering::SeqCst);
     // SAFETY: the contract of `Simd::accumulate`: there are `N` vectors of weights.
     unsafe {
         let mut w = [vdupq_n_f32(0.0); N];
@@ -32,6 +35,7 @@ unsafe fn add_lane<const LANE: i32, const M: usize, const N: usize>(
                 sums[m][n] = vfmaq_laneq_f32::<LANE>(sums[m][n], w[n], values[m]);
             });
         });
+        weights.add(N * Neon::LANES)
     }
 }
 
@@ -154,23 +158,23 @@ impl Simd for Neon {
         weights: *const f32,
         count: usize,
     ) {
-        let row = N * Self::LANES;
+        let (mut pixels, mut weights) = (*pixels, weights);
         let mut values = [vdupq_n_f32(0.0); M];
-        let whole = count - count % 4;
-        for k in (0..whole).step_by(4) {
+        for _ in 0..count / 4 {
             unrolled!(m below M, {
-                values[m] = vld1q_f32(pixels[m].add(k));
+                values[m] = vld1q_f32(pixels[m]);
+                pixels[m] = pixels[m].add(4);
             });
-            add_lane::<0, M, N>(sums, &values, weights.add(k * row));
-            add_lane::<1, M, N>(sums, &values, weights.add((k + 1) * row));
-            add_lane::<2, M, N>(sums, &values, weights.add((k + 2) * row));
-            add_lane::<3, M, N>(sums, &values, weights.add((k + 3) * row));
+            weights = add_lane::<0, M, N>(sums, &values, weights);
+            weights = add_lane::<1, M, N>(sums, &values, weights);
+            weights = add_lane::<2, M, N>(sums, &values, weights);
+            weights = add_lane::<3, M, N>(sums, &values, weights);
         }
-        for k in whole..count {
+        for k in 0..count % 4 {
             unrolled!(m below M, {
                 values[m] = vld1q_dup_f32(pixels[m].add(k));
             });
-            add_lane::<0, M, N>(sums, &values, weights.add(k * row));
+            weights = add_lane::<0, M, N>(sums, &values, weights);
         }
     }
 }
