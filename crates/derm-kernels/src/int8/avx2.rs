@@ -13,6 +13,7 @@ pub(crate) struct Avx2;
 #[allow(unsafe_op_in_unsafe_fn, reason = "each body is a few intrinsics")]
 impl Int8Simd for Avx2 {
     const LANES: usize = 8;
+    const REGISTERS: usize = 16;
     type V = __m256i;
     type Half = Self;
 

@@ -20,6 +20,7 @@ fn mask(count: usize) -> __mmask64 {
 #[allow(unsafe_op_in_unsafe_fn, reason = "each body is a few intrinsics")]
 impl Int8Simd for Avx512Vnni {
     const LANES: usize = 16;
+    const REGISTERS: usize = 32;
     type V = __m512i;
     type Half = Avx512VnniHalf;
 
@@ -103,6 +104,7 @@ impl Int8Simd for Avx512Vnni {
 #[allow(unsafe_op_in_unsafe_fn, reason = "each body is a few intrinsics")]
 impl Int8Simd for Avx512VnniHalf {
     const LANES: usize = 8;
+    const REGISTERS: usize = 32;
     type V = __m256i;
     type Half = Self;
 

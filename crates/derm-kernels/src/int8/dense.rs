@@ -194,11 +194,11 @@ unsafe fn panel_kernel<S: Int8Simd>(
 ) {
     // SAFETY: the contract of this function; each number of vectors has its own tiles.
     unsafe {
-        match (S::LANES, panel.vectors) {
-            (16, 1) => tiles::<S, 8, 1>(call, source, panel, pixels),
-            (16, 2) => tiles::<S, 8, 2>(call, source, panel, pixels),
-            (16, 3) => tiles::<S, 6, 3>(call, source, panel, pixels),
-            (16, _) => tiles::<S, 6, 4>(call, source, panel, pixels),
+        match (S::REGISTERS, panel.vectors) {
+            (32, 1) => tiles::<S, 8, 1>(call, source, panel, pixels),
+            (32, 2) => tiles::<S, 8, 2>(call, source, panel, pixels),
+            (32, 3) => tiles::<S, 6, 3>(call, source, panel, pixels),
+            (32, _) => tiles::<S, 6, 4>(call, source, panel, pixels),
             (_, 1) => tiles::<S, 4, 1>(call, source, panel, pixels),
             _ => tiles::<S, 4, 2>(call, source, panel, pixels),
         }
@@ -257,7 +257,7 @@ unsafe fn tile<S: Int8Simd, const M: usize, const N: usize>(
                 unrolled!(m below M, {
                     pixels[m] = source.start.add((pixel + m - source.first) * source.stride);
                 });
-                accumulate::<S, M, N>(&mut sums, &pixels, weights, source.quads);
+                S::accumulate::<M, N>(&mut sums, &pixels, weights, source.quads);
             }
             Some(Taps { geometry, padding }) => {
                 let (rows, columns) = (geometry.rows(), geometry.columns());
@@ -276,42 +276,13 @@ unsafe fn tile<S: Int8Simd, const M: usize, const N: usize>(
                                 pixels[m] = source.start.add(index * source.stride);
                             }
                         });
-                        accumulate::<S, M, N>(&mut sums, &pixels, weights, source.quads);
+                        S::accumulate::<M, N>(&mut sums, &pixels, weights, source.quads);
                         weights = weights.add(source.quads * N * S::BYTES);
                     }
                 }
             }
         }
         write::<S, M, N>(call, panel, pixel, &sums);
-    }
-}
-
-/// # Safety
-/// The pixels must be valid for `quads` groups of four bytes, and the weights for as many rows.
-#[inline(always)]
-unsafe fn accumulate<S: Int8Simd, const M: usize, const N: usize>(
-    sums: &mut [[S::V; N]; M],
-    pixels: &[*const u8; M],
-    mut weights: *const u8,
-    quads: usize,
-) {
-    // SAFETY: the contract of this function.
-    unsafe {
-        let mut local = *sums;
-        for quad in 0..quads {
-            let mut w = [S::splat(0); N];
-            unrolled!(n below N, {
-                w[n] = S::load(weights.add(n * S::BYTES));
-            });
-            unrolled!(m below M, {
-                let value = S::splat_bytes(pixels[m].add(4 * quad));
-                unrolled!(n below N, {
-                    local[m][n] = S::dot(local[m][n], value, w[n]);
-                });
-            });
-            weights = weights.add(N * S::BYTES);
-        }
-        *sums = local;
     }
 }
 

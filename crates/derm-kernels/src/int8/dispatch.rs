@@ -21,6 +21,24 @@ macro_rules! dispatch_int8 {
                 // SAFETY: the contract of this function is the kernel's, and its feature is enabled.
                 unsafe { $kernel::<$crate::int8::avx2::Avx2>($($argument),*) }
             }
+            #[cfg(target_arch = "aarch64")]
+            #[target_feature(enable = "neon,i8mm")]
+            unsafe fn neon_i8mm($($argument: $type),*) {
+                // SAFETY: the contract of this function is the kernel's, and its feature is enabled.
+                unsafe { $kernel::<$crate::int8::neon::Neon<$crate::int8::neon_dot::I8mm>>($($argument),*) }
+            }
+            #[cfg(target_arch = "aarch64")]
+            #[target_feature(enable = "neon,dotprod")]
+            unsafe fn neon_dot($($argument: $type),*) {
+                // SAFETY: the contract of this function is the kernel's, and its feature is enabled.
+                unsafe { $kernel::<$crate::int8::neon::Neon<$crate::int8::neon_dot::DotProd>>($($argument),*) }
+            }
+            #[cfg(target_arch = "aarch64")]
+            #[target_feature(enable = "neon")]
+            unsafe fn neon($($argument: $type),*) {
+                // SAFETY: the contract of this function is the kernel's, and its feature is enabled.
+                unsafe { $kernel::<$crate::int8::neon::Neon<$crate::int8::neon_dot::Widening>>($($argument),*) }
+            }
             // SAFETY: the contract of this function is the kernel's; the machine has the features.
             unsafe {
                 match kind {
@@ -28,6 +46,12 @@ macro_rules! dispatch_int8 {
                     $crate::int8::isa::Int8Kind::Avx512Vnni => avx512($($argument),*),
                     #[cfg(target_arch = "x86_64")]
                     $crate::int8::isa::Int8Kind::Avx2 => avx2($($argument),*),
+                    #[cfg(target_arch = "aarch64")]
+                    $crate::int8::isa::Int8Kind::NeonI8mm => neon_i8mm($($argument),*),
+                    #[cfg(target_arch = "aarch64")]
+                    $crate::int8::isa::Int8Kind::NeonDot => neon_dot($($argument),*),
+                    #[cfg(target_arch = "aarch64")]
+                    $crate::int8::isa::Int8Kind::Neon => neon($($argument),*),
                     _ => $kernel::<$crate::int8::portable::Portable>($($argument),*),
                 }
             }

@@ -11,6 +11,15 @@ pub(crate) enum Int8Kind {
     /// AVX2: pairs of 16-bit products, since `vpmaddubsw` saturates.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// NEON with i8mm: 16 multiply-adds an instruction.
+    #[cfg(target_arch = "aarch64")]
+    NeonI8mm,
+    /// NEON with dotprod: as many, of signed bytes.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
+    /// NEON: pairs of 16-bit products.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     Portable,
 }
 
@@ -28,7 +37,15 @@ impl Int8Kind {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => Int8Kind::Avx2,
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon => Int8Kind::Portable,
+            Kind::Neon => {
+                if std::arch::is_aarch64_feature_detected!("i8mm") {
+                    Int8Kind::NeonI8mm
+                } else if std::arch::is_aarch64_feature_detected!("dotprod") {
+                    Int8Kind::NeonDot
+                } else {
+                    Int8Kind::Neon
+                }
+            }
             Kind::Portable => Int8Kind::Portable,
         }
     }
@@ -40,7 +57,19 @@ impl Int8Kind {
             Int8Kind::Avx512Vnni => 16,
             #[cfg(target_arch = "x86_64")]
             Int8Kind::Avx2 => 8,
+            #[cfg(target_arch = "aarch64")]
+            Int8Kind::NeonI8mm | Int8Kind::NeonDot | Int8Kind::Neon => 4,
             Int8Kind::Portable => 4,
+        }
+    }
+
+    /// What the kernels subtract of an activation before they multiply it: 128 where both factors of a product are
+    /// signed.
+    pub(crate) fn offset(self) -> i32 {
+        match self {
+            #[cfg(target_arch = "aarch64")]
+            Int8Kind::NeonDot | Int8Kind::Neon => 128,
+            _ => 0,
         }
     }
 

@@ -15,6 +15,10 @@ mod dispatch;
 pub(crate) mod elementwise;
 pub(crate) mod epilogue;
 mod isa;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_dot;
 pub(crate) mod peak;
 pub(crate) mod plan;
 pub(crate) mod pool;

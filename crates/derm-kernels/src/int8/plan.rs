@@ -60,7 +60,7 @@ impl Int8Plan {
         assert_eq!(output.bias.len(), geometry.outputs());
         assert_eq!(output.scales.len(), geometry.outputs());
         assert!(output.scales.iter().all(|scale| scale.is_finite()), "a scale is not finite");
-        let zero = i32::from(output.input_zero);
+        let zero = i32::from(output.input_zero) - weights.kind.offset();
         let bias = output.bias.iter().zip(&*weights.sums);
         let bias: Vec<i32> = bias.map(|(&bias, sum)| bias.wrapping_sub(zero * sum)).collect();
         let order = order(&weights, geometry);

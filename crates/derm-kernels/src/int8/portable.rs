@@ -18,6 +18,7 @@ fn bytes(lanes: [i32; 4]) -> [u8; 16] {
 #[allow(unsafe_op_in_unsafe_fn, reason = "each body is a few operations")]
 impl Int8Simd for Portable {
     const LANES: usize = 4;
+    const REGISTERS: usize = 16;
     type V = [u8; 16];
     type Half = Self;
 

@@ -2,6 +2,7 @@
 //! instruction set.
 
 use super::elementwise::AddInt8;
+use crate::simd::unroll::unrolled;
 
 /// A vector of `4 * LANES` bytes, which are `LANES` 32-bit sums, or four bytes for each of them.
 ///
@@ -13,6 +14,8 @@ pub(crate) trait Int8Simd: Copy {
     const LANES: usize;
     /// Bytes.
     const BYTES: usize = 4 * Self::LANES;
+    /// Vectors that the registers hold.
+    const REGISTERS: usize;
     type V: Copy;
     /// Vectors of half the size, for a few channels that are left over; `Self` where there are none.
     type Half: Int8Simd;
@@ -27,8 +30,8 @@ pub(crate) trait Int8Simd: Copy {
     unsafe fn load_first(from: *const u8, count: usize) -> Self::V;
     /// Writes the first `count` bytes.
     unsafe fn store_first(to: *mut u8, value: Self::V, count: usize);
-    /// To each sum, the four products of the unsigned bytes of `a` and the signed bytes of `b` in its
-    /// lane. Exact.
+    /// To each sum, the four products of the unsigned bytes of `a`, less [`Int8Kind::offset`], and the signed bytes of `b`
+    /// in its lane. Exact.
     unsafe fn dot(sums: Self::V, a: Self::V, b: Self::V) -> Self::V;
     /// `round(sum * scale) + zero_point` within `low..=high`: each sum by its own of the `LANES` scales
     /// at `scales`; halves round to even.
@@ -57,4 +60,33 @@ pub(crate) trait Int8Simd: Copy {
     /// The lanes, in `0..=255`, of four vectors as bytes, in each 128-bit part one vector after the
     /// other: undoes two interleavings.
     unsafe fn pack(lanes: [Self::V; 4]) -> Self::V;
+
+    /// Microkernel: adds to the sums of each of `M` pixels the products of its groups of four bytes and their rows of the
+    /// weights, `N` vectors wide. Pixels are valid for `quads` groups, and weights for as many rows.
+    #[inline(always)]
+    unsafe fn accumulate<const M: usize, const N: usize>(
+        sums: &mut [[Self::V; N]; M],
+        pixels: &[*const u8; M],
+        mut weights: *const u8,
+        quads: usize,
+    ) {
+        // SAFETY: the contract of this function.
+        unsafe {
+            let mut local = *sums;
+            for quad in 0..quads {
+                let mut w = [Self::splat(0); N];
+                unrolled!(n below N, {
+                    w[n] = Self::load(weights.add(n * Self::BYTES));
+                });
+                unrolled!(m below M, {
+                    let value = Self::splat_bytes(pixels[m].add(4 * quad));
+                    unrolled!(n below N, {
+                        local[m][n] = Self::dot(local[m][n], value, w[n]);
+                    });
+                });
+                weights = weights.add(N * Self::BYTES);
+            }
+            *sums = local;
+        }
+    }
 }
