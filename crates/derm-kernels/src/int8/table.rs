@@ -52,6 +52,19 @@ pub(super) unsafe fn lookup(table: &Table, from: *const u8, to: *mut u8, count: 
         // SAFETY: the contract of this function; the machine has the features.
         return unsafe { lookup_vbmi(table, from, to, count) };
     }
+    #[cfg(target_arch = "aarch64")]
+    if std::arch::is_aarch64_feature_detected!("neon") {
+        // SAFETY: the contract of this function; the machine has the feature.
+        return unsafe { lookup_neon(table, from, to, count) };
+    }
+    // SAFETY: the contract of this function.
+    unsafe { lookup_each(table, from, to, count) }
+}
+
+/// # Safety
+/// As [`lookup`].
+#[inline(always)]
+unsafe fn lookup_each(table: &Table, from: *const u8, to: *mut u8, count: usize) {
     for index in 0..count {
         // SAFETY: the contract of this function.
         unsafe { to.add(index).write(table.get(from.add(index).read())) };
@@ -79,5 +92,29 @@ unsafe fn lookup_vbmi(table: &Table, from: *const u8, to: *mut u8, count: usize)
             _mm512_mask_storeu_epi8(to.add(done).cast(), mask, result);
             done += 64;
         }
+    }
+}
+
+/// # Safety
+/// As [`lookup`].
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+unsafe fn lookup_neon(table: &Table, from: *const u8, to: *mut u8, count: usize) {
+    use std::arch::aarch64::*;
+    // SAFETY: the table has four times 64 bytes; whole vectors lie before `count`, and the rest is looked up one by one.
+    unsafe {
+        let part = |index: usize| vld1q_u8_x4(table.0.as_ptr().add(64 * index));
+        let [a, b, c, d] = [part(0), part(1), part(2), part(3)];
+        let whole = count - count % 16;
+        for done in (0..whole).step_by(16) {
+            let values = vld1q_u8(from.add(done));
+            // An index beyond 63 looks up 0, or leaves what there is.
+            let within = |part: u8| veorq_u8(values, vdupq_n_u8(64 * part));
+            let result = vqtbl4q_u8(a, values);
+            let result = vqtbx4q_u8(result, b, within(1));
+            let result = vqtbx4q_u8(result, c, within(2));
+            vst1q_u8(to.add(done), vqtbx4q_u8(result, d, within(3)));
+        }
+        lookup_each(table, from.add(whole), to.add(whole), count - whole);
     }
 }
