@@ -31,10 +31,18 @@ fn difference(folder: &Path, name: &str, key: &str) -> f32 {
     ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
+/// The networks named in `DERM_ZOO_MODELS`, else all: under an emulator they take minutes.
+fn entries() -> Vec<derm_zoo::Entry> {
+    match std::env::var("DERM_ZOO_MODELS") {
+        Ok(names) => names.split(',').map(|name| derm_zoo::entry(name).unwrap()).collect(),
+        Err(_) => derm_zoo::ENTRIES.to_vec(),
+    }
+}
+
 #[test]
 fn every_model_answers_as_onnxruntime_does() {
     let mut failures = Vec::new();
-    for entry in derm_zoo::ENTRIES {
+    for entry in entries() {
         let wide = entry.make(&derm_zoo::folder()).unwrap();
         let half = entry.make_f16(&derm_zoo::folder()).unwrap();
         for (folder, key) in [(wide, "scores"), (half, "scores_f16")] {
