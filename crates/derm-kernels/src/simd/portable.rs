@@ -1,5 +1,5 @@
 //! Portable vectors: arrays of 4 values, which the compiler vectorises with what every machine of
-//! the target has (SSE2, NEON).
+//! the target has (SSE2).
 
 use crate::simd::vector::Simd;
 
