@@ -56,12 +56,15 @@ impl Simd for Neon {
     }
     #[inline(always)]
     unsafe fn load_first(from: *const f32, count: usize) -> float32x4_t {
+        // One branch where the vector is whole.
+        if count >= Self::LANES {
+            return vld1q_f32(from);
+        }
         match count {
             0 => vdupq_n_f32(0.0),
             1 => vld1q_lane_f32::<0>(from, vdupq_n_f32(0.0)),
             2 => pair(from),
-            3 => vld1q_lane_f32::<2>(from.add(2), pair(from)),
-            _ => vld1q_f32(from),
+            _ => vld1q_lane_f32::<2>(from.add(2), pair(from)),
         }
     }
     #[inline(always)]
@@ -74,15 +77,17 @@ impl Simd for Neon {
     }
     #[inline(always)]
     unsafe fn store_first(to: *mut f32, value: float32x4_t, count: usize) {
+        if count >= Self::LANES {
+            return vst1q_f32(to, value);
+        }
         match count {
             0 => {}
             1 => vst1q_lane_f32::<0>(to, value),
             2 => vst1_f32(to, vget_low_f32(value)),
-            3 => {
+            _ => {
                 vst1_f32(to, vget_low_f32(value));
                 vst1q_lane_f32::<2>(to.add(2), value);
             }
-            _ => vst1q_f32(to, value),
         }
     }
     #[inline(always)]
