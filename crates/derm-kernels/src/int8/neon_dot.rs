@@ -33,67 +33,56 @@ pub(crate) trait Dot: Copy {
     }
 }
 
-/// `usdot`, and `sudot` by lane: the extension i8mm, of Armv8.6 (Neoverse V1 and N2, Cortex-A710, Apple M2).
+/// Implements [`Dot`] by an instruction on whole vectors, whose first factors are activations, and one by lane, whose first
+/// factors are weights.
+macro_rules! dot_by_instruction {
+    ($name:ident, offset $offset:literal, $whole:literal, by lane $lane:literal) => {
+        impl Dot for $name {
+            const OFFSET: i32 = $offset;
+
+            #[inline(always)]
+            unsafe fn dot(
+                mut sums: int32x4_t,
+                activations: uint8x16_t,
+                weights: int8x16_t,
+            ) -> int32x4_t {
+                // SAFETY: the contract of the trait; see the file's head.
+                unsafe {
+                    asm!(concat!($whole, " {0:v}.4s, {1:v}.16b, {2:v}.16b"), inout(vreg) sums,
+                        in(vreg) activations, in(vreg) weights,
+                        options(pure, nomem, nostack, preserves_flags));
+                }
+                sums
+            }
+            #[inline(always)]
+            unsafe fn dot_lane<const LANE: i32>(
+                mut sums: int32x4_t,
+                activations: uint8x16_t,
+                weights: int8x16_t,
+            ) -> int32x4_t {
+                // SAFETY: the contract of the trait; see the file's head.
+                unsafe {
+                    asm!(concat!($lane, " {0:v}.4s, {1:v}.16b, {2:v}.4b[{lane}]"), inout(vreg) sums,
+                        in(vreg) weights, in(vreg) activations, lane = const LANE,
+                        options(pure, nomem, nostack, preserves_flags));
+                }
+                sums
+            }
+        }
+    };
+}
+
+/// The extension i8mm, of Armv8.6 (Neoverse V1 and N2, Cortex-A710, Apple M2).
 #[derive(Clone, Copy)]
 pub(crate) struct I8mm;
 
-impl Dot for I8mm {
-    const OFFSET: i32 = 0;
+dot_by_instruction!(I8mm, offset 0, "usdot", by lane "sudot");
 
-    #[inline(always)]
-    unsafe fn dot(mut sums: int32x4_t, activations: uint8x16_t, weights: int8x16_t) -> int32x4_t {
-        // SAFETY: the contract of the trait; see the file's head.
-        unsafe {
-            asm!("usdot {0:v}.4s, {1:v}.16b, {2:v}.16b", inout(vreg) sums, in(vreg) activations,
-                in(vreg) weights, options(pure, nomem, nostack, preserves_flags));
-        }
-        sums
-    }
-    #[inline(always)]
-    unsafe fn dot_lane<const LANE: i32>(
-        mut sums: int32x4_t,
-        activations: uint8x16_t,
-        weights: int8x16_t,
-    ) -> int32x4_t {
-        // SAFETY: the contract of the trait; see the file's head.
-        unsafe {
-            asm!("sudot {0:v}.4s, {1:v}.16b, {2:v}.4b[{lane}]", inout(vreg) sums, in(vreg) weights,
-                in(vreg) activations, lane = const LANE, options(pure, nomem, nostack, preserves_flags));
-        }
-        sums
-    }
-}
-
-/// `sdot`: the extension dotprod, of Armv8.2 (Neoverse N1, Cortex-A76, Apple M1).
+/// The extension dotprod, of Armv8.2 (Neoverse N1, Cortex-A76, Apple M1).
 #[derive(Clone, Copy)]
 pub(crate) struct DotProd;
 
-impl Dot for DotProd {
-    const OFFSET: i32 = 128;
-
-    #[inline(always)]
-    unsafe fn dot(mut sums: int32x4_t, activations: uint8x16_t, weights: int8x16_t) -> int32x4_t {
-        // SAFETY: the contract of the trait; see the file's head.
-        unsafe {
-            asm!("sdot {0:v}.4s, {1:v}.16b, {2:v}.16b", inout(vreg) sums, in(vreg) activations,
-                in(vreg) weights, options(pure, nomem, nostack, preserves_flags));
-        }
-        sums
-    }
-    #[inline(always)]
-    unsafe fn dot_lane<const LANE: i32>(
-        mut sums: int32x4_t,
-        activations: uint8x16_t,
-        weights: int8x16_t,
-    ) -> int32x4_t {
-        // SAFETY: the contract of the trait; see the file's head.
-        unsafe {
-            asm!("sdot {0:v}.4s, {1:v}.16b, {2:v}.4b[{lane}]", inout(vreg) sums, in(vreg) weights,
-                in(vreg) activations, lane = const LANE, options(pure, nomem, nostack, preserves_flags));
-        }
-        sums
-    }
-}
+dot_by_instruction!(DotProd, offset 128, "sdot", by lane "sdot");
 
 /// What every machine has: products of 16 bits, added in pairs to sums of 32. Two such products do not fit 16 bits if a
 /// weight is -128.
