@@ -53,7 +53,7 @@ DECAY = 0.05
 MIXUP = 0.4
 # How much of HAM10000's natural shares, as a power of them, goes back into the answer.
 SHARES = 1.0
-# The moving average's memory, as a share of a run.
+# The moving average's memory, as a share of what the learning rate is laid out for.
 AVERAGED = 0.2
 NORM_BATCHES = 35
 # Epochs from one validation to the next.
@@ -139,9 +139,9 @@ def floats(model):
 
 
 @torch.no_grad()
-def follow(average, model, step, steps):
+def follow(average, model, step, horizon):
     """The moving average, as `floats`, takes a step towards the model; fast at first."""
-    keep = min(1 - 1 / (AVERAGED * steps), (step + 1) / (step + 10))
+    keep = min(1 - 1 / (AVERAGED * horizon), (step + 1) / (step + 10))
     torch._foreach_lerp_(average, model, 1 - keep)
 
 
@@ -190,7 +190,6 @@ def fit(run, part, held, checkpoint, start=None, teachers=()):
     draw = Draw(part)
     log_prior, partners = draw.log_prior.to(device()), draw.partners()
     optimiser = torch.optim.AdamW(groups(model), lr=run.rate, fused=device().type == "cuda")
-    steps = run.epochs * draw.per_epoch
     horizon = max(run.horizon, run.epochs) * draw.per_epoch
     warm = min(draw.per_epoch, horizon // 12)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -229,7 +228,7 @@ def fit(run, part, held, checkpoint, start=None, teachers=()):
             torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             optimiser.step()
             schedule.step()
-            follow(followed, following, epoch * draw.per_epoch + step, steps)
+            follow(followed, following, epoch * draw.per_epoch + step, horizon)
             total += loss.detach()
             if step % 10 == 0 and sys.stdout.isatty():
                 mean = float(total) / (step + 1)
@@ -296,12 +295,13 @@ def report_decision(logits, part, held):
 
 
 class Data:
-    """The pictures: the training part and what validates, of some sources."""
+    """The pictures of all sources: the training part and what validates."""
 
     def __init__(self, root):
         self.train, self.held = (data.load(root, list(data.SOURCES), name) for name in ("train", "validation"))
 
     def of(self, sources):
+        """Both parts, of these sources."""
         return self.train.of(*sources), self.held.of(*sources)
 
 
