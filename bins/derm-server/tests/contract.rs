@@ -6,7 +6,7 @@ mod common;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use common::{FORM, LONG, Server, data, examples, form, picture};
+use common::{FORM, LONG, Server, copy_bundled, data, examples, form, picture};
 
 const CLASSES: [&str; 7] = ["akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"];
 
@@ -350,15 +350,13 @@ fn pages_for_browsers() {
 /// What a manifest says is text of the page, wherever it stands.
 #[test]
 fn labels_on_the_page_are_text() {
-    let source =
-        std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/derm-lite0"));
     let model = tempfile::tempdir().unwrap();
-    std::fs::copy(source.join("model.onnx"), model.path().join("model.onnx")).unwrap();
-    let manifest = std::fs::read_to_string(source.join("model.toml")).unwrap();
     let hostile = "<script>alert('&')</script>";
-    let changed = manifest.replace("Melanoma", hostile);
-    assert_ne!(changed, manifest);
-    std::fs::write(model.path().join("model.toml"), changed).unwrap();
+    copy_bundled(model.path(), |manifest| {
+        let changed = manifest.replace("Melanoma", hostile);
+        assert_ne!(changed, manifest);
+        changed
+    });
     let server = Server::start(&[("MODEL_PATH", model.path().to_str().unwrap())]);
     let html = format!("{FORM}Accept: text/html\r\nAccept-Language: vi;q=0, en;q=0.1\r\n");
     let page = server.post("/predict/", &html, &form(&[("image", true, &picture())])).text();

@@ -4,24 +4,19 @@
 
 mod common;
 
-use common::{LONG, Server, output, picture};
-use std::path::{Path, PathBuf};
-
-fn lite0() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/derm-lite0")
-}
+use common::{LONG, Server, bundled, output, picture};
 
 /// A folder with the manifest of the bundled model and this as its model.
 fn with_model(bytes: &[u8]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::copy(lite0().join("model.toml"), folder.path().join("model.toml")).unwrap();
+    std::fs::copy(bundled().join("model.toml"), folder.path().join("model.toml")).unwrap();
     std::fs::write(folder.path().join("model.onnx"), bytes).unwrap();
     folder
 }
 
 #[test]
 fn a_file_that_is_no_model_ends_check_and_start_with_one_line() {
-    let whole = std::fs::read(lite0().join("model.onnx")).unwrap();
+    let whole = std::fs::read(bundled().join("model.onnx")).unwrap();
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
     let cases: [(&[u8], &str); 4] = [
         (b"", "empty"),
@@ -44,7 +39,7 @@ fn a_file_that_is_no_model_ends_check_and_start_with_one_line() {
 
 #[test]
 fn it_names_a_folder_a_model_or_a_manifest() {
-    for path in [lite0(), lite0().join("model.onnx"), lite0().join("model.toml")] {
+    for path in [bundled(), bundled().join("model.onnx"), bundled().join("model.toml")] {
         let checked = output(&["--check"], &[("MODEL_PATH", path.to_str().unwrap())]);
         assert!(checked.status.success(), "{}: {checked:?}", path.display());
     }
@@ -52,7 +47,7 @@ fn it_names_a_folder_a_model_or_a_manifest() {
 
 #[test]
 fn a_draft_of_a_manifest_is_printed() {
-    let folder = with_model(&std::fs::read(lite0().join("model.onnx")).unwrap());
+    let folder = with_model(&std::fs::read(bundled().join("model.onnx")).unwrap());
     std::fs::remove_file(folder.path().join("model.toml")).unwrap();
     let path = folder.path().join("model.onnx").to_str().unwrap().to_owned();
     let ended = output(&["--check"], &[("MODEL_PATH", &path)]);

@@ -4,9 +4,8 @@
 
 mod common;
 
-use common::{Answer, FORM, Server, form, output, picture};
+use common::{Answer, FORM, Server, copy_bundled, form, output, picture};
 use serde_json::Value;
-use std::path::Path;
 
 /// A budget that holds one of the models, and hardly two.
 const ONE: (&str, &str) = ("MEMORY_BUDGET_MB", "40");
@@ -14,16 +13,13 @@ const JPEG: &str = "Content-Type: image/jpeg\r\n";
 
 /// A folder of copies of the bundled model, whose manifests say their names and these lines.
 fn folder(models: &[(&str, &str)]) -> tempfile::TempDir {
-    let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/derm-lite0");
     let folder = tempfile::tempdir().unwrap();
-    let manifest = std::fs::read_to_string(bundled.join("model.toml")).unwrap();
     for (name, line) in models {
         let model = folder.path().join(name);
         std::fs::create_dir(&model).unwrap();
-        std::fs::copy(bundled.join("model.onnx"), model.join("model.onnx")).unwrap();
-        let manifest =
-            manifest.replace("\"derm-lite0\"", &format!("\"{name} of derm-lite0\"\n{line}"));
-        std::fs::write(model.join("model.toml"), manifest).unwrap();
+        copy_bundled(&model, |manifest| {
+            manifest.replace("\"derm-lite0\"", &format!("\"{name} of derm-lite0\"\n{line}"))
+        });
     }
     // Other files and folders are no models.
     std::fs::write(folder.path().join("README"), "models").unwrap();

@@ -6,7 +6,7 @@ mod common;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use common::{Answer, LONG, Server, data, manifest, picture};
+use common::{Answer, LONG, Server, bundled, data, manifest, picture};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
@@ -421,9 +421,8 @@ fn keys_protect_what_they_protected() {
 
 /// A folder with the bundled model, whose input is made one of bytes with the channels last.
 fn model_of_bytes() -> tempfile::TempDir {
-    let bundled = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/derm-lite0");
     let folder = tempfile::tempdir().unwrap();
-    let mut model = derm_onnx::read(&bundled.join("model.onnx")).unwrap();
+    let mut model = derm_onnx::read(&bundled().join("model.onnx")).unwrap();
     let graph = model.graph.mut_or_insert_default();
     let conv = graph.node.iter().find(|node| node.op_type == "Conv").unwrap().clone();
     let attribute =
@@ -454,7 +453,7 @@ fn model_of_bytes() -> tempfile::TempDir {
     graph.node.insert(0, node("Transpose", "own floats", &name, axes));
     graph.node.insert(0, node("Cast", "pixels", "own floats", to));
     derm_onnx::write(&model, &folder.path().join("model.onnx")).unwrap();
-    let manifest = std::fs::read_to_string(bundled.join("model.toml")).unwrap();
+    let manifest = std::fs::read_to_string(bundled().join("model.toml")).unwrap();
     let (before, rest) = manifest.split_once("[input]").unwrap();
     let classes = &rest[rest.find("[[classes]]").unwrap()..];
     let input = "[input]\nheight = 224\nwidth = 224\nlayout = \"nhwc\"\nscale = 1.0\n\n";

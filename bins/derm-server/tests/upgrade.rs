@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{FORM, LONG, Server, form, picture, read_answer};
+use common::{FORM, LONG, Server, bundled, form, picture, read_answer};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -29,11 +29,10 @@ fn until_ready(server: &Server) {
 
 /// The bundled model in a folder, under this name.
 fn model(folder: &Path, name: &str) {
-    let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/derm-lite0");
-    let manifest = std::fs::read_to_string(bundled.join("model.toml")).unwrap();
+    let manifest = std::fs::read_to_string(bundled().join("model.toml")).unwrap();
     let manifest = manifest.replacen("derm-lite0", name, 1);
     // As an operator does: each file is replaced, none is written in place.
-    std::fs::copy(bundled.join("model.onnx"), folder.join("next.onnx")).unwrap();
+    std::fs::copy(bundled().join("model.onnx"), folder.join("next.onnx")).unwrap();
     std::fs::write(folder.join("next.toml"), manifest).unwrap();
     std::fs::rename(folder.join("next.onnx"), folder.join("model.onnx")).unwrap();
     std::fs::rename(folder.join("next.toml"), folder.join("model.toml")).unwrap();

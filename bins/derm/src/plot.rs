@@ -3,7 +3,7 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-/// What a chart is drawn on.
+/// Drawing area: what a chart is drawn on.
 pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Font of axes and legends.
@@ -37,7 +37,7 @@ pub fn svg(
     Ok(text)
 }
 
-/// A line through points of which both coordinates are 0..=1.
+/// Curve: a line through points, both of whose coordinates are 0..=1.
 pub struct Curve {
     /// Text of the legend; empty for a line that is not in it.
     pub name: String,

@@ -8,7 +8,7 @@ use std::path::Path;
 
 const WIDTH: u32 = 1520;
 const HEIGHT: u32 = 640;
-/// Of it, for the title and two lines of marks.
+/// Header: pixels of the height for the title and two lines of marks.
 const HEAD: u32 = 100;
 
 /// Writes `memory-NAME.svg` into the folder.

@@ -18,7 +18,7 @@ pub(crate) enum Language {
 impl Language {
     const ALL: [Language; 2] = [Language::English, Language::Vietnamese];
 
-    /// What was asked for, else what the browser prefers, else English.
+    /// Language negotiation: the language that was asked for, else the one that the browser prefers, else English.
     pub(crate) fn of(request: &HttpRequest, asked: Option<&str>) -> Language {
         let asked = asked.and_then(Language::with_tag);
         asked.or_else(|| preferred(&accepted(request)?)).unwrap_or(Language::English)
@@ -46,13 +46,13 @@ impl Language {
     }
 }
 
-/// The header `Accept-Language`; none if it is long or not text. Ranges that are malformed are left out.
+/// `Accept-Language`: the parsed header; none if it is long or not text. Ranges that are malformed are left out.
 fn accepted(request: &HttpRequest) -> Option<AcceptLanguage> {
     let bytes: usize = request.headers().get_all(ACCEPT_LANGUAGE).map(|line| line.len()).sum();
     (bytes <= LONGEST).then(|| AcceptLanguage::parse(request).ok())?
 }
 
-/// The language of the highest quality: that of its own range, else of `*` (RFC 9110, 12.5.4). Of equal ones, the first
+/// Preferred language: the one of the highest quality, that of its own range, else of `*` (RFC 9110, 12.5.4). Of equal ones, the first
 /// in the header; none where all are refused (`q=0`) or absent.
 fn preferred(accepted: &AcceptLanguage) -> Option<Language> {
     // Of each range its rank, and what it matches: None is `*`, Some(None) a language that the page does not have.

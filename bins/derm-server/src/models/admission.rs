@@ -136,7 +136,7 @@ impl Models {
         self.list.iter().all(|other| std::ptr::eq(&raw const **other, model))
     }
 
-    /// Who may give up its memory for this model.
+    /// Eviction candidates: the models that may be unloaded for this one.
     fn evictable(&self, model: &Arc<Model>) -> impl Iterator<Item = &Arc<Model>> {
         let may = move |other: &&Arc<Model>| {
             other.weights.is_kept() && !other.is_pinned() && !Arc::ptr_eq(other, model)
@@ -144,7 +144,7 @@ impl Models {
         self.list.iter().filter(may)
     }
 
-    /// Who gives up its memory for this model: of those that may, the one that was used least recently.
+    /// Eviction victim: of the candidates, the model that was used least recently.
     fn victim(&self, model: &Arc<Model>, stays: &[Arc<Model>]) -> Option<&Arc<Model>> {
         let leaves = |other: &&Arc<Model>| !stays.iter().any(|stays| Arc::ptr_eq(stays, other));
         self.evictable(model).filter(leaves).min_by_key(|other| other.last_use.load(Relaxed))

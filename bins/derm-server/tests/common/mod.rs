@@ -42,6 +42,18 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+/// The bundled model's folder.
+pub fn bundled() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/derm-lite0")
+}
+
+/// Writes a copy of the bundled model into the folder, with its manifest changed.
+pub fn copy_bundled(folder: &Path, change: impl FnOnce(String) -> String) {
+    std::fs::copy(bundled().join("model.onnx"), folder.join("model.onnx")).unwrap();
+    let manifest = std::fs::read_to_string(bundled().join("model.toml")).unwrap();
+    std::fs::write(folder.join("model.toml"), change(manifest)).unwrap();
+}
+
 /// The value of a key at the top of the bundled model's manifest, without quotes.
 pub fn manifest(key: &str) -> &'static str {
     let manifest = include_str!("../../../../models/derm-lite0/model.toml");

@@ -1,9 +1,9 @@
 //! A model that takes as long to load as a test wants.
 
-use super::Server;
+use super::{Server, copy_bundled};
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use tempfile::TempDir;
@@ -19,11 +19,8 @@ pub struct SlowModel {
 impl SlowModel {
     /// A server whose loads wait for [`SlowModel::let_load`].
     pub fn serve(environment: &[(&str, &str)]) -> (SlowModel, Server) {
-        let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/derm-lite0");
         let folder = tempfile::tempdir().unwrap();
-        for name in ["model.onnx", "model.toml"] {
-            std::fs::copy(bundled.join(name), folder.path().join(name)).unwrap();
-        }
+        copy_bundled(folder.path(), |manifest| manifest);
         let path = folder.path().to_str().unwrap();
         let server = Server::start(&[&[("MODEL_PATH", path)], environment].concat());
         let pipe = folder.path().join("model.toml");

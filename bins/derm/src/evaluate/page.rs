@@ -1,4 +1,4 @@
-//! The report as an HTML page with charts inside.
+//! HTML report: the metrics as a page with its charts inside.
 
 use super::report::Report;
 use crate::plot::{self, Curve};

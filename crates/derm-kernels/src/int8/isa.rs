@@ -63,7 +63,7 @@ impl Int8Kind {
         }
     }
 
-    /// What the kernels subtract of an activation before they multiply it: 128 where both factors of a product are
+    /// Offset: what the kernels subtract from an activation before they multiply it, 128 where both factors of a product are
     /// signed.
     pub(crate) fn offset(self) -> i32 {
         match self {

@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 #[derive(Clone, Copy)]
 pub(crate) struct Neon<D>(PhantomData<D>);
 
-/// The first `count` (at most 8) bytes as the lower ones of a number; the others are 0.
+/// Partial load: the first `count` (at most 8) bytes as the lower ones of a number; the others are 0.
 #[inline(always)]
 unsafe fn read_first(from: *const u8, count: usize) -> u64 {
     // SAFETY: no byte from `count` on is read; parts that overlap have the same bytes where they do.
@@ -27,7 +27,7 @@ unsafe fn read_first(from: *const u8, count: usize) -> u64 {
     }
 }
 
-/// Writes the lower `count` (at most 8) bytes of a number.
+/// Partial store: writes the lower `count` (at most 8) bytes of a number.
 #[inline(always)]
 unsafe fn write_first(to: *mut u8, bytes: u64, count: usize) {
     // SAFETY: no byte from `count` on is written.
@@ -43,7 +43,7 @@ unsafe fn write_first(to: *mut u8, bytes: u64, count: usize) {
     }
 }
 
-/// Activations, less [`Dot::OFFSET`].
+/// Centring: activations less [`Dot::OFFSET`].
 #[inline(always)]
 unsafe fn centred<D: Dot>(activations: uint8x16_t) -> uint8x16_t {
     // SAFETY: the instruction set is that of the caller.
@@ -56,7 +56,7 @@ unsafe fn centred<D: Dot>(activations: uint8x16_t) -> uint8x16_t {
     }
 }
 
-/// Adds to each pixel's sums the products of group number `LANE` of its `values` and a row of weights; the next row is
+/// Multiply-accumulate by lane: adds to each pixel's sums the products of group number `LANE` of its `values` and a row of weights; the next row is
 /// behind it.
 #[inline(always)]
 unsafe fn add_lane<D: Dot, const LANE: i32, const M: usize, const N: usize>(

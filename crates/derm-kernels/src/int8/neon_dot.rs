@@ -1,4 +1,4 @@
-//! Sums of four products in NEON: three ways, of three generations of machines.
+//! Dot products of four bytes in NEON: three ways, of three generations of machines.
 //!
 //! The compiler has no stable intrinsics for the instructions of two of them, hence `asm!`. Each is one instruction that
 //! reads and writes the registers that are its operands, and nothing else; it exists where the feature does, which is what
@@ -7,12 +7,12 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-/// How the products of a vector are summed.
+/// Dot product: how the products of a vector are summed.
 ///
 /// # Safety
 /// Every function needs the instruction set.
 pub(crate) trait Dot: Copy {
-    /// What is subtracted of activations beforehand: 128 where there is no product of unsigned and signed bytes.
+    /// Offset: what is subtracted from activations beforehand, 128 where there is no product of unsigned and signed bytes.
     const OFFSET: i32;
 
     /// Adds to each sum four products of activations, less the offset, and weights.

@@ -14,7 +14,7 @@ pub(crate) trait Int8Simd: Copy {
     const LANES: usize;
     /// Bytes.
     const BYTES: usize = 4 * Self::LANES;
-    /// Vectors that the registers hold.
+    /// Register count: the vectors that the processor's registers hold.
     const REGISTERS: usize;
     type V: Copy;
     /// Vectors of half the size, for a few channels that are left over; `Self` where there are none.

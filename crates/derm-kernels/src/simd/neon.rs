@@ -8,14 +8,14 @@ use std::sync::atomic::{Ordering, compiler_fence};
 #[derive(Clone, Copy)]
 pub(crate) struct Neon;
 
-/// The first two of a vector's values; the others are 0.
+/// Partial load: the first two of a vector's values; the others are 0.
 #[inline(always)]
 unsafe fn pair(from: *const f32) -> float32x4_t {
     // SAFETY: the instruction set is that of the caller; `from` is valid for two values.
     unsafe { vcombine_f32(vld1_f32(from), vdup_n_f32(0.0)) }
 }
 
-/// Adds to each pixel's sums value number `LANE` of `values` times a row of weights; the next row is behind it.
+/// Multiply-accumulate by lane: adds to each pixel's sums value number `LANE` of `values` times a row of weights; the next row is behind it.
 #[inline(always)]
 unsafe fn add_lane<const LANE: i32, const M: usize, const N: usize>(
     sums: &mut [[float32x4_t; N]; M],
