@@ -13,8 +13,8 @@ import torch
 
 cv2.setNumThreads(1)
 
-# The side and the JPEG quality of the smallest pictures, those of BCN20000.
-COARSE_SIDE, COARSE_QUALITY = 84, 75
+# The side and the JPEG quality of the smallest pictures, those of BCN20000, and the chance that another is made like them.
+COARSE_SIDE, COARSE_QUALITY, COARSE = 84, 75, 0.25
 
 
 def geometry(picture, size, zoom, random):
@@ -95,16 +95,14 @@ def colour(picture, random):
 
 
 class View(typing.NamedTuple):
-    """How a training view is made: its side in pixels, the share of the frame's side that is seen (least, most), the chance
-    that it is coarse."""
+    """How a training view is made: its side in pixels, and the share of the frame's side that is seen (least, most)."""
 
     size: int
     zoom: tuple
-    coarse_chance: float = 0.0
 
     def of(self, picture, random):
         """[size, size, 3]"""
-        if random.random() < self.coarse_chance:
+        if random.random() < COARSE:
             picture = coarse(picture)
         picture = colour(geometry(picture, self.size, self.zoom, random), random)
         for change, chance in ((blur, 0.3), (hairs, 0.15), (vignette, 0.15)):

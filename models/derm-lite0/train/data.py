@@ -84,9 +84,6 @@ class Part(typing.NamedTuple):
         places = places.nonzero().flatten().tolist()
         return Part([self.pictures[i] for i in places], self.labels[places], self.sources[places])
 
-    def without(self, source):
-        return self.of(*(other for other in NUMBER if other != source))
-
     def joined(self, other):
         return Part(
             self.pictures + other.pictures,

@@ -8,21 +8,19 @@ import data
 
 BATCH = 64
 SMOOTHING = 0.05
-# The share of BCN20000's pictures, which are small, in a batch that has others as well.
+# The share of a batch that BCN20000's pictures have, which are small.
 BCN = 0.25
 
 
 class Draw:
-    """Batches with as many pictures of each source as it has of all, ordered by source; of BCN20000's small pictures `BCN` of all beside others. Within a source the rare classes are drawn more
-    often (chance ~ 1 / sqrt(class share)). `log_prior` [BATCH, classes]: the logarithm of the classes' shares in what is drawn so from
+    """Batches, ordered by source: a share `BCN` of them is from BCN20000, and of the others each source has as many pictures as it has of
+    them all. Within a source the rare classes are drawn more often (chance ~ 1 / sqrt(class share)). `log_prior` [BATCH, classes]: the logarithm of the classes' shares in what is drawn so from
     each row's source; a class that a source does not have gets so little that the row says nothing about it."""
 
     def __init__(self, part):
         shares = torch.bincount(part.sources, minlength=len(data.NUMBER)).double()
         bcn = data.NUMBER["bcn"]
-        others = shares.sum() - shares[bcn]
-        if others > 0 and shares[bcn] > 0:
-            shares[bcn] = others * BCN / (1 - BCN)
+        shares[bcn] = (shares.sum() - shares[bcn]) * BCN / (1 - BCN)
         # As many batches as show every picture of the others once, on average.
         self.per_epoch = int(shares.sum()) // BATCH
         ends = (shares.cumsum(0) * BATCH / shares.sum()).round().long().tolist()

@@ -58,8 +58,8 @@ AVERAGED = 0.2
 NORM_BATCHES = 35
 # Epochs from one validation to the next.
 EVERY = 4
-# The chance that a picture of the other sources is as coarse as BCN20000's, where those take part.
-COARSE = 0.25
+# From these probabilities on, `left_out` counts melanomas.
+THRESHOLDS = (0.02, 0.03, 0.04, 0.06, 0.1)
 
 
 class Run(typing.NamedTuple):
@@ -70,7 +70,6 @@ class Run(typing.NamedTuple):
     epochs: int
     rate: float  # the highest learning rate
     sizes: tuple
-    used_at: int  # the side it is validated and used at
     seed: int
     sources: tuple = ("ham", "archive", "bcn")
     dropout: float = 0.3
@@ -81,15 +80,15 @@ class Run(typing.NamedTuple):
 
     def view(self, epoch):
         size = [side for done, side in self.sizes if epoch >= done * self.epochs][-1]
-        return augment.View(size, self.zoom, COARSE if "bcn" in self.sources and len(self.sources) > 1 else 0.0)
+        return augment.View(size, self.zoom)
 
 
 GROWING = ((0.0, 160), (0.25, 192), (0.6, 224))
 # The mean of several networks' answers is better than each, and a smaller one can learn it.
 TEACHERS = (
-    Run("teacher-a", "lite2", epochs=16, rate=7e-4, sizes=GROWING, used_at=256, seed=21),
-    Run("teacher-b", "lite2", epochs=16, rate=7e-4, sizes=GROWING, used_at=256, seed=22),
-    Run("teacher-c", "lite1", epochs=16, rate=7e-4, sizes=GROWING, used_at=256, seed=23),
+    Run("teacher-a", "lite2", epochs=16, rate=7e-4, sizes=GROWING, seed=21),
+    Run("teacher-b", "lite2", epochs=16, rate=7e-4, sizes=GROWING, seed=22),
+    Run("teacher-c", "lite1", epochs=16, rate=7e-4, sizes=GROWING, seed=23),
 )
 # The high rates of the first half, and their end in a short run of its own: a GPU did the first, two cores the second.
 STUDENT = Run(
@@ -99,7 +98,6 @@ STUDENT = Run(
     horizon=24,
     rate=7e-4,
     sizes=((0.0, 192), (0.75, 224)),
-    used_at=data.SIZE,
     seed=24,
     teachers=("teacher-a", "teacher-b", "teacher-c"),
 )
@@ -109,7 +107,6 @@ STUDENT_END = Run(
     epochs=3,
     rate=3.3e-4,
     sizes=((0.0, 224),),
-    used_at=data.SIZE,
     seed=27,
     teachers=("teacher-a", "teacher-c"),
     start="student",
@@ -124,7 +121,6 @@ WITHOUT = {
         epochs=10,
         rate=7e-4,
         sizes=((0.0, 160), (0.4, 192)),
-        used_at=data.SIZE,
         seed=seed,
         sources=(other, "bcn"),
     )
@@ -236,7 +232,7 @@ def fit(run, part, held, checkpoint, start=None, teachers=()):
         line = {"run": run.name, "epoch": epoch, "size": view.size, "loss": round(float(total) / draw.per_epoch, 4)}
         line["seconds"] = round(time.time() - began)
         if (epoch + 1) % EVERY == 0 or epoch + 1 == run.epochs:
-            line |= scores(outputs_of(average, average, held.pictures, run.used_at), held)
+            line |= scores(outputs_of(average, average, held.pictures, data.SIZE), held)
         print("\r" + json.dumps(line), flush=True)
         save(checkpoint, {name: thing.state_dict() for name, thing in parts.items()} | {"epoch": epoch})
     save(checkpoint, {"average": finished(average)})
@@ -248,15 +244,15 @@ def norms(model):
 
 
 @torch.no_grad()
-def measure_norms(model, run, part):
-    """Batch normalisation's means and variances, measured anew: as weights are now, on pictures of the sources and the coarseness that the
-    run had, neither mixed nor shrunk, with no branch left out (Wu and Johnson 2021, arXiv:2105.07576)."""
+def measure_norms(model, part):
+    """Batch normalisation's means and variances, measured anew: as weights are now, on pictures of the run's sources, neither mixed nor
+    shrunk, with no branch left out (Wu and Johnson 2021, arXiv:2105.07576)."""
     for layer in norms(model):
         layer.reset_running_stats()
     model.drop_connect(0.0)
     model.train()
     chosen = Draw(part).batches(np.random.default_rng(0), NORM_BATCHES)
-    view = run.view(run.epochs - 1)._replace(size=data.SIZE, zoom=(0.8, 1.1))
+    view = augment.View(data.SIZE, (0.8, 1.1))
     for step, pixels in enumerate(augment.batches(part.pictures, chosen, view, (5, 5))):
         for layer in norms(model):
             layer.momentum = 1 / (step + 1)
@@ -321,7 +317,7 @@ def trained(run, pictures, out):
 
 def measured(run, pictures, out):
     """The same with its normalisation measured anew."""
-    return measure_norms(trained(run, pictures, out), run, pictures.of(run.sources)[0])
+    return measure_norms(trained(run, pictures, out), pictures.of(run.sources)[0])
 
 
 def shipped(pictures, out):
@@ -335,11 +331,12 @@ def shipped(pictures, out):
 def left_out(source, pictures, out):
     """Leave-one-source-out: what a network that has not seen a source makes of it.
 
-    Printed: the area of melanoma, and the probability from which on nine of ten melanomas are found.
+    Printed: the area of melanoma, the probability from which on nine of ten melanomas are found, and from several on how many are, and how
+    many of the others are called as well.
     """
     run = WITHOUT[source]
-    seen, home = pictures.of(run.sources)
-    home = home.without("bcn")
+    seen, _ = pictures.of(run.sources)
+    home = pictures.held.of(run.sources[0])
     # HAM10000's validation part has melanomas enough; its training part takes minutes to judge.
     away = pictures.held.of(source)
     if source != "ham":
@@ -348,8 +345,11 @@ def left_out(source, pictures, out):
     divisor = temperature(outputs_of(model, model, home.pictures, data.SIZE), home.labels)
     logits = outputs_of(model, model, away.pictures, data.SIZE)
     report(f"without {source}", logits, away)
-    found = (logits / divisor).softmax(1)[away.labels == MELANOMA, MELANOMA]
+    probability = (logits / divisor).softmax(1)[:, MELANOMA]
+    found, others = probability[away.labels == MELANOMA], probability[away.labels != MELANOMA]
     line = {"without": source, "temperature": float(divisor), "nine_of_ten_melanomas_from": float(found.quantile(0.1))}
+    for threshold in THRESHOLDS:
+        line[f"from {threshold}"] = [round(float((of >= threshold).float().mean()), 3) for of in (found, others)]
     print(json.dumps(line), flush=True)
 
 
@@ -358,7 +358,7 @@ def judged_teachers(pictures, held, out):
     logits = []
     for run in TEACHERS:
         teacher = measured(run, pictures, out)
-        logits.append(outputs_of(teacher, teacher, held.pictures, run.used_at).log_softmax(1))
+        logits.append(outputs_of(teacher, teacher, held.pictures, data.SIZE).log_softmax(1))
         report(f"{run.name}, normalisation measured anew", logits[-1], held)
     report("teachers' mean", torch.stack(logits).mean(0), held)
 
@@ -368,10 +368,11 @@ def train(pictures, out):
     part, held = pictures.of(("ham", "archive"))
     judged_teachers(pictures, held, out)
     model = shipped(pictures, out)
-    report("shipped", outputs_of(model, model, held.pictures, data.SIZE), held)
-    report_shares(outputs_of(model, model, held.pictures, data.SIZE), part, held)
+    logits = outputs_of(model, model, held.pictures, data.SIZE)
+    report("shipped", logits, held)
+    report_shares(logits, part, held)
+    report_decision(logits + SHARES * log_shares(part), part, held)
     model = put_back(model, part)
-    report_decision(outputs_of(model, model, held.pictures, data.SIZE), part, held)
     flag, _ = uncertain.choose(
         lambda pictures: outputs_of(model, model.features, pictures, data.SIZE), pictures.train, pictures.held
     )
