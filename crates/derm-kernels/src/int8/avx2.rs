@@ -1,17 +1,17 @@
-//! AVX2: 8 sums of four products, as two 16-bit multiply-adds each.
-//!
-//! `vpmaddubsw` would take half the instructions, but saturates: two products of a `u8` and an `i8`
-//! need 17 bits. Even and odd bytes are therefore widened to 16 bits, and `vpmaddwd` adds them in 32.
+//! AVX2: 8 sums of four products, by whichever instructions the machine has for them
+//! ([`super::avx2_dot`]).
 
+use super::avx2_dot::Dot;
 use super::elementwise::AddInt8;
 use super::vector::Int8Simd;
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2;
+pub(crate) struct Avx2<D>(PhantomData<D>);
 
 #[allow(unsafe_op_in_unsafe_fn, reason = "each body is a few intrinsics")]
-impl Int8Simd for Avx2 {
+impl<D: Dot> Int8Simd for Avx2<D> {
     const LANES: usize = 8;
     const REGISTERS: usize = 16;
     type V = __m256i;
@@ -49,12 +49,7 @@ impl Int8Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn dot(sums: __m256i, a: __m256i, b: __m256i) -> __m256i {
-        let even = _mm256_madd_epi16(
-            _mm256_and_si256(a, _mm256_set1_epi16(0xff)),
-            _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(b)),
-        );
-        let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(a), _mm256_srai_epi16::<8>(b));
-        _mm256_add_epi32(sums, _mm256_add_epi32(even, odd))
+        D::dot(sums, a, b)
     }
     #[inline(always)]
     unsafe fn requantize(

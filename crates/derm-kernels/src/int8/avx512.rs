@@ -1,6 +1,7 @@
 //! AVX-512 with VNNI: 16 sums of four products, and 8 in half vectors.
 
-use super::avx2::Avx2;
+use super::avx2;
+use super::avx2_dot::Widening;
 use super::elementwise::AddInt8;
 use super::vector::Int8Simd;
 use std::arch::x86_64::*;
@@ -11,6 +12,9 @@ pub(crate) struct Avx512Vnni;
 /// The same instructions on half vectors (AVX-512VL); where they are none of AVX-512, those of AVX2.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512VnniHalf;
+
+/// What half vectors share with AVX2; [`Int8Simd::dot`] is not of it.
+type Avx2 = avx2::Avx2<Widening>;
 
 /// A mask with bytes 0..count set.
 fn mask(count: usize) -> __mmask64 {

@@ -16,10 +16,16 @@ macro_rules! dispatch_int8 {
                 unsafe { $kernel::<$crate::int8::avx512::Avx512Vnni>($($argument),*) }
             }
             #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,avxvnni")]
+            unsafe fn avx_vnni($($argument: $type),*) {
+                // SAFETY: the contract of this function is the kernel's, and its feature is enabled.
+                unsafe { $kernel::<$crate::int8::avx2::Avx2<$crate::int8::avx2_dot::AvxVnni>>($($argument),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             unsafe fn avx2($($argument: $type),*) {
                 // SAFETY: the contract of this function is the kernel's, and its feature is enabled.
-                unsafe { $kernel::<$crate::int8::avx2::Avx2>($($argument),*) }
+                unsafe { $kernel::<$crate::int8::avx2::Avx2<$crate::int8::avx2_dot::Widening>>($($argument),*) }
             }
             #[cfg(target_arch = "aarch64")]
             #[target_feature(enable = "neon,i8mm")]
@@ -44,6 +50,8 @@ macro_rules! dispatch_int8 {
                 match kind {
                     #[cfg(target_arch = "x86_64")]
                     $crate::int8::isa::Int8Kind::Avx512Vnni => avx512($($argument),*),
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::int8::isa::Int8Kind::AvxVnni => avx_vnni($($argument),*),
                     #[cfg(target_arch = "x86_64")]
                     $crate::int8::isa::Int8Kind::Avx2 => avx2($($argument),*),
                     #[cfg(target_arch = "aarch64")]

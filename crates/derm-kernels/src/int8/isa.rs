@@ -8,6 +8,9 @@ pub(crate) enum Int8Kind {
     /// AVX-512 with VNNI: 64 multiply-adds an instruction.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    /// AVX2 with AVX-VNNI: 32 multiply-adds an instruction.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
     /// AVX2: pairs of 16-bit products, since `vpmaddubsw` saturates.
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -32,10 +35,10 @@ impl Int8Kind {
                 let vnni = is_x86_feature_detected!("avx512vnni")
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512vl");
-                if vnni { Int8Kind::Avx512Vnni } else { Int8Kind::Avx2 }
+                if vnni { Int8Kind::Avx512Vnni } else { Int8Kind::of_avx2() }
             }
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => Int8Kind::Avx2,
+            Kind::Avx2 => Int8Kind::of_avx2(),
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => {
                 if std::arch::is_aarch64_feature_detected!("i8mm") {
@@ -50,13 +53,19 @@ impl Int8Kind {
         }
     }
 
+    /// The best one without AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    fn of_avx2() -> Int8Kind {
+        if is_x86_feature_detected!("avxvnni") { Int8Kind::AvxVnni } else { Int8Kind::Avx2 }
+    }
+
     /// 32-bit sums in a vector.
     pub(crate) fn lanes(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
             Int8Kind::Avx512Vnni => 16,
             #[cfg(target_arch = "x86_64")]
-            Int8Kind::Avx2 => 8,
+            Int8Kind::AvxVnni | Int8Kind::Avx2 => 8,
             #[cfg(target_arch = "aarch64")]
             Int8Kind::NeonI8mm | Int8Kind::NeonDot | Int8Kind::Neon => 4,
             Int8Kind::Portable => 4,
