@@ -10,7 +10,7 @@ use derm_engine::{Engine, Options, PackedWeightCache, Passes};
 use tract_onnx::prelude::tract_ndarray::ArrayD;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::AxisOp;
-use tract_onnx::tract_core::ops::array::{Slice, TypedConcat};
+use tract_onnx::tract_core::ops::array::{MultiBroadcastTo, Slice, TypedConcat};
 use tract_onnx::tract_core::ops::cnn::conv::KernelFormat;
 use tract_onnx::tract_core::ops::cnn::{Conv, MaxPool, PaddingSpec, PoolSpec};
 use tract_onnx::tract_core::ops::nn::{self, DataFormat};
@@ -152,6 +152,22 @@ fn poolings_and_layout() {
         let y = graph.node(Slice::new(1, 2, 5), &[x]);
         let y = graph.node(Downsample { axis: 2, stride: 2, modulo: 1 }, &[y]);
         let y = graph.node(AxisOp::Rm(0), &[y]);
+        quantized(graph, y, X_SCALE, 128)
+    });
+    // A Resize by whole factors to the nearest pixel, as tract writes it.
+    check("pixels repeated", &["Copy"], |graph, x| {
+        let y = graph.node(AxisOp::Add(2), &[x]);
+        let y = graph.node(AxisOp::Add(4), &[y]);
+        let y = graph.node(MultiBroadcastTo { shape: tvec!(1, 6, 2, 5, 3, 8).into() }, &[y]);
+        let rows = AxisOp::Reshape(1, tvec!(6.into(), 2.into()), tvec!(12.into()));
+        let y = graph.node(rows, &[y]);
+        let columns = AxisOp::Reshape(2, tvec!(5.into(), 3.into()), tvec!(15.into()));
+        let y = graph.node(columns, &[y]);
+        quantized(graph, y, X_SCALE, 128)
+    });
+    check("pixels repeated too often to be copied", &["Binary"], |graph, x| {
+        let y = graph.node(AxisOp::Add(2), &[x]);
+        let y = graph.node(MultiBroadcastTo { shape: tvec!(1, 6, 90, 5, 8).into() }, &[y]);
         quantized(graph, y, X_SCALE, 128)
     });
 }

@@ -181,6 +181,42 @@ pub(super) fn joining(
     each.collect()
 }
 
+/// Copies of one value, at most: more are slower than what reads each number where it is needed.
+const MAX_COPIES: usize = 16;
+
+/// The copies that repeat a value along its axes of length 1, as long as `shape` makes them: one for each repetition. `None`
+/// where these are more than two axes, or too many copies.
+pub(super) fn repetition(value: &Value, shape: &[usize], element: Element) -> Option<Vec<Copy>> {
+    let mut counts = [1; 2];
+    // Numbers before the first repeated axis, between the two, and after the second.
+    let mut parts = [1; 3];
+    let mut found = 0;
+    for &axis in &value.order {
+        if shape[axis] == value.shape[axis] {
+            parts[found] *= shape[axis];
+        } else {
+            *counts.get_mut(found)? = shape[axis];
+            found += 1;
+        }
+    }
+    let [before, between, after] = parts;
+    let [outer, inner] = counts;
+    if outer.checked_mul(inner)? > MAX_COPIES {
+        return None;
+    }
+    let strides = [between * after, after];
+    let from = Strided { start: 0, strides };
+    let to = [outer * between * inner * after, inner * after];
+    let copies = (0..outer).flat_map(|i| (0..inner).map(move |j| (i, j))).map(|(i, j)| Copy {
+        input: Operand::Buffer(value.buffer),
+        element,
+        blocks: [before, between, after],
+        from,
+        to: Strided { start: (i * between * inner + j) * after, strides: to },
+    });
+    Some(copies.collect())
+}
+
 fn concatenated(builder: &mut Builder<'_>, node: &TypedNode, axis: usize) -> TractResult<bool> {
     let outlet: OutletId = node.id.into();
     let values = node
@@ -201,6 +237,21 @@ fn concatenated(builder: &mut Builder<'_>, node: &TypedNode, axis: usize) -> Tra
     Ok(true)
 }
 
+/// The value, seen with each axis that becomes longer after the axis before it: a reshape that joins the two, as in a
+/// `Resize` to the nearest pixel, then moves nothing. `None` where the ranks differ.
+pub(super) fn growing(value: Value, shape: &[usize]) -> Option<Value> {
+    if shape.len() != value.shape.len() {
+        return None;
+    }
+    let grows = |axis: &usize| shape[*axis] != value.shape[*axis];
+    let mut order: Vec<usize> = value.order.iter().copied().filter(|axis| !grows(axis)).collect();
+    for axis in (0..shape.len()).filter(grows) {
+        let before = order.iter().position(|&other| other + 1 == axis);
+        order.insert(before.map_or(0, |before| before + 1), axis);
+    }
+    Some(Value { order, ..value })
+}
+
 /// Broadcast: zero is added to the value, over the larger shape.
 fn broadcast_to(
     builder: &mut Builder<'_>,
@@ -208,11 +259,8 @@ fn broadcast_to(
     broadcast: &MultiBroadcastTo,
 ) -> TractResult<bool> {
     let outlet: OutletId = node.id.into();
-    let value = builder.value(node.inputs[0])?;
     let Some(shape) = broadcast.shape.as_concrete() else { return Ok(false) };
-    if shape.len() != value.shape.len() {
-        return Ok(false);
-    }
+    let Some(value) = growing(builder.value(node.inputs[0])?, shape) else { return Ok(false) };
     let mut axes = Vec::new();
     let mut step = 1;
     for &axis in value.order.iter().rev() {

@@ -1,13 +1,13 @@
-//! Axes renamed, sections and concatenation of values that are held as 8-bit numbers.
+//! Axes renamed, sections, repetition and concatenation of values that are held as 8-bit numbers.
 
 use super::{Target, requantized};
 use crate::lower::builder::Builder;
-use crate::lower::layout::{joining, renamed_order, section};
+use crate::lower::layout::{growing, joining, renamed_order, repetition, section};
 use crate::lower::value::{Held, Value};
 use crate::program::Element;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::AxisOp;
-use tract_onnx::tract_core::ops::array::TypedConcat;
+use tract_onnx::tract_core::ops::array::{MultiBroadcastTo, TypedConcat};
 
 pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<bool> {
     let outlet: OutletId = node.id.into();
@@ -29,6 +29,9 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
         builder.set_held(outlet, Held { value, ..held })?;
         return Ok(true);
     }
+    if let Some(broadcast) = node.op_as::<MultiBroadcastTo>() {
+        return repeated(builder, outlet, broadcast, held);
+    }
     let Some(concat) = node.op_as::<TypedConcat>() else { return Ok(false) };
     let parts = node.inputs.iter().map(|&input| builder.held(input).cloned());
     let Some(parts) = parts.collect::<Option<Vec<Held>>>() else { return Ok(false) };
@@ -37,6 +40,25 @@ pub(super) fn lower(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<
     }
     let Some(joined) = joined(builder, outlet, concat.axis, &parts)? else { return Ok(false) };
     builder.set_held(outlet, joined)?;
+    Ok(true)
+}
+
+/// Broadcast: numbers repeated along axes, as a `Resize` to the nearest pixel repeats them.
+fn repeated(
+    builder: &mut Builder<'_>,
+    outlet: OutletId,
+    broadcast: &MultiBroadcastTo,
+    held: Held,
+) -> TractResult<bool> {
+    let Some(shape) = broadcast.shape.as_concrete() else { return Ok(false) };
+    let Some(value) = growing(held.value.clone(), shape) else { return Ok(false) };
+    let Some(copies) = repetition(&value, shape, Element::U8) else { return Ok(false) };
+    let output = builder.program.add_buffer_of(Element::U8, shape.iter().product());
+    for copy in copies {
+        builder.push(copy, output);
+    }
+    let value = Value { buffer: output, shape: shape.to_vec(), order: value.order };
+    builder.set_held(outlet, Held { value, ..held })?;
     Ok(true)
 }
 
