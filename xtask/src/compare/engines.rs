@@ -1,66 +1,23 @@
 //! Engines: time of one inference, and resident memory of the process.
 
+use super::form::Form;
 use super::report::{Bars, Table};
 use super::{Arguments, median, named, ratio};
 use crate::peers::{FOLDER, Peers};
 use anyhow::{Context, ensure};
 use derm::memory::{MIB, usage_of};
-use derm_zoo::Entry;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
-
-/// Models of the zoo, in the table's order.
-const MODELS: [&str; 10] = [
-    "efficientnetv2-s",
-    "efficientnet-lite0",
-    "efficientnet-b0",
-    "mobilenetv2",
-    "mobilenetv3-l",
-    "resnet18",
-    "resnet50",
-    "densenet121",
-    "convnext-t",
-    "deit-ti",
-];
 
 /// The peer in the denominator of ratios.
 const BASE: &str = "onnxruntime";
 const OURS: &str = "derm";
 const ENGINES: [&str; 6] = [BASE, "OpenVINO", "ncnn", "MNN", "RTen", "tract"];
 
-/// Which files are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    /// Float32; derm's weights are float16.
-    Float,
-    /// The file in the QDQ format that `models/zoo/int8.py` writes; beside it derm with float16 weights.
-    Int8,
-}
-
-/// The file of the peers, and derm's folders with their names in the table.
-struct Files {
-    peers: PathBuf,
-    ours: Vec<(&'static str, PathBuf)>,
-}
-
 impl Form {
-    fn name(self) -> &'static str {
-        match self {
-            Form::Float => "engines",
-            Form::Int8 => "int8",
-        }
-    }
-
-    fn models(self) -> &'static [&'static str] {
-        match self {
-            Form::Float => &MODELS,
-            Form::Int8 => &["efficientnetv2-s", "efficientnet-lite0", "mobilenetv2", "resnet50"],
-        }
-    }
-
     /// The peers that read such a file.
     fn engines(self) -> &'static [&'static str] {
         match self {
@@ -69,24 +26,11 @@ impl Form {
         }
     }
 
-    fn files(self, entry: &Entry) -> anyhow::Result<Files> {
-        let zoo = derm_zoo::folder();
-        let half = entry.make_f16(&zoo)?;
+    /// derm in the table, and beside its 8-bit network that with float16 weights.
+    fn ours(self) -> &'static [(&'static str, Form)] {
         match self {
-            Form::Float => {
-                let peers = entry.make(&zoo)?.join("model.onnx");
-                Ok(Files { peers, ours: vec![(OURS, half)] })
-            }
-            Form::Int8 => {
-                let folder = zoo.join(format!("{}.int8", entry.name));
-                let peers = folder.join("model.onnx");
-                ensure!(
-                    peers.exists(),
-                    "{} is missing: models/zoo/int8.py makes it",
-                    peers.display()
-                );
-                Ok(Files { peers, ours: vec![(OURS, folder), ("derm, float16", half)] })
-            }
+            Form::Float => &[(OURS, Form::Float)],
+            Form::Int8 => &[(OURS, Form::Int8), ("derm, float16", Form::Float)],
         }
     }
 }
@@ -147,7 +91,13 @@ pub(super) fn run(
         groups,
         top: 2.0,
     };
-    Ok((Table { name: format!("{}-{threads}", form.name()), text }, bars))
+    Ok((
+        Table {
+            name: format!("{}-{threads}", if form == Form::Int8 { "int8" } else { "engines" }),
+            text,
+        },
+        bars,
+    ))
 }
 
 fn measure(
@@ -159,16 +109,16 @@ fn measure(
     rounds: usize,
 ) -> anyhow::Result<Vec<Measured>> {
     let entry = derm_zoo::entry(&format!("{model}.opset13")).context("no such model in the zoo")?;
-    let files = form.files(&entry)?;
+    let peers_file = form.peers_file(&entry)?;
     let input = derm_zoo::picture([1, 3, entry.side as usize, entry.side as usize]);
     let picture = peers.folder("pictures")?.join(format!("{}.f32", entry.side));
     let bytes: Vec<u8> = input.iter().flat_map(|value| value.to_le_bytes()).collect();
     std::fs::write(&picture, bytes)?;
 
     let mut processes = Vec::new();
-    for (name, folder) in &files.ours {
+    for (name, form) in form.ours() {
         let mut ours = Command::new(std::env::current_exe()?);
-        ours.arg("engine").args([folder, &picture]).arg(threads.to_string());
+        ours.arg("engine").args([&form.our_folder(&entry)?, &picture]).arg(threads.to_string());
         processes.push(Process::start(name, ours)?);
     }
     for engine in engines {
@@ -177,7 +127,7 @@ fn measure(
             continue;
         }
         let started = peers
-            .convert(&files.peers, model, entry.side, engine)
+            .convert(&peers_file, model, entry.side, engine)
             .and_then(|converted| command(peers, engine, &converted, threads))
             .and_then(|mut command| {
                 command.arg(&picture).args([entry.side.to_string(), threads.to_string()]);

@@ -2,13 +2,14 @@
 //! pictures.
 
 mod engines;
+mod form;
 mod predict;
 mod report;
 mod servers;
 mod start;
 
 use crate::peers::Peers;
-use engines::Form;
+use form::Form;
 use report::{Bars, Table};
 use std::path::PathBuf;
 
@@ -47,6 +48,8 @@ enum What {
     Engines,
     /// One inference of networks that models/zoo/int8.py has quantised
     Int8,
+    /// Requests per second of these
+    ServersInt8,
     /// From the start of a process to its first answer
     Start,
     /// Requests per second
@@ -81,9 +84,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if wanted(What::Start) {
         show(start::run(&peers, arguments)?, None)?;
     }
-    if wanted(What::Servers) {
-        let (table, bars) = servers::run(&peers, arguments)?;
-        show(table, Some(bars))?;
+    for (what, form) in [(What::Servers, Form::Float), (What::ServersInt8, Form::Int8)] {
+        if wanted(what) {
+            let (table, bars) = servers::run(&peers, arguments, form)?;
+            show(table, Some(bars))?;
+        }
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Servers over HTTP: throughput, latency and memory, under a load generator (`oha`).
 
+use super::form::Form;
 use super::report::{Bars, Table};
 use super::{Arguments, median, named, ratio};
 use crate::memtest::pictures::EXAMPLE;
@@ -27,9 +28,10 @@ const CORES: &str = "2";
 const TURN: &str = "2s";
 
 /// The servers to measure with a model: the named ones that can serve it.
-pub(super) fn servers(arguments: &Arguments, model: &str) -> Vec<String> {
+pub(super) fn servers(arguments: &Arguments, model: &str, form: Form) -> Vec<String> {
     let mut servers = named(&arguments.peers, &SERVERS);
-    servers.retain(|server| server != OURS && (server != ORIGINAL || model == ORIGINALS));
+    let has_original = model == ORIGINALS && form == Form::Float;
+    servers.retain(|server| server != OURS && (server != ORIGINAL || has_original));
     servers.insert(0, OURS.to_owned());
     servers
 }
@@ -38,17 +40,21 @@ pub(super) fn models(arguments: &Arguments) -> Vec<String> {
     named(&arguments.models, &MODELS)
 }
 
-/// The command that starts a server with a model of the zoo: derm with float16 weights, peers with
-/// float32.
-pub(super) fn command(peers: &Peers, server: &str, model: &str) -> anyhow::Result<Command> {
+/// The command that starts a server with a model of the zoo in this form.
+pub(super) fn command(
+    peers: &Peers,
+    server: &str,
+    model: &str,
+    form: Form,
+) -> anyhow::Result<Command> {
     let entry = derm_zoo::entry(&format!("{model}.opset13")).context("no such model in the zoo")?;
-    let file = entry.make(&derm_zoo::folder())?.join("model.onnx");
+    let file = form.peers_file(&entry)?;
     let mut command = match server {
         OURS => {
             let mut command = Command::new(build()?);
             // Others do not load their model afresh after some requests.
             command.env("MAX_REQUESTS", "0").env("ENABLE_GRADCAM", "false");
-            command.env("MODEL_PATH", entry.make_f16(&derm_zoo::folder())?);
+            command.env("MODEL_PATH", form.our_folder(&entry)?);
             command.env("HOST", "127.0.0.1").env("RUST_LOG", "error");
             command
         }
@@ -95,6 +101,12 @@ struct Turn {
     p99: f64,
 }
 
+/// The load generator and the picture that it sends.
+struct Load {
+    program: PathBuf,
+    picture: PathBuf,
+}
+
 struct Measured {
     name: String,
     server: Server,
@@ -103,10 +115,16 @@ struct Measured {
     peak: f64,
 }
 
-pub(super) fn run(peers: &Peers, arguments: &Arguments) -> anyhow::Result<(Table, Bars)> {
-    let oha = peers.tool("oha", "1.16.0")?;
-    let picture = peers.folder("pictures")?.join("example.jpg");
-    std::fs::write(&picture, EXAMPLE)?;
+pub(super) fn run(
+    peers: &Peers,
+    arguments: &Arguments,
+    form: Form,
+) -> anyhow::Result<(Table, Bars)> {
+    let load = Load {
+        program: peers.tool("oha", "1.16.0")?,
+        picture: peers.folder("pictures")?.join("example.jpg"),
+    };
+    std::fs::write(&load.picture, EXAMPLE)?;
     let rounds = arguments.rounds.clamp(1, 5);
     let mut text = format!(
         "The same 800x600 JPEG from 1 to 64 clients at once, {CORES} cores (the clients' own load \
@@ -119,7 +137,7 @@ pub(super) fn run(peers: &Peers, arguments: &Arguments) -> anyhow::Result<(Table
     let series = SERVERS.map(str::to_owned).to_vec();
     for model in models(arguments) {
         for &clients in &arguments.clients {
-            let measured = measure(peers, arguments, &model, clients, rounds, &oha, &picture)?;
+            let measured = measure(peers, arguments, form, &model, clients, rounds, &load)?;
             let speed = |one: &Measured| -> Vec<f64> {
                 one.turns.iter().map(|turn| turn.requests_a_second).collect()
             };
@@ -149,25 +167,26 @@ pub(super) fn run(peers: &Peers, arguments: &Arguments) -> anyhow::Result<(Table
     }
     let title = format!("requests a second over those of {BASE}; higher is better");
     let bars = Bars { title, series, groups, top: 4.0 };
-    Ok((Table { name: "servers".to_owned(), text }, bars))
+    let name = if form == Form::Int8 { "servers-int8" } else { "servers" };
+    Ok((Table { name: name.to_owned(), text }, bars))
 }
 
 fn measure(
     peers: &Peers,
     arguments: &Arguments,
+    form: Form,
     model: &str,
     clients: usize,
     rounds: usize,
-    oha: &Path,
-    picture: &Path,
+    load: &Load,
 ) -> anyhow::Result<Vec<Measured>> {
     let mut measured = Vec::new();
-    for name in servers(arguments, model) {
+    for name in servers(arguments, model, form) {
         // It answers one after the other, a second each.
         if name == ORIGINAL && clients > 4 {
             continue;
         }
-        let started = command(peers, &name, model).and_then(|command| {
+        let started = command(peers, &name, model, form).and_then(|command| {
             let server = Server::start_command(command)?;
             server.predict("", "image/jpeg", EXAMPLE)?;
             Ok(server)
@@ -187,7 +206,7 @@ fn measure(
     }
     for _ in 0..rounds {
         for one in &mut measured {
-            one.turns.push(turn(oha, &one.server, clients, picture)?);
+            one.turns.push(turn(load, &one.server, clients)?);
             one.peak = one.server.peak()?;
         }
     }
@@ -207,7 +226,7 @@ fn outside(server: &Server) -> anyhow::Result<f64> {
     Ok(median(&times))
 }
 
-fn turn(oha: &Path, server: &Server, clients: usize, picture: &Path) -> anyhow::Result<Turn> {
+fn turn(load: &Load, server: &Server, clients: usize) -> anyhow::Result<Turn> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Report {
@@ -226,10 +245,10 @@ fn turn(oha: &Path, server: &Server, clients: usize, picture: &Path) -> anyhow::
         p99: f64,
     }
     let url = format!("http://127.0.0.1:{}/predict/", server.port());
-    let output = Command::new(oha)
+    let output = Command::new(&load.program)
         .args(["--no-tui", "--output-format", "json", "--wait-ongoing-requests-after-deadline"])
         .args(["-z", TURN, "-c", &clients.to_string(), "-m", "POST", "-T", "image/jpeg", "-D"])
-        .arg(picture)
+        .arg(&load.picture)
         .arg(url)
         .output()?;
     let message = || String::from_utf8_lossy(&output.stderr).into_owned();

@@ -1,5 +1,6 @@
 //! Start-up: from starting a process to its first response, loading the model included.
 
+use super::form::Form;
 use super::report::Table;
 use super::servers::{command, models, servers};
 use super::{Arguments, median};
@@ -17,8 +18,8 @@ pub(super) fn run(peers: &Peers, arguments: &Arguments) -> anyhow::Result<Table>
          | model | server | to the first connection, ms | to the first answer, ms |\n|---|---|---:|---:|\n"
     );
     for model in models(arguments) {
-        let mut names = servers(arguments, &model);
-        names.retain(|name| match command(peers, name, &model) {
+        let mut names = servers(arguments, &model, Form::Float);
+        names.retain(|name| match command(peers, name, &model, Form::Float) {
             Ok(_) => true,
             Err(error) => {
                 println!("SKIPPED {name}: {error:#}");
@@ -28,7 +29,7 @@ pub(super) fn run(peers: &Peers, arguments: &Arguments) -> anyhow::Result<Table>
         let mut times = vec![(Vec::new(), Vec::new()); names.len()];
         for _ in 0..rounds {
             for (name, (connected, answered)) in names.iter().zip(&mut times) {
-                let command = command(peers, name, &model)?;
+                let command = command(peers, name, &model, Form::Float)?;
                 let start = Instant::now();
                 let server = Server::start_command(command)?;
                 server.predict("", "image/jpeg", EXAMPLE)?;
