@@ -1,5 +1,5 @@
 //! Quantised networks of the zoo answer what onnxruntime answers: `models/zoo/int8.py` writes them and
-//! its answers to `target/zoo/NAME.int8` (QDQ) and `NAME.qoperator`; where they are not, nothing is compared.
+//! its answers to `target/zoo/NAME.int8` (QDQ), `NAME.qoperator` and `NAME.weight-only`; where they are not, nothing is compared.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -43,7 +43,7 @@ fn expected(folder: &Path) -> Option<Expected> {
 }
 
 fn present() -> impl Iterator<Item = (PathBuf, Expected)> {
-    let formats = ["int8", "qoperator"];
+    let formats = ["int8", "qoperator", "weight-only"];
     let folders = NAMES.iter().flat_map(move |name| formats.map(|of| format!("{name}.{of}")));
     folders.filter_map(|name| {
         let folder = derm_zoo::folder().join(name);
