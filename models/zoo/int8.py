@@ -79,7 +79,7 @@ def quantized(source, target, form):
 
 
 def weight_only(source, target):
-    """Writes the network with 8-bit weights of convolutions and products, which compute in float32; returns its input."""
+    """Writes the network with 8-bit weights of convolutions and products, computed in float32; returns its input."""
     model = onnx.load(source)
     graph = model.graph
     x = picture(graph.input[0].type.tensor_type.shape.dim[2].dim_value)
