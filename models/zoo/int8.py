@@ -1,11 +1,11 @@
 """Quantises networks of the zoo to 8 bits as onnxruntime's tools do, with a scale for each channel of the weights, in both
-formats that these write, and writes onnxruntime's answers beside them.
+formats that these write, and of the weights alone, and writes onnxruntime's answers beside them.
 
     cargo xtask zoo
     python -m venv venv && venv/bin/pip install numpy onnx onnxruntime sympy
     venv/bin/python int8.py ../../target/zoo
 
-`NAME.int8/` (QDQ) and `NAME.qoperator/` of that folder then hold `model.onnx`, `model.toml` and `expected.json`, for the input that
+`NAME.int8/` (QDQ), `NAME.qoperator/` and `NAME.weight-only/` of that folder then hold `model.onnx`, `model.toml` and `expected.json`, for the input that
 `derm_zoo::picture` makes:
   scores  what onnxruntime answers, [classes]
 and of the QDQ format
@@ -24,7 +24,7 @@ import tempfile
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -78,6 +78,37 @@ def quantized(source, target, form):
     return x
 
 
+def weight_only(source, target):
+    """Writes the network with 8-bit weights of convolutions and products, computed in float32; returns its input."""
+    model = onnx.load(source)
+    graph = model.graph
+    x = picture(graph.input[0].type.tensor_type.shape.dim[2].dim_value)
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    dequantized = {}
+    for node in graph.node:
+        name = node.input[1] if node.op_type in ("Conv", "Gemm", "MatMul") else ""
+        if name not in constants:
+            continue
+        if name not in dequantized:
+            values = numpy_helper.to_array(constants[name])
+            is_transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+            axis = 0 if node.op_type == "Conv" or is_transposed else values.ndim - 1
+            others = tuple(other for other in range(values.ndim) if other != axis)
+            scales = np.maximum(np.abs(values).max(others, keepdims=True) / 127, 1e-9).astype(np.float32)
+            integers = np.rint(values / scales).astype(np.int8)
+            parts = {"integers": integers, "scales": scales.reshape(-1), "zeros": np.zeros(scales.size, np.int8)}
+            graph.initializer.remove(constants[name])
+            graph.initializer.extend(numpy_helper.from_array(of, f"{name}.{part}") for part, of in parts.items())
+            inputs = [f"{name}.{part}" for part in parts]
+            dequantized[name] = helper.make_node("DequantizeLinear", inputs, [f"{name}.dequantized"], axis=axis)
+        node.input[1] = f"{name}.dequantized"
+    nodes = [*dequantized.values(), *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.save(model, target)
+    return x
+
+
 def scores(path, x):
     """What onnxruntime answers."""
     network = session(str(path))
@@ -108,11 +139,11 @@ def layer(path, x):
 
 def main(zoo, names):
     for name in names:
-        for suffix, form in FORMATS.items():
+        for suffix, form in (FORMATS | {"weight-only": None}).items():
             folder = zoo / f"{name}.{suffix}"
             folder.mkdir(exist_ok=True)
-            path = folder / "model.onnx"
-            x = quantized(zoo / name / "model.onnx", path, form)
+            source, path = zoo / name / "model.onnx", folder / "model.onnx"
+            x = quantized(source, path, form) if form else weight_only(source, path)
             (folder / "model.toml").write_text((zoo / name / "model.toml").read_text())
             expected = {"scores": scores(path, x)} | (layer(path, x) if form == QuantFormat.QDQ else {})
             (folder / "expected.json").write_text(json.dumps(expected))

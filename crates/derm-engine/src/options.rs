@@ -6,7 +6,7 @@ use derm_kernels::{Isa, Precision};
 /// How an engine is compiled.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How weights are kept; `None`: as they are in the file.
+    /// How float weights are kept; `None`: as they are in the file. Weights of 8 bits stay so.
     pub precision: Option<Precision>,
     /// The instruction set.
     pub isa: Isa,

@@ -5,8 +5,8 @@
 mod common;
 
 use common::{Graph, assert_equals_tract, no_weights, values};
-use derm_engine::graph_ops::{Dequantize, Quantize};
-use derm_engine::{Engine, Options, PackedWeightCache, Passes};
+use derm_engine::graph_ops::{ConvInputGradient, Dequantize, Quantize};
+use derm_engine::{Engine, Isa, Options, PackedWeightCache, Passes};
 use tract_onnx::prelude::tract_ndarray::ArrayD;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::AxisOp;
@@ -190,6 +190,41 @@ fn operators_that_have_no_integer_form_are_computed_as_floats() {
         let y = graph.node(math::max(), &[x, y]);
         quantized(graph, y, 0.05, 99)
     });
+}
+
+/// The gradient of a convolution that is computed in integers reads its weights packed for float
+/// arithmetic, in 8 bits too.
+#[test]
+fn a_gradient_takes_a_byte_for_each_weight() {
+    let model = |has_gradient: bool| {
+        let mut graph = Graph::new();
+        let input = graph.input(&SHAPE);
+        let x = quantized(&mut graph, input, X_SCALE, 128);
+        let [weights, bias] = parameters(&mut graph, &[8, 8, 3, 3], X_SCALE, 7);
+        let conv = Conv::new(pool_spec(1), KernelFormat::OIHW, 1, None);
+        let y = graph.node(conv.clone(), &[x, weights, bias]);
+        let y = quantized(&mut graph, y, 0.05, 120);
+        if !has_gradient {
+            return graph.finish(&[y]);
+        }
+        let op = ConvInputGradient { conv, input_shape: SHAPE.into() };
+        let gradient = graph.node(op, &[y, weights]);
+        graph.finish(&[y, gradient])
+    };
+    assert_equals_tract("a gradient", &model(true), &[values(&SHAPE, 1)]);
+    for isa in Isa::available() {
+        let [without, with] = [false, true].map(|has_gradient| {
+            let options = Options { isa, ..Options::default() };
+            let mut cache = PackedWeightCache::default();
+            let model = model(has_gradient);
+            Engine::compile(&model, &no_weights(), &[0, 1, 2, 3], options, &mut cache)
+                .unwrap()
+                .weight_bytes()
+        });
+        // A panel may be twice as wide as there are channels, which take five bytes more each.
+        let width = 8.max(isa.lanes());
+        assert_eq!(with - without, width * (8 * 9 + 5), "{isa:?}");
+    }
 }
 
 /// As deep as no recursion could follow, each node being read by a QuantizeLinear too.

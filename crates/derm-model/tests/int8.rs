@@ -1,5 +1,5 @@
 //! Quantised networks of the zoo answer what onnxruntime answers: `models/zoo/int8.py` writes them and
-//! its answers to `target/zoo/NAME.int8` (QDQ) and `NAME.qoperator`; where they are not, nothing is compared.
+//! its answers to `target/zoo/NAME.int8` (QDQ), `NAME.qoperator` and `NAME.weight-only`; where they are not, nothing is compared.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -42,9 +42,13 @@ fn expected(folder: &Path) -> Option<Expected> {
     })
 }
 
-fn present() -> impl Iterator<Item = (PathBuf, Expected)> {
-    let formats = ["int8", "qoperator"];
-    let folders = NAMES.iter().flat_map(move |name| formats.map(|of| format!("{name}.{of}")));
+/// Those that are computed in integers, and those of which only the weights are.
+const INTEGERS: &[&str] = &["int8", "qoperator"];
+const WEIGHTS: &[&str] = &["weight-only"];
+
+fn present(formats: &'static [&str]) -> impl Iterator<Item = (PathBuf, Expected)> {
+    let folders =
+        NAMES.iter().flat_map(|name| formats.iter().map(move |of| format!("{name}.{of}")));
     folders.filter_map(|name| {
         let folder = derm_zoo::folder().join(name);
         let expected = expected(&folder)?;
@@ -79,7 +83,7 @@ fn differences(folder: &Path, expected: &Expected, options: &EngineOptions) -> (
 
 #[test]
 fn quantised_networks_answer_as_onnxruntime_does() {
-    for (folder, expected) in present() {
+    for (folder, expected) in present(INTEGERS).chain(present(WEIGHTS)) {
         let (probability, off) = differences(&folder, &expected, &EngineOptions::default());
         assert!(probability <= 0.01, "{}: {probability}", folder.display());
         assert!(off <= 0.001, "{}: {off}", folder.display());
@@ -89,7 +93,7 @@ fn quantised_networks_answer_as_onnxruntime_does() {
 /// Every instruction set of this machine and two threads give the same integers.
 #[test]
 fn other_settings_change_no_integer() {
-    for (folder, expected) in present().take(2) {
+    for (folder, expected) in present(INTEGERS).take(2) {
         let base = differences(&folder, &expected, &EngineOptions::default());
         for isa in Isa::available() {
             let options =

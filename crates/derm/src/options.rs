@@ -45,7 +45,7 @@ impl Options {
         Options { intra_op_threads, ..self }
     }
 
-    /// Sets the precision of the weights in memory.
+    /// Sets the precision of the weights in memory; those of 8 bits stay so.
     pub fn with_weights(self, precision: Precision) -> Options {
         Options { weights: Some(precision), ..self }
     }

@@ -7,8 +7,8 @@ use crate::program::{
     BufferId, Conv, Copy, Dequantize, Element, Op, OpaqueId, Program, Step, Transpose,
 };
 use crate::weights::{
-    Constants, Int8WeightKey, Int8Weights, PackedWeightCache, PackedWeightKey, StoredWeights,
-    Strided, layout_hash,
+    Constants, Int8WeightKey, Int8Weights, PackedForm, PackedWeightCache, PackedWeightKey,
+    StoredWeights, Strided, Weights, layout_hash,
 };
 use derm_kernels::{ConvGeometry, ConvPlan, Isa, PackedConv, PackedInt8, Precision, Table};
 use std::collections::{HashMap, HashSet};
@@ -102,6 +102,11 @@ impl<'a> Builder<'a> {
 
     pub(super) fn constant(&self, outlet: OutletId) -> TractResult<Strided<'a>> {
         self.constants.view(outlet)
+    }
+
+    /// A constant that a convolution or product multiplies by.
+    pub(super) fn weights(&self, outlet: OutletId) -> TractResult<Weights<'a>> {
+        self.constants.weights(outlet)
     }
 
     /// A value; a constant becomes one that each run copies from where it is kept, and 8-bit numbers
@@ -263,41 +268,58 @@ impl<'a> Builder<'a> {
         self.set(outlet, buffer, order)
     }
 
-    /// The weights at `outlet`, of which this is the view, packed unless an engine of this model has
-    /// packed them. `value` finds the weight of an output channel, an input channel of its group, and
-    /// a tap.
+    /// The weights at `outlet`, packed unless an engine of this model has packed them: in 8 bits where
+    /// they are integers with a scale for each output channel, else in the precision of the file.
+    /// `offset` finds the weight of an output channel, an input channel of its group, and a tap.
     pub(super) fn pack(
         &mut self,
         outlet: OutletId,
-        view: &Strided<'_>,
+        weights: &Weights<'_>,
         geometry: &ConvGeometry,
         offsets: [Vec<usize>; 3],
-        value: impl Fn(usize, usize, usize, &[Vec<usize>; 3]) -> f32,
+        offset: impl Fn(usize, usize, usize, &[Vec<usize>; 3]) -> usize,
     ) -> PackedConv {
+        let offset = |output, input, tap| offset(output, input, tap, &offsets);
+        let int8 = match weights {
+            Weights::Int8(int8) => int8.channel_scales(geometry, offset).map(|all| (int8, all)),
+            Weights::Float(_) => None,
+        };
         let stored = || self.constants.precision(outlet);
         let precision = self.precision.unwrap_or_else(stored);
-        let key = self.constants.origin(outlet).map(|origin| PackedWeightKey {
+        let (origin, form) = match &int8 {
+            Some((int8, scales)) => (int8.origin.clone(), PackedForm::int8(scales)),
+            None => (self.constants.origin(outlet), PackedForm::Float(precision)),
+        };
+        let key = origin.map(|origin| PackedWeightKey {
             origin,
-            precision,
+            form,
             isa: self.isa,
             channels: [geometry.inputs(), geometry.outputs(), geometry.groups()],
             window: [geometry.rows().kernel(), geometry.columns().kernel()],
             layout: layout_hash(&offsets),
         });
         let known = key.as_ref().and_then(|key| self.cache.get(key)).cloned();
-        let weights = known.unwrap_or_else(|| {
-            let value = |output, input, tap| value(output, input, tap, &offsets);
-            let weights = PackedConv::new(self.isa, precision, geometry, None, value);
-            self.packed_bytes += weights.bytes();
-            self.weights.release(view);
+        let packed = known.unwrap_or_else(|| {
+            let packed = match &int8 {
+                Some((int8, scales)) => {
+                    let value = |output, input, tap| int8.at(offset(output, input, tap));
+                    PackedConv::int8(self.isa, scales, geometry, value)
+                }
+                None => {
+                    let value = |output, input, tap| weights.value(offset(output, input, tap));
+                    PackedConv::new(self.isa, precision, geometry, None, value)
+                }
+            };
+            self.packed_bytes += packed.bytes();
+            self.weights.release(weights.view());
             if let Some(key) = key {
-                self.cache.insert(key, weights.clone());
+                self.cache.insert(key, packed.clone());
             }
-            weights
+            packed
         });
-        let packed = Packed { weights: weights.clone(), geometry: *geometry, offsets };
-        self.packed.insert(outlet, packed);
-        weights
+        let known = Packed { weights: packed.clone(), geometry: *geometry, offsets };
+        self.packed.insert(outlet, known);
+        packed
     }
 
     /// 8-bit weights, packed unless an engine of this model has packed them; see [`Builder::pack`].

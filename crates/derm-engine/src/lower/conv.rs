@@ -41,13 +41,20 @@ pub(super) fn packed(
     outlet: OutletId,
     geometry: &ConvGeometry,
 ) -> TractResult<PackedConv> {
-    let view = builder.constant(outlet)?;
-    let offsets = offsets(&view);
-    let value = |output: usize, input: usize, tap: usize, offsets: &[Vec<usize>; 3]| {
-        let [taps, outer, inner] = offsets;
-        view.at(outer[output] + inner[input] + taps[tap])
-    };
-    Ok(builder.pack(outlet, &view, geometry, offsets, value))
+    let weights = builder.weights(outlet)?;
+    let offsets = offsets(weights.view());
+    Ok(builder.pack(outlet, &weights, geometry, offsets, offset))
+}
+
+/// The offset of the weight of an output channel, an input channel of its group, and a tap, from
+/// [`offsets`].
+pub(super) fn offset(
+    output: usize,
+    input: usize,
+    tap: usize,
+    [taps, outer, inner]: &[Vec<usize>; 3],
+) -> usize {
+    outer[output] + inner[input] + taps[tap]
 }
 
 /// The offsets of the taps, the output channels and the input channels of a group.

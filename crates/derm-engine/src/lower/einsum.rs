@@ -106,22 +106,15 @@ fn with_constant(
     let value = builder.in_order(value, order);
 
     let constant = node.inputs[1 - first];
-    let view = builder.constant(constant)?;
+    let weights = builder.weights(constant)?;
     let axes = [column(&batch, 1), column(&roles.right, 0), column(&summed, 1)];
-    let offsets = axes.map(|axes| view.offsets(&axes));
+    let offsets = axes.map(|axes| weights.view().offsets(&axes));
     let [groups, outputs, inputs] = offsets.each_ref().map(Vec::len);
     let rows = value.len() / (groups * inputs);
     let geometry = product(rows, groups * inputs, groups * outputs, groups)?;
     let weights = match transposed(builder, constant, &offsets, rows)? {
         Some(weights) => weights,
-        None => {
-            let value = |output: usize, input: usize, _, offsets: &[Vec<usize>; 3]| {
-                let [groups, outputs, inputs] = offsets;
-                let (group, output) = (output / outputs.len(), output % outputs.len());
-                view.at(groups[group] + outputs[output] + inputs[input])
-            };
-            builder.pack(constant, &view, &geometry, offsets, value)
-        }
+        None => builder.pack(constant, &weights, &geometry, offsets, offset),
     };
 
     let outlet = node.id.into();
@@ -129,6 +122,18 @@ fn with_constant(
     let order = completed(builder.shape(outlet)?.len(), &axes);
     builder.convolve(outlet, weights.with_bias(None), &geometry, value.buffer, order)?;
     Ok(true)
+}
+
+/// The offset of the weight of an output channel and an input channel of its group, from the offsets
+/// of the groups, of the output and of the input channels of a group.
+pub(super) fn offset(
+    output: usize,
+    input: usize,
+    _: usize,
+    [groups, outputs, inputs]: &[Vec<usize>; 3],
+) -> usize {
+    let (group, output) = (output / outputs.len(), output % outputs.len());
+    groups[group] + outputs[output] + inputs[input]
 }
 
 /// The transposed weights, where another product of this graph reads the same ones: as in the

@@ -50,7 +50,7 @@ fn convolution(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<bool>
     let Packed { weights, geometry, offsets } = packed;
     let is_own = [geometry.inputs(), geometry.outputs(), geometry.groups()]
         == [inputs, outputs, groups]
-        && offsets == conv::offsets(&builder.constant(node.inputs[1])?);
+        && offsets == conv::offsets(builder.weights(node.inputs[1])?.view());
     if !is_own {
         return Ok(false);
     }

@@ -1,7 +1,7 @@
 //! The packed weights that the engines of one model share.
 
 use super::constants::Origin;
-use derm_kernels::{Isa, PackedConv, PackedInt8, Precision};
+use derm_kernels::{ChannelScale, Isa, PackedConv, PackedInt8, Precision};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -16,7 +16,7 @@ pub struct PackedWeightCache {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PackedWeightKey {
     pub(crate) origin: Origin,
-    pub(crate) precision: Precision,
+    pub(crate) form: PackedForm,
     pub(crate) isa: Isa,
     /// `[input channels, output channels, groups]`.
     pub(crate) channels: [usize; 3],
@@ -24,6 +24,23 @@ pub(crate) struct PackedWeightKey {
     pub(crate) window: [usize; 2],
     /// See [`layout_hash`].
     pub(crate) layout: u64,
+}
+
+/// The form of packed weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum PackedForm {
+    Float(Precision),
+    /// 8 bits, with a hash of the scales and zero points.
+    Int8(u64),
+}
+
+impl PackedForm {
+    /// 8 bits with these scales.
+    pub(crate) fn int8(scales: &[ChannelScale]) -> PackedForm {
+        let mut hasher = DefaultHasher::new();
+        scales.iter().for_each(|of| (of.scale.to_bits(), of.zero_point).hash(&mut hasher));
+        PackedForm::Int8(hasher.finish())
+    }
 }
 
 /// What packed 8-bit weights are the same by; the fields are those of [`PackedWeightKey`].

@@ -3,7 +3,7 @@
 use super::file::StoredWeights;
 use super::strided::{Numbers, Strided};
 use crate::graph_ops::Dequantize;
-use derm_kernels::Precision;
+use derm_kernels::{ChannelScale, ConvGeometry, Precision};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tract_onnx::prelude::*;
@@ -101,9 +101,6 @@ impl<'a> Constants<'a> {
 
     /// The precision in which a constant's numbers are stored: half if that of any operand is.
     pub(crate) fn precision(&self, outlet: OutletId) -> Precision {
-        if self.is_small_integers(outlet) {
-            return Precision::F16;
-        }
         let (mut seen, mut pending) = (HashSet::new(), vec![outlet]);
         while let Some(next) = pending.pop() {
             if !seen.insert(next) {
@@ -116,26 +113,6 @@ impl<'a> Constants<'a> {
             }
         }
         Precision::F32
-    }
-
-    /// Whether a constant is 8-bit weights less their zero point, which float16 holds exactly.
-    fn is_small_integers(&self, mut outlet: OutletId) -> bool {
-        loop {
-            let node = self.model.node(outlet.node);
-            let is_dequantized = node.op_as::<Dequantize>().is_some_and(|dequantize| {
-                dequantize.scales.iter().all(|&scale| scale == 1.0)
-                    && dequantize.zero_points.iter().all(|zero| (-128..=255).contains(zero))
-            });
-            let Some(&input) = node.inputs.first() else { return false };
-            if is_dequantized {
-                let fact = self.model.outlet_fact(input);
-                return fact.is_ok_and(|fact| fact.datum_type.size_of() == 1);
-            }
-            if !node.op_is::<AxisOp>() {
-                return false;
-            }
-            outlet = input;
-        }
     }
 
     /// Where a constant comes from, if that is one stored tensor with at most its axes and its type
@@ -170,8 +147,19 @@ impl<'a> Constants<'a> {
         Ok(Strided::contiguous(tensor.shape().to_vec(), Numbers::Values(values), 0..0))
     }
 
-    /// A constant that is dequantised from 8-bit weights with the zero point 0, as these weights and
-    /// their scales; `None` for any other.
+    /// A constant that a convolution or product multiplies by.
+    ///
+    /// # Errors
+    /// As [`Constants::tensor`].
+    pub(crate) fn weights(&self, outlet: OutletId) -> TractResult<Weights<'a>> {
+        Ok(match self.int8_view(outlet)? {
+            Some(weights) => Weights::Int8(weights),
+            None => Weights::Float(self.view(outlet)?),
+        })
+    }
+
+    /// A constant that is dequantised from 8-bit weights, as these weights, their scales and their zero
+    /// points; `None` for any other.
     ///
     /// # Errors
     /// As [`Constants::tensor`].
@@ -189,16 +177,21 @@ impl<'a> Constants<'a> {
         };
         let datum_type = self.model.outlet_fact(source)?.datum_type;
         // Unsigned weights about 128 are signed ones about 0.
-        let zero_point = match datum_type {
+        let offset = match datum_type {
             DatumType::I8 => 0,
             DatumType::U8 => 128,
             _ => return Ok(None),
         };
-        if dequantize.zero_points.iter().any(|&zero| zero != zero_point) {
+        let channels = dequantize.scales.iter().zip(&*dequantize.zero_points);
+        let channels = channels.map(|(&scale, zero_point)| {
+            let zero_point = i8::try_from(zero_point.checked_sub(offset)?).ok()?;
+            Some(ChannelScale { scale, zero_point })
+        });
+        let Some(scales) = channels.collect::<Option<Vec<ChannelScale>>>() else {
             return Ok(None);
-        }
+        };
         let tensor = self.tensor(source)?;
-        let values = if zero_point == 0 {
+        let values = if offset == 0 {
             tensor.to_plain_array_view::<i8>()?.iter().copied().collect()
         } else {
             tensor.to_plain_array_view::<u8>()?.iter().map(|&w| (w ^ 0x80) as i8).collect()
@@ -212,7 +205,6 @@ impl<'a> Constants<'a> {
                 None => return Ok(None),
             }
         }
-        let scales = Arc::clone(&dequantize.scales);
         Ok(Some(Int8Weights { view, scales, stride, origin: self.origin(source) }))
     }
 
@@ -241,10 +233,34 @@ impl<'a> Constants<'a> {
     }
 }
 
-/// Signed 8-bit weights with their scales.
+/// What a convolution or product multiplies by.
+pub(crate) enum Weights<'a> {
+    Float(Strided<'a>),
+    Int8(Int8Weights<'a>),
+}
+
+impl<'a> Weights<'a> {
+    /// The stored numbers.
+    pub(crate) fn view(&self) -> &Strided<'a> {
+        match self {
+            Weights::Float(view) => view,
+            Weights::Int8(weights) => &weights.view,
+        }
+    }
+
+    /// The weight at a sum of offsets of the view.
+    pub(crate) fn value(&self, offset: usize) -> f32 {
+        match self {
+            Weights::Float(view) => view.at(offset),
+            Weights::Int8(weights) => weights.value(offset),
+        }
+    }
+}
+
+/// Signed 8-bit weights, and what they stand for.
 pub(crate) struct Int8Weights<'a> {
     pub(crate) view: Strided<'a>,
-    scales: Arc<[f32]>,
+    scales: Vec<ChannelScale>,
     /// Of the axis along which the scales vary, in the stored tensor.
     stride: usize,
     /// Where they come from; see [`Constants::origin`].
@@ -252,14 +268,36 @@ pub(crate) struct Int8Weights<'a> {
 }
 
 impl Int8Weights<'_> {
-    /// The weight at a sum of offsets of the view.
+    /// The integer at a sum of offsets of the view.
     pub(crate) fn at(&self, offset: usize) -> i8 {
         self.view.at(offset) as i8
     }
 
-    /// The scale of the weight at an offset.
-    pub(crate) fn scale(&self, offset: usize) -> f32 {
+    /// What the integer at an offset stands for.
+    fn value(&self, offset: usize) -> f32 {
+        let ChannelScale { scale, zero_point } = self.scale(offset);
+        (self.view.at(offset) - f32::from(zero_point)) * scale
+    }
+
+    fn scale(&self, offset: usize) -> ChannelScale {
         self.scales[offset / self.stride % self.scales.len()]
+    }
+
+    /// The scale of each output channel; `None` where it varies within a channel. `offset` finds the
+    /// weight of an output channel, an input channel of its group, and a tap.
+    pub(crate) fn channel_scales(
+        &self,
+        geometry: &ConvGeometry,
+        offset: impl Fn(usize, usize, usize) -> usize,
+    ) -> Option<Vec<ChannelScale>> {
+        let of_channel = |output| {
+            let scale = self.scale(offset(output, 0, 0));
+            // The scales vary along one axis: of inputs or of taps.
+            let inputs = (0..geometry.depth()).map(|input| offset(output, input, 0));
+            let taps = (0..geometry.taps()).map(|tap| offset(output, 0, tap));
+            inputs.chain(taps).all(|offset| self.scale(offset) == scale).then_some(scale)
+        };
+        (0..geometry.outputs()).map(of_channel).collect()
     }
 }
 

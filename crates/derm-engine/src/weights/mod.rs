@@ -7,8 +7,8 @@ mod file;
 mod strided;
 
 pub use cache::PackedWeightCache;
-pub(crate) use cache::{Int8WeightKey, PackedWeightKey, layout_hash};
+pub(crate) use cache::{Int8WeightKey, PackedForm, PackedWeightKey, layout_hash};
 pub use constants::Constants;
-pub(crate) use constants::Int8Weights;
+pub(crate) use constants::{Int8Weights, Weights};
 pub use file::{Bytes, Stored, StoredWeights};
 pub(crate) use strided::Strided;

@@ -1,7 +1,7 @@
 //! Packed weights of a dense convolution: panels of a few output channels.
 
-use super::storage::{Precision, WeightStorage};
-use super::widen::widened;
+use super::storage::{Form, WeightStorage};
+use super::widen::{WeightRows, widened};
 use crate::geometry::conv::ConvGeometry;
 use crate::simd::isa::Isa;
 use crate::simd::vector::MAX_VECTOR;
@@ -77,16 +77,20 @@ pub(crate) struct PackedWeights {
 }
 
 impl PackedWeights {
-    /// Packs `value(output, input, tap)`.
-    pub(crate) fn new(
+    /// Packs `value(output, input, tap)`; see [`WeightStorage::extend`].
+    pub(super) fn new(
         isa: Isa,
-        precision: Precision,
+        form: Form<'_>,
         geometry: &ConvGeometry,
         value: impl Fn(usize, usize, usize) -> f32,
     ) -> PackedWeights {
         let (taps, depth) = (geometry.taps(), geometry.depth());
         let (panels, length) = panels(isa, geometry);
-        let mut weights = WeightStorage::with_capacity(precision, length);
+        let columns = panels.iter().flat_map(|panel| {
+            let lanes = 0..panel.width(isa);
+            lanes.map(|lane| (lane < panel.channels).then_some(panel.channel + lane))
+        });
+        let mut weights = WeightStorage::new(form, length, columns);
         for panel in &panels {
             for (tap, input) in (0..taps).flat_map(|tap| (0..depth).map(move |i| (tap, i))) {
                 let channels = panel.channel..panel.channel + panel.channels;
@@ -167,13 +171,19 @@ impl PackedWeights {
     }
 
     /// The stored weights, in the layout of the forward convolution's panels.
-    pub(crate) fn stored(&self) -> &WeightStorage {
+    pub(super) fn stored(&self) -> &WeightStorage {
         &self.forward.weights
+    }
+
+    /// The column of the stored weights at which a panel of the forward convolution begins: all panels
+    /// have as many rows.
+    pub(super) fn column(&self, panel: &Panel) -> usize {
+        panel.start / (self.forward.taps * self.forward.depth)
     }
 
     /// Whether [`PackedWeights::block`] needs scratch.
     pub(crate) fn is_copied(&self) -> bool {
-        self.is_transposed || matches!(self.forward.weights, WeightStorage::F16(_))
+        self.is_transposed || !matches!(self.forward.weights, WeightStorage::F32(_))
     }
 
     /// Rows `rows` of a panel, each one input channel at one tap, as float32: as they are stored
@@ -190,8 +200,13 @@ impl PackedWeights {
             self.transpose(panel, rows, block);
             return block;
         }
-        let range = panel.start + rows.start * width..panel.start + rows.end * width;
-        widened(self.isa(), &self.forward.weights, range, scratch)
+        let wanted = WeightRows {
+            start: panel.start + rows.start * width,
+            rows: rows.len(),
+            width,
+            column: self.column(panel),
+        };
+        widened(self.isa(), &self.forward.weights, wanted, scratch)
     }
 
     /// Writes rows `rows` of a panel of the backward-data convolution to `block`: row
@@ -213,9 +228,13 @@ impl PackedWeights {
                 }
                 // The kernel rotated by 180 degrees: the taps in the opposite order.
                 let forward_row = (taps - 1 - tap) * forward_depth + first_input;
-                let start = forward.start + forward_row * forward_width;
-                let range = start..start + panel.channels * forward_width;
-                let square = widened(*isa, weights, range, &mut buffer);
+                let square = WeightRows {
+                    start: forward.start + forward_row * forward_width,
+                    rows: panel.channels,
+                    width: forward_width,
+                    column: self.column(forward),
+                };
+                let square = widened(*isa, weights, square, &mut buffer);
                 for wanted_row in wanted {
                     let lane = wanted_row - row;
                     let to = &mut block[(wanted_row - rows.start) * width..][..panel.channels];

@@ -11,48 +11,125 @@ pub enum Precision {
     F32,
 }
 
-/// Weights in one of the precisions. An integer form would be a further variant, with panels and
-/// epilogues of its own.
+/// What the 8-bit weights of an output channel stand for: `q` for `(q - zero_point) * scale`, as float32.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ChannelScale {
+    /// The scale.
+    pub scale: f32,
+    /// The integer that stands for 0.
+    pub zero_point: i8,
+}
+
+impl ChannelScale {
+    /// Of channels that fill up a panel: 0 stands for 0.
+    const PADDING: ChannelScale = ChannelScale { scale: 0.0, zero_point: 0 };
+}
+
+/// The form in which weights are stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Form<'a> {
+    Float(Precision),
+    /// Signed 8-bit integers, and what those of each output channel stand for.
+    Int8(&'a [ChannelScale]),
+}
+
+/// Weights in one of the forms: rows of a value for each of some output channels.
 #[derive(Debug, Clone)]
-pub(crate) enum WeightStorage {
+pub(super) enum WeightStorage {
     /// IEEE half precision, as bits.
     F16(Vec<u16>),
     /// Single precision.
     F32(Vec<f32>),
+    /// Weight-only quantisation: integers that stand for floats.
+    Int8(Int8Storage),
+}
+
+/// 8-bit weights.
+#[derive(Debug, Clone)]
+pub(super) struct Int8Storage {
+    pub(super) values: Vec<i8>,
+    /// Of each column.
+    scales: Vec<f32>,
+    /// Of each column.
+    zero_points: Vec<i8>,
+}
+
+impl Int8Storage {
+    /// The scales and zero points of `width` columns.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    pub(super) fn columns(&self, first: usize, width: usize) -> Int8Scales<'_> {
+        let columns = first..first + width;
+        Int8Scales {
+            scales: &self.scales[columns.clone()],
+            zero_points: &self.zero_points[columns],
+        }
+    }
+}
+
+/// The scales and zero points of some columns of 8-bit weights.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Int8Scales<'a> {
+    pub(super) scales: &'a [f32],
+    pub(super) zero_points: &'a [i8],
 }
 
 impl WeightStorage {
-    /// No weights, with capacity for `length`.
-    pub(crate) fn with_capacity(precision: Precision, length: usize) -> WeightStorage {
-        match precision {
-            Precision::F16 => WeightStorage::F16(Vec::with_capacity(length)),
-            Precision::F32 => WeightStorage::F32(Vec::with_capacity(length)),
+    /// No weights, with capacity for `length`. `channels`: the output channel of each column, none where
+    /// it fills up a row.
+    ///
+    /// # Panics
+    /// If an 8-bit form lacks one of the channels.
+    pub(super) fn new(
+        form: Form<'_>,
+        length: usize,
+        channels: impl Iterator<Item = Option<usize>>,
+    ) -> WeightStorage {
+        match form {
+            Form::Float(Precision::F16) => WeightStorage::F16(Vec::with_capacity(length)),
+            Form::Float(Precision::F32) => WeightStorage::F32(Vec::with_capacity(length)),
+            Form::Int8(all) => {
+                let of_channel =
+                    |channel: Option<usize>| channel.map_or(ChannelScale::PADDING, |c| all[c]);
+                let (scales, zero_points) =
+                    channels.map(of_channel).map(|of| (of.scale, of.zero_point)).unzip();
+                let values = Vec::with_capacity(length);
+                WeightStorage::Int8(Int8Storage { values, scales, zero_points })
+            }
         }
     }
 
-    /// Appends weights.
-    pub(crate) fn extend(&mut self, values: impl Iterator<Item = f32>) {
+    /// Appends weights; to 8-bit ones, the integers.
+    pub(super) fn extend(&mut self, values: impl Iterator<Item = f32>) {
         match self {
             WeightStorage::F16(list) => {
                 list.extend(values.map(|value| f16::from_f32(value).to_bits()));
             }
             WeightStorage::F32(list) => list.extend(values),
+            WeightStorage::Int8(Int8Storage { values: list, .. }) => {
+                list.extend(values.map(|value| value as i8));
+            }
         }
     }
 
     /// How many there are.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             WeightStorage::F16(list) => list.len(),
             WeightStorage::F32(list) => list.len(),
+            WeightStorage::Int8(Int8Storage { values, .. }) => values.len(),
         }
     }
 
     /// Bytes of memory.
-    pub(crate) fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         match self {
-            WeightStorage::F16(list) => 2 * list.len(),
-            WeightStorage::F32(list) => 4 * list.len(),
+            WeightStorage::F16(list) => size_of_val(&list[..]),
+            WeightStorage::F32(list) => size_of_val(&list[..]),
+            WeightStorage::Int8(Int8Storage { values, scales, zero_points }) => {
+                size_of_val(&values[..]) + size_of_val(&scales[..]) + size_of_val(&zero_points[..])
+            }
         }
     }
 }

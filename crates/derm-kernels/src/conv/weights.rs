@@ -2,7 +2,7 @@
 
 use super::depthwise::DepthwiseWeights;
 use super::packed::PackedWeights;
-use super::storage::Precision;
+use super::storage::{ChannelScale, Form, Precision};
 use crate::geometry::conv::ConvGeometry;
 use crate::simd::isa::Isa;
 
@@ -35,13 +35,38 @@ impl PackedConv {
         bias: Option<&[f32]>,
         value: impl Fn(usize, usize, usize) -> f32,
     ) -> PackedConv {
+        PackedConv::of_form(isa, Form::Float(precision), geometry, value).with_bias(bias)
+    }
+
+    /// Packs weights of 8 bits, which stay so in memory and are computed with as float32; without bias.
+    /// `scales` has one for each output channel; for `value`, see [`PackedConv::new`].
+    ///
+    /// # Panics
+    /// If there are not as many scales.
+    pub fn int8(
+        isa: Isa,
+        scales: &[ChannelScale],
+        geometry: &ConvGeometry,
+        value: impl Fn(usize, usize, usize) -> i8,
+    ) -> PackedConv {
+        assert_eq!(scales.len(), geometry.outputs());
+        let value = |output, input, tap| value(output, input, tap).into();
+        PackedConv::of_form(isa, Form::Int8(scales), geometry, value)
+    }
+
+    fn of_form(
+        isa: Isa,
+        form: Form<'_>,
+        geometry: &ConvGeometry,
+        value: impl Fn(usize, usize, usize) -> f32,
+    ) -> PackedConv {
         let weights = if geometry.is_depthwise() {
             let value = |channel, tap| value(channel, 0, tap);
-            ConvWeights::Depthwise(DepthwiseWeights::new(isa, precision, geometry, value))
+            ConvWeights::Depthwise(DepthwiseWeights::new(isa, form, geometry, value))
         } else {
-            ConvWeights::Dense(PackedWeights::new(isa, precision, geometry, value))
+            ConvWeights::Dense(PackedWeights::new(isa, form, geometry, value))
         };
-        PackedConv { weights, bias: vec![0.0; geometry.outputs()] }.with_bias(bias)
+        PackedConv { weights, bias: vec![0.0; geometry.outputs()] }
     }
 
     /// The same weights with another bias: a value for each output channel, or none.

@@ -37,6 +37,10 @@ impl Simd for Avx2 {
         _mm256_cvtph_ps(_mm_loadu_si128(from.cast()))
     }
     #[inline(always)]
+    unsafe fn load_int8(from: *const i8) -> __m256 {
+        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast())))
+    }
+    #[inline(always)]
     unsafe fn store(to: *mut f32, value: __m256) {
         _mm256_storeu_ps(to, value);
     }

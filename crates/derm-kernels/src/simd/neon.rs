@@ -72,6 +72,11 @@ impl Simd for Neon {
         vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from)))
     }
     #[inline(always)]
+    unsafe fn load_int8(from: *const i8) -> float32x4_t {
+        let bytes = vreinterpret_s8_u32(vdup_n_u32(from.cast::<u32>().read_unaligned()));
+        vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(bytes))))
+    }
+    #[inline(always)]
     unsafe fn store(to: *mut f32, value: float32x4_t) {
         vst1q_f32(to, value);
     }

@@ -44,6 +44,10 @@ impl Simd for Portable {
         bits.map(|bits| half::f16::from_bits(bits).to_f32())
     }
     #[inline(always)]
+    unsafe fn load_int8(from: *const i8) -> V {
+        from.cast::<[i8; 4]>().read_unaligned().map(f32::from)
+    }
+    #[inline(always)]
     unsafe fn store(to: *mut f32, value: V) {
         to.cast::<V>().write_unaligned(value);
     }

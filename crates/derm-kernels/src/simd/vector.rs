@@ -28,6 +28,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_first(from: *const f32, count: usize) -> Self::V;
     /// `LANES` float16 values, widened.
     unsafe fn load_half(from: *const u16) -> Self::V;
+    /// `LANES` signed 8-bit integers, as float32.
+    unsafe fn load_int8(from: *const i8) -> Self::V;
     unsafe fn store(to: *mut f32, value: Self::V);
     unsafe fn store_first(to: *mut f32, value: Self::V, count: usize);
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;

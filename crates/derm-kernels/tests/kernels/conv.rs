@@ -2,6 +2,7 @@
 //! and channel counts, for every instruction set of this machine.
 
 use crate::reference::running::{run, run_in_parts};
+use crate::reference::weights::{Weights, forms};
 use crate::reference::{axis, cases, close, convolve, numbers, size, sizes};
 use derm_kernels::{
     ConvCall, ConvGeometry, ConvPlan, Epilogue, Isa, OutputPart, PackedConv, Precision, Ring,
@@ -15,22 +16,19 @@ proptest! {
     #[test]
     fn convolution(
         rows in axis(), columns in axis(), groups in 1usize..4, depth in 1usize..size(40),
-        outputs in 1usize..size(70), seed in any::<u32>(), half in any::<bool>(),
+        outputs in 1usize..size(70), seed in any::<u32>(), form in forms(),
     ) {
         let geometry =
             ConvGeometry::new([rows, columns], groups * depth, groups * outputs, groups).unwrap();
-        let taps = geometry.taps();
         let input = numbers(geometry.input_len(), seed);
-        let weights = numbers(geometry.weights(), seed ^ 1);
+        let weights = Weights::new(form, &geometry, seed ^ 1);
         let bias = numbers(geometry.outputs(), seed ^ 2);
         let added = numbers(geometry.output_len(), seed ^ 3);
-        let weight = |o: usize, i: usize, tap: usize| weights[(o * depth + i) * taps + tap];
-        let mut plain = convolve(&geometry, &input, &bias, weight);
+        let mut plain = convolve(&geometry, &input, &bias, |o, i, tap| weights.at(o, i, tap));
         plain.iter_mut().zip(&added).for_each(|(sum, add)| *sum = sum.max(0.0) + add);
-        let precision = if half { Precision::F16 } else { Precision::F32 };
         let relu = Epilogue::Unary(Unary::Clamp(0.0, f32::INFINITY));
         for isa in Isa::available() {
-            let conv = PackedConv::new(isa, precision, &geometry, Some(&bias), weight);
+            let conv = weights.pack(isa).with_bias(Some(&bias));
             let output = run(conv, &geometry, &input, &[relu, Epilogue::Add(&added)]);
             close(&output, &plain, 1e-4)?;
         }

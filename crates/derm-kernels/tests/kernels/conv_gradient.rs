@@ -1,6 +1,7 @@
 //! Backward data of a dense convolution: the input's gradient, against the definition.
 
 use crate::reference::running::{run, run_in_parts};
+use crate::reference::weights::{Weights, forms};
 use crate::reference::{axis, cases, close, input_gradient, numbers, size, sizes};
 use derm_kernels::{ConvGeometry, Epilogue, Isa, PackedConv, Precision, Unary};
 use proptest::prelude::*;
@@ -11,20 +12,16 @@ proptest! {
     #[test]
     fn of_a_convolution(
         rows in axis(), columns in axis(), groups in 1usize..4, depth in 1usize..size(70),
-        outputs in 1usize..size(70), seed in any::<u32>(), half in any::<bool>(),
+        outputs in 1usize..size(70), seed in any::<u32>(), form in forms(),
     ) {
         let geometry =
             ConvGeometry::new([rows, columns], groups * depth, groups * outputs, groups).unwrap();
         let Some(transposed) = geometry.transposed() else { return Ok(()) };
-        let taps = geometry.taps();
         let gradient = numbers(geometry.output_len(), seed);
-        let weights = numbers(geometry.weights(), seed ^ 1);
-        let weight = |o: usize, i: usize, tap: usize| weights[(o * depth + i) * taps + tap];
-        let plain = input_gradient(&geometry, &gradient, weight);
-        let precision = if half { Precision::F16 } else { Precision::F32 };
+        let weights = Weights::new(form, &geometry, seed ^ 1);
+        let plain = input_gradient(&geometry, &gradient, |o, i, tap| weights.at(o, i, tap));
         for isa in Isa::available() {
-            let conv = PackedConv::new(isa, precision, &geometry, None, weight);
-            let conv = conv.transposed(&geometry).unwrap();
+            let conv = weights.pack(isa).transposed(&geometry).unwrap();
             let mut output = run(conv.clone(), &transposed, &gradient, &[]);
             close(&output, &plain, 1e-4)?;
             let values = numbers(output.len(), seed ^ 3);

@@ -1,6 +1,7 @@
 //! Depthwise convolution: against the definition.
 
 use crate::reference::running::{run, run_in_parts};
+use crate::reference::weights::{Weights, forms};
 use crate::reference::{axis, cases, close, convolve, numbers, size};
 use derm_kernels::{ConvGeometry, Epilogue, Isa, PackedConv, Precision, Unary};
 use proptest::prelude::*;
@@ -11,18 +12,15 @@ proptest! {
     #[test]
     fn depthwise(
         rows in axis(), columns in axis(), channels in 2usize..size(70), seed in any::<u32>(),
-        half in any::<bool>(), cut in 0usize..8,
+        form in forms(), cut in 0usize..8,
     ) {
         let geometry = ConvGeometry::new([rows, columns], channels, channels, channels).unwrap();
-        let taps = geometry.taps();
         let input = numbers(geometry.input_len(), seed);
-        let weights = numbers(channels * taps, seed ^ 1);
+        let weights = Weights::new(form, &geometry, seed ^ 1);
         let bias = numbers(channels, seed ^ 2);
-        let weight = |channel: usize, _: usize, tap: usize| weights[channel * taps + tap];
-        let plain = convolve(&geometry, &input, &bias, weight);
-        let precision = if half { Precision::F16 } else { Precision::F32 };
+        let plain = convolve(&geometry, &input, &bias, |o, i, tap| weights.at(o, i, tap));
         for isa in Isa::available() {
-            let conv = PackedConv::new(isa, precision, &geometry, Some(&bias), weight);
+            let conv = weights.pack(isa).with_bias(Some(&bias));
             let output = run_in_parts(conv.clone(), &geometry, &input, &[], cut);
             close(&output, &plain, 1e-4)?;
             // An epilogue that does not fit registers.

@@ -10,6 +10,7 @@ mod depthwise;
 mod fake_quantize;
 mod geometry;
 mod int8;
+mod int8_weights;
 mod pool;
 mod reduce;
 mod reference;

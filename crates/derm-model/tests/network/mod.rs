@@ -14,6 +14,7 @@ use tract_onnx::prelude::f16;
 
 pub(crate) const FLOAT: i32 = 1;
 pub(crate) const UINT8: i32 = 2;
+pub(crate) const INT8: i32 = 3;
 pub(crate) const INT64: i32 = 7;
 pub(crate) const STRING: i32 = 8;
 pub(crate) const FLOAT16: i32 = 10;
@@ -125,8 +126,11 @@ impl Network {
         };
         let attribute = match operator {
             "Cast" => vec![integer("to", number.parse().unwrap())],
-            "Softmax" => vec![integer("axis", number.parse().unwrap())],
+            "Softmax" | "Concat" | "DequantizeLinear" => {
+                vec![integer("axis", number.parse().unwrap())]
+            }
             "Gemm" => vec![integer("transB", 1)],
+            "Conv" if !number.is_empty() => vec![integer("group", number.parse().unwrap())],
             "Transpose" => {
                 let ints = number.split(',').map(|axis| axis.parse().unwrap()).collect();
                 let r#type = AttributeType::Ints as i32;
@@ -182,6 +186,7 @@ fn raw(element: i32, values: &[f64]) -> Vec<u8> {
         FLOAT16 => f16::from_f64(value).to_le_bytes().to_vec(),
         INT64 => (value as i64).to_le_bytes().to_vec(),
         UINT8 => vec![value as u8],
+        INT8 => (value as i8).to_le_bytes().to_vec(),
         other => panic!("{other}"),
     };
     values.iter().flat_map(bytes).collect()

@@ -446,3 +446,55 @@ def squared(g):
 
 
 case("dynamic squared scale", "MatMulInteger", squared, lo=11)
+
+
+def weight_only(g, *shape, axis=None, zeros=(0,), dtype=np.int8):
+    """8-bit weights of an operator that computes in float32; zero points vary where scales do."""
+    low, high = (-128, 128) if dtype == np.int8 else (0, 256)
+    values = g.w(g.random.integers(low, high, shape).astype(dtype))
+    if axis is None:
+        return g("DequantizeLinear", values, g.s(0.004), g.s(zeros[0], dtype))
+    scales = g.random.uniform(0.002, 0.006, shape[axis]).astype(F)
+    zeros = np.resize(np.array(zeros, dtype), shape[axis])
+    return g("DequantizeLinear", values, g.w(scales), g.w(zeros), axis=axis)
+
+
+for name, shape, more, attributes in (
+    ("3x3", (20, 3, 3, 3), {"axis": 0}, {"pads": P}),
+    ("zero points", (20, 3, 3, 3), {"axis": 0, "zeros": (-128, 0, 5, 127)}, {"pads": P}),
+    ("unsigned", (20, 3, 3, 3), {"zeros": (131,), "dtype": np.uint8}, {"strides": [2, 1]}),
+    ("unsigned zero points", (9, 3, 1, 1), {"axis": 0, "zeros": (0, 128, 255), "dtype": np.uint8}, {}),
+    ("group 3", (6, 1, 3, 3), {"axis": 0, "zeros": (3, -9)}, {"group": 3, "pads": P}),
+    ("depthwise", (3, 1, 3, 3), {"axis": 0, "zeros": (0, 1, 2)}, {"group": 3, "pads": P}),
+    ("scales of inputs", (20, 3, 3, 3), {"axis": 1, "zeros": (0, 1, 2)}, {}),
+    ("scales of columns", (20, 3, 3, 3), {"axis": 3, "zeros": (0, 1, 2)}, {}),
+):
+    case(
+        f"weight-only Conv {name}",
+        "int8",
+        lambda g, s=shape, m=more, a=attributes: g("Conv", "x", weight_only(g, *s, **m), g.r(s[0]), **a),
+    )
+for name, axis in (("outputs", 1), ("inputs", 0)):
+    case(
+        f"weight-only ConvTranspose scales of {name}",
+        "int8",
+        lambda g, axis=axis: g("ConvTranspose", "x", weight_only(g, 3, 5, 2, 2, axis=axis), strides=[2, 2]),
+    )
+for name, axis in (("one scale", None), ("scales of outputs", 1), ("scales of inputs", 0)):
+    case(
+        f"weight-only MatMul {name}",
+        "int8",
+        lambda g, axis=axis: g("MatMul", g.reshape("x", 6, 18), weight_only(g, 18, 5, axis=axis, zeros=(4, -7))),
+    )
+    case(
+        f"weight-only Gemm {name}",
+        "int8",
+        lambda g, axis=axis: g(
+            "Gemm",
+            g.reshape("x", 6, 18),
+            weight_only(g, 5, 18, axis=None if axis is None else 1 - axis, zeros=(4, -7)),
+            g.r(5),
+            transB=1,
+            alpha=0.5,
+        ),
+    )

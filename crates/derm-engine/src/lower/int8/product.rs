@@ -4,8 +4,8 @@ use super::Target;
 use super::pool::channels_last;
 use crate::lower::binary::binary_op;
 use crate::lower::builder::Builder;
-use crate::lower::conv::offsets;
-use crate::lower::einsum::{column, in_memory_order, product, roles};
+use crate::lower::conv;
+use crate::lower::einsum::{self, column, in_memory_order, product, roles};
 use crate::lower::value::{Held, Value, completed};
 use crate::program::Int8Conv;
 use crate::weights::Int8Weights;
@@ -94,14 +94,10 @@ fn convolution(
     {
         return Ok(None);
     }
-    let offsets = offsets(&weights.view);
+    let offsets = conv::offsets(&weights.view);
     let order = input.value.order.clone();
     let product = Product { geometry, input, weights, offsets, bias, shape, order };
-    let offset = |output: usize, input: usize, tap: usize, offsets: &[Vec<usize>; 3]| {
-        let [taps, outer, inner] = offsets;
-        outer[output] + inner[input] + taps[tap]
-    };
-    finish(builder, product, offset, target)
+    finish(builder, product, conv::offset, target)
 }
 
 fn matrix_product(
@@ -144,12 +140,7 @@ fn matrix_product(
     }
     let order = completed(shape.len(), &[column(&left, 1), channels].concat());
     let product = Product { geometry, input, weights, offsets, bias, shape, order };
-    let offset = |output: usize, input: usize, _, offsets: &[Vec<usize>; 3]| {
-        let [groups, outputs, inputs] = offsets;
-        let (group, output) = (output / outputs.len(), output % outputs.len());
-        groups[group] + outputs[output] + inputs[input]
-    };
-    finish(builder, product, offset, target)
+    finish(builder, product, einsum::offset, target)
 }
 
 /// Adds a constant that varies with the output channel only, whose index is that along `axes`; returns
@@ -179,7 +170,8 @@ fn add_bias(
     Ok(true)
 }
 
-/// Writes the step; `None` where a sum could exceed 32 bits or the scales vary within a channel.
+/// Writes the step; `None` where a sum could exceed 32 bits, the scales vary within a channel, or a zero
+/// point is not 0.
 fn finish(
     builder: &mut Builder<'_>,
     product: Product<'_>,
@@ -191,17 +183,14 @@ fn finish(
     if !PackedInt8::fits(&geometry) {
         return Ok(None);
     }
+    let Some(channels) = weights.channel_scales(&geometry, offset) else { return Ok(None) };
+    if channels.iter().any(|channel| channel.zero_point != 0) {
+        return Ok(None);
+    }
     let mut scales = Vec::with_capacity(geometry.outputs());
     let mut sums = Vec::with_capacity(geometry.outputs());
-    for (output, bias) in bias.into_iter().enumerate() {
-        let scale = weights.scale(offset(output, 0, 0));
-        let mut of_channel = (0..geometry.depth())
-            .map(|input| offset(output, input, 0))
-            .chain((0..geometry.taps()).map(|tap| offset(output, 0, tap)));
-        if of_channel.any(|offset| weights.scale(offset) != scale) {
-            return Ok(None);
-        }
-        let unit = input.scale * scale;
+    for (bias, channel) in bias.into_iter().zip(channels) {
+        let unit = input.scale * channel.scale;
         let bias = if bias == 0.0 { 0.0 } else { (f64::from(bias) / f64::from(unit)).round() };
         let scale = unit / target.scale;
         if bias.is_nan() || bias.abs() > MAX_BIAS || !scale.is_finite() {

@@ -7,8 +7,8 @@ mod window;
 use self::job::Job;
 use super::call::Operands;
 use super::epilogue::SplitEpilogue;
-use super::storage::{Precision, WeightStorage};
-use super::widen::widened;
+use super::storage::{Form, WeightStorage};
+use super::widen::{WeightRows, widened};
 use crate::geometry::conv::ConvGeometry;
 use crate::ring::Ring;
 use crate::simd::dispatch::dispatch;
@@ -29,15 +29,15 @@ pub(super) struct DepthwiseWeights {
 }
 
 impl DepthwiseWeights {
-    /// Packs `value(channel, tap)`.
+    /// Packs `value(channel, tap)`; see [`WeightStorage::extend`].
     pub(super) fn new(
         isa: Isa,
-        precision: Precision,
+        form: Form<'_>,
         geometry: &ConvGeometry,
         value: impl Fn(usize, usize) -> f32,
     ) -> DepthwiseWeights {
         let (channels, taps) = (geometry.inputs(), geometry.taps());
-        let mut weights = WeightStorage::with_capacity(precision, taps * channels);
+        let mut weights = WeightStorage::new(form, taps * channels, (0..channels).map(Some));
         for tap in 0..taps {
             weights.extend((0..channels).map(|channel| value(channel, tap)));
         }
@@ -98,7 +98,8 @@ impl DepthwiseWeights {
     ) {
         let (zeros, scratch) = scratch.split_at_mut(self.channels);
         zeros.fill(0.0);
-        let weights = widened(self.isa, &self.weights, 0..self.weights.len(), scratch);
+        let all = WeightRows { start: 0, rows: geometry.taps(), width: self.channels, column: 0 };
+        let weights = widened(self.isa, &self.weights, all, scratch);
         let step = self.channels as isize;
         // The kernel rotated by 180 degrees: the taps in the opposite order.
         let (first_tap, tap_step) = if self.is_transposed {

@@ -2,7 +2,8 @@
 
 use super::tiling::REACH;
 use crate::conv::packed::{PackedWeights, Panel};
-use crate::conv::storage::WeightStorage;
+use crate::conv::storage::{Int8Scales, WeightStorage};
+use crate::conv::widen::load_scaled;
 use crate::simd::dispatch::dispatch;
 use crate::simd::vector::Simd;
 use std::ops::Range;
@@ -32,20 +33,25 @@ pub(super) fn transform_weights(
         for (number, to) in taps.chunks_exact_mut(tap).enumerate() {
             weights.transpose(panel, number * depth + chunk.start..number * depth + chunk.end, to);
         }
-        let shape = Shape { tap, vectors, stride };
+        let shape = Shape { tap, vectors, width, stride };
         // SAFETY: `taps` has nine taps of `vectors` vectors at a distance of `tap`; `points` has room
         // for 36 lists of as many vectors, as was just asserted.
         unsafe { transform_f32(isa, shape, taps.as_ptr(), to) };
         return;
     }
-    let shape = Shape { tap: depth * width, vectors, stride };
+    let shape = Shape { tap: depth * width, vectors, width, stride };
     let first = panel.start + chunk.start * width;
     let used = first..panel.start + (8 * depth + chunk.end) * width;
-    // SAFETY: as above: `used` is from the first weight of the first tap to the last one of the last.
+    // SAFETY: as above: `used` is from the first weight of the first tap to the last one of the last;
+    // there is a scale and a zero point for each of the panel's columns.
     unsafe {
         match weights.stored() {
             WeightStorage::F16(list) => transform_f16(isa, shape, list[used].as_ptr(), to),
             WeightStorage::F32(list) => transform_f32(isa, shape, list[used].as_ptr(), to),
+            WeightStorage::Int8(int8) => {
+                let scales = int8.columns(weights.column(panel), width);
+                transform_int8(isa, shape, int8.values[used].as_ptr(), scales, to);
+            }
         }
     }
 }
@@ -57,6 +63,8 @@ struct Shape {
     tap: usize,
     /// Vectors of a tap, and of a point's list.
     vectors: usize,
+    /// Values of an input channel.
+    width: usize,
     /// Values from one point to the next.
     stride: usize,
 }
@@ -67,12 +75,17 @@ dispatch! {
 dispatch! {
     unsafe fn transform_f32 = f32_kernel(shape: Shape, from: *const f32, to: *mut f32)
 }
+dispatch! {
+    unsafe fn transform_int8 = int8_kernel(shape: Shape, from: *const i8, scales: Int8Scales<'_>, to: *mut f32)
+}
 
-/// The transformation; `$load` loads a vector of weights from index `$index` on.
+/// The transformation; `$load` loads a vector of weights from index `$index` on, the first of them in
+/// column `$column` of the panel.
 macro_rules! transform {
-    ($simd:ident, $shape:ident, $to:ident, |$index:ident| $load:expr) => {
+    ($simd:ident, $shape:ident, $to:ident, |$index:ident, $column:ident| $load:expr) => {
         for vector in 0..$shape.vectors {
             let lane = vector * $simd::LANES;
+            let $column = lane % $shape.width;
             let mut half = [[$simd::splat(0.0); REACH]; 3];
             for x in 0..3 {
                 let mut line = [$simd::splat(0.0); 3];
@@ -97,7 +110,7 @@ macro_rules! transform {
 #[inline(always)]
 unsafe fn f16_kernel<S: Simd>(shape: Shape, from: *const u16, to: *mut f32) {
     // SAFETY: taps are below nine, points below 36, vectors below those of a tap.
-    unsafe { transform!(S, shape, to, |index| S::load_half(from.add(index))) }
+    unsafe { transform!(S, shape, to, |index, _column| S::load_half(from.add(index))) }
 }
 
 /// # Safety
@@ -105,7 +118,24 @@ unsafe fn f16_kernel<S: Simd>(shape: Shape, from: *const u16, to: *mut f32) {
 #[inline(always)]
 unsafe fn f32_kernel<S: Simd>(shape: Shape, from: *const f32, to: *mut f32) {
     // SAFETY: as in `f16_kernel`.
-    unsafe { transform!(S, shape, to, |index| S::load(from.add(index))) }
+    unsafe { transform!(S, shape, to, |index, _column| S::load(from.add(index))) }
+}
+
+/// # Safety
+/// As [`f16_kernel`]; `scales` must have as many columns as the shape is wide.
+#[inline(always)]
+unsafe fn int8_kernel<S: Simd>(
+    shape: Shape,
+    from: *const i8,
+    scales: Int8Scales<'_>,
+    to: *mut f32,
+) {
+    // SAFETY: as in `f16_kernel`; the width is whole vectors, so that one begins at each column.
+    unsafe {
+        transform!(S, shape, to, |index, column| {
+            load_scaled::<S>(from.add(index), scales.load::<S>(column))
+        });
+    }
 }
 
 /// G of the paper's section 4.3 times a column of three.

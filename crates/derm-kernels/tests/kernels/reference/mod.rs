@@ -1,6 +1,7 @@
 //! Plain loops that the kernels are compared with, and how they are compared.
 
 pub(crate) mod running;
+pub(crate) mod weights;
 
 use derm_kernels::{ConvGeometry, Window, WindowAxis};
 use half::f16;
