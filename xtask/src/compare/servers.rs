@@ -14,9 +14,9 @@ use std::process::Command;
 use std::time::Instant;
 
 const OURS: &str = "derm";
-const BASE: &str = "FastAPI, onnxruntime";
-const RUST: &str = "actix-web, ort";
-const ORIGINAL: &str = "Django, TensorFlow";
+const BASE: &str = "FastAPI with onnxruntime";
+const RUST: &str = "actix-web with ort";
+const ORIGINAL: &str = "Django with TensorFlow";
 /// All servers, derm first.
 const SERVERS: [&str; 4] = [OURS, BASE, RUST, ORIGINAL];
 /// The measured models, and the only one that the original application's stack has.
