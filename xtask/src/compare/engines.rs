@@ -91,13 +91,8 @@ pub(super) fn run(
         groups,
         top: 2.0,
     };
-    Ok((
-        Table {
-            name: format!("{}-{threads}", if form == Form::Int8 { "int8" } else { "engines" }),
-            text,
-        },
-        bars,
-    ))
+    let name = if form == Form::Int8 { "int8" } else { "engines" };
+    Ok((Table { name: format!("{name}-{threads}"), text }, bars))
 }
 
 fn measure(

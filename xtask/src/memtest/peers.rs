@@ -39,7 +39,7 @@ const PEERS: [Peer; 6] = [
     Peer { name: "RTen, HTTP", kind: Kind::Rten },
     Peer { name: "FastAPI, ncnn", kind: Kind::FastApi("ncnn") },
     Peer { name: "FastAPI, MNN", kind: Kind::FastApi("MNN") },
-    Peer { name: "FastAPI with onnxruntime", kind: Kind::FastApi("onnxruntime") },
+    Peer { name: "FastAPI, onnxruntime", kind: Kind::FastApi("onnxruntime") },
     Peer { name: "the same without its arena", kind: Kind::FastApi("onnxruntime, no arena") },
     Peer { name: "Django, TensorFlow, V2-S", kind: Kind::Django },
 ];

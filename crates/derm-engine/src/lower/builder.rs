@@ -104,7 +104,7 @@ impl<'a> Builder<'a> {
         self.constants.view(outlet)
     }
 
-    /// A constant that a convolution or product multiplies by.
+    /// Weights: a constant that a convolution or product multiplies by.
     pub(super) fn weights(&self, outlet: OutletId) -> TractResult<Weights<'a>> {
         self.constants.weights(outlet)
     }

@@ -184,7 +184,7 @@ pub(super) fn joining(
 /// Copies of one value, at most: more are slower than what reads each number where it is needed.
 const MAX_COPIES: usize = 16;
 
-/// The copies that repeat a value along its axes of length 1, as long as `shape` makes them: one for each repetition. `None`
+/// Repetition: the copies that repeat a value along its axes of length 1, as long as `shape` makes them: one for each repetition. `None`
 /// where these are more than two axes, or too many copies.
 pub(super) fn repetition(value: &Value, shape: &[usize], element: Element) -> Option<Vec<Copy>> {
     let mut counts = [1; 2];
@@ -237,7 +237,7 @@ fn concatenated(builder: &mut Builder<'_>, node: &TypedNode, axis: usize) -> Tra
     Ok(true)
 }
 
-/// The value, seen with each axis that becomes longer after the axis before it: a reshape that joins the two, as in a
+/// Order of axes for a broadcast: the value with each axis that becomes longer after the axis before it: a reshape that joins the two, as in a
 /// `Resize` to the nearest pixel, then moves nothing. `None` where the ranks differ.
 pub(super) fn growing(value: Value, shape: &[usize]) -> Option<Value> {
     if shape.len() != value.shape.len() {

@@ -147,7 +147,7 @@ impl<'a> Constants<'a> {
         Ok(Strided::contiguous(tensor.shape().to_vec(), Numbers::Values(values), 0..0))
     }
 
-    /// A constant that a convolution or product multiplies by.
+    /// Weights: a constant that a convolution or product multiplies by.
     ///
     /// # Errors
     /// As [`Constants::tensor`].
@@ -233,7 +233,7 @@ impl<'a> Constants<'a> {
     }
 }
 
-/// What a convolution or product multiplies by.
+/// Weights: what a convolution or product multiplies by.
 pub(crate) enum Weights<'a> {
     Float(Strided<'a>),
     Int8(Int8Weights<'a>),
@@ -248,7 +248,7 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// The weight at a sum of offsets of the view.
+    /// The weight, as float32, at a sum of offsets of the view.
     pub(crate) fn value(&self, offset: usize) -> f32 {
         match self {
             Weights::Float(view) => view.at(offset),

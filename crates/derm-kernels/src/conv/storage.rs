@@ -11,12 +11,12 @@ pub enum Precision {
     F32,
 }
 
-/// What the 8-bit weights of an output channel stand for: `q` for `(q - zero_point) * scale`, as float32.
+/// Scale and zero point of an output channel: its 8-bit weight `q` stands for `(q - zero_point) * scale`, as float32.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChannelScale {
-    /// The scale.
+    /// Scale: what one step of the integers is.
     pub scale: f32,
-    /// The integer that stands for 0.
+    /// Zero point: the integer that stands for 0.
     pub zero_point: i8,
 }
 
@@ -44,13 +44,13 @@ pub(super) enum WeightStorage {
     Int8(Int8Storage),
 }
 
-/// 8-bit weights.
+/// Weight-only quantisation: 8-bit weights, whose scales and zero points are those of their columns.
 #[derive(Debug, Clone)]
 pub(super) struct Int8Storage {
     pub(super) values: Vec<i8>,
-    /// Of each column.
+    /// The scale of each column.
     scales: Vec<f32>,
-    /// Of each column.
+    /// The zero point of each column.
     zero_points: Vec<i8>,
 }
 
