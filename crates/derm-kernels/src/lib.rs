@@ -19,7 +19,7 @@ pub use conv::call::{ConvCall, RowsCall};
 pub use conv::epilogue::Epilogue;
 pub use conv::output::{OutputPart, SharedOutput};
 pub use conv::plan::ConvPlan;
-pub use conv::storage::{ChannelScale, Precision};
+pub use conv::storage::{ChannelScale, Number, Precision};
 pub use conv::weights::PackedConv;
 pub use elementwise::binary::{BinaryOp, BroadcastAxis, binary, broadcast};
 pub use elementwise::unary::Unary;

@@ -8,7 +8,7 @@ use crate::program::{
 };
 use crate::weights::{
     Constants, Int8WeightKey, Int8Weights, PackedForm, PackedWeightCache, PackedWeightKey,
-    StoredWeights, Strided, Weights, layout_hash,
+    StoredWeights, Strided, WeightOffsets, Weights,
 };
 use derm_kernels::{ConvGeometry, ConvPlan, Isa, PackedConv, PackedInt8, Precision, Table};
 use std::collections::{HashMap, HashSet};
@@ -42,12 +42,12 @@ pub(crate) struct Builder<'a> {
     pub(super) name: String,
 }
 
-/// Weights that were packed, and how: the offsets of the taps or groups, the outputs and the inputs.
+/// Weights that were packed, and how.
 #[derive(Debug, Clone)]
 pub(super) struct Packed {
     pub(super) weights: PackedConv,
     pub(super) geometry: ConvGeometry,
-    pub(super) offsets: [Vec<usize>; 3],
+    pub(super) offsets: WeightOffsets,
 }
 
 impl<'a> Builder<'a> {
@@ -270,18 +270,15 @@ impl<'a> Builder<'a> {
 
     /// The weights at `outlet`, packed unless an engine of this model has packed them: in 8 bits where
     /// they are integers with a scale for each output channel, else in the precision of the file.
-    /// `offset` finds the weight of an output channel, an input channel of its group, and a tap.
     pub(super) fn pack(
         &mut self,
         outlet: OutletId,
         weights: &Weights<'_>,
         geometry: &ConvGeometry,
-        offsets: [Vec<usize>; 3],
-        offset: impl Fn(usize, usize, usize, &[Vec<usize>; 3]) -> usize,
+        offsets: WeightOffsets,
     ) -> PackedConv {
-        let offset = |output, input, tap| offset(output, input, tap, &offsets);
         let int8 = match weights {
-            Weights::Int8(int8) => int8.channel_scales(geometry, offset).map(|all| (int8, all)),
+            Weights::Int8(int8) => int8.channel_scales(geometry, &offsets).map(|all| (int8, all)),
             Weights::Float(_) => None,
         };
         let stored = || self.constants.precision(outlet);
@@ -296,19 +293,16 @@ impl<'a> Builder<'a> {
             isa: self.isa,
             channels: [geometry.inputs(), geometry.outputs(), geometry.groups()],
             window: [geometry.rows().kernel(), geometry.columns().kernel()],
-            layout: layout_hash(&offsets),
+            layout: offsets.layout(),
         });
         let known = key.as_ref().and_then(|key| self.cache.get(key)).cloned();
         let packed = known.unwrap_or_else(|| {
             let packed = match &int8 {
                 Some((int8, scales)) => {
-                    let value = |output, input, tap| int8.at(offset(output, input, tap));
+                    let value = |output, input, tap| int8.at(offsets.of(output, input, tap));
                     PackedConv::int8(self.isa, scales, geometry, value)
                 }
-                None => {
-                    let value = |output, input, tap| weights.value(offset(output, input, tap));
-                    PackedConv::new(self.isa, precision, geometry, None, value)
-                }
+                None => weights.packed(self.isa, precision, geometry, &offsets),
             };
             self.packed_bytes += packed.bytes();
             self.weights.release(weights.view());
@@ -327,19 +321,18 @@ impl<'a> Builder<'a> {
         &mut self,
         weights: &Int8Weights<'_>,
         geometry: &ConvGeometry,
-        offsets: &[Vec<usize>; 3],
-        offset: impl Fn(usize, usize, usize) -> usize,
+        offsets: &WeightOffsets,
     ) -> PackedInt8 {
         let key = weights.origin.clone().map(|origin| Int8WeightKey {
             origin,
             isa: self.isa,
             channels: [geometry.inputs(), geometry.outputs(), geometry.groups()],
             window: [geometry.rows().kernel(), geometry.columns().kernel()],
-            layout: layout_hash(offsets),
+            layout: offsets.layout(),
         });
         let known = key.as_ref().and_then(|key| self.cache.int8(key)).cloned();
         known.unwrap_or_else(|| {
-            let value = |output, input, tap| weights.at(offset(output, input, tap));
+            let value = |output, input, tap| weights.at(offsets.of(output, input, tap));
             let packed = PackedInt8::new(self.isa, geometry, value);
             self.packed_bytes += packed.bytes();
             if let Some(key) = key {

@@ -3,7 +3,7 @@
 use super::builder::Builder;
 use super::op;
 use super::pool::windowed;
-use crate::weights::Strided;
+use crate::weights::{Strided, WeightOffsets};
 use derm_kernels::{ConvGeometry, PackedConv};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::cnn::Conv;
@@ -42,25 +42,8 @@ pub(super) fn packed(
     geometry: &ConvGeometry,
 ) -> TractResult<PackedConv> {
     let weights = builder.weights(outlet)?;
-    let offsets = offsets(weights.view());
-    Ok(builder.pack(outlet, &weights, geometry, offsets, offset))
-}
-
-/// The offset of the weight of an output channel, an input channel of its group, and a tap, from
-/// [`offsets`].
-pub(super) fn offset(
-    output: usize,
-    input: usize,
-    tap: usize,
-    [taps, outer, inner]: &[Vec<usize>; 3],
-) -> usize {
-    outer[output] + inner[input] + taps[tap]
-}
-
-/// The offsets of the taps, the output channels and the input channels of a group.
-pub(super) fn offsets(view: &Strided<'_>) -> [Vec<usize>; 3] {
-    let spatial: Vec<usize> = (2..view.shape.len()).collect();
-    [view.offsets(&spatial), view.offsets(&[0]), view.offsets(&[1])]
+    let offsets = WeightOffsets::of_window(weights.view());
+    Ok(builder.pack(outlet, &weights, geometry, offsets))
 }
 
 /// A bias for each output channel; one number is for all of them.

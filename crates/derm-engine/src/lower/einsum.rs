@@ -4,6 +4,7 @@ use super::builder::Builder;
 use super::op;
 use super::value::completed;
 use crate::program::MatMul;
+use crate::weights::{Strided, WeightOffsets};
 use derm_kernels::{ConvGeometry, PackedConv, WindowAxis};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::einsum::EinSum;
@@ -108,13 +109,10 @@ fn with_constant(
     let constant = node.inputs[1 - first];
     let weights = builder.weights(constant)?;
     let axes = [column(&batch, 1), column(&roles.right, 0), column(&summed, 1)];
-    let offsets = axes.map(|axes| weights.view().offsets(&axes));
-    let [groups, outputs, inputs] = offsets.each_ref().map(Vec::len);
-    let rows = value.len() / (groups * inputs);
-    let geometry = product(rows, groups * inputs, groups * outputs, groups)?;
-    let weights = match transposed(builder, constant, &offsets, rows)? {
+    let (geometry, offsets) = weight_product(value.len(), weights.view(), &axes)?;
+    let weights = match transposed(builder, constant, weights.view(), &axes, &geometry)? {
         Some(weights) => weights,
-        None => builder.pack(constant, &weights, &geometry, offsets, offset),
+        None => builder.pack(constant, &weights, &geometry, offsets),
     };
 
     let outlet = node.id.into();
@@ -124,16 +122,18 @@ fn with_constant(
     Ok(true)
 }
 
-/// The offset of the weight of an output channel and an input channel of its group, from the offsets
-/// of the groups, of the output and of the input channels of a group.
-pub(super) fn offset(
-    output: usize,
-    input: usize,
-    _: usize,
-    [groups, outputs, inputs]: &[Vec<usize>; 3],
-) -> usize {
-    let (group, output) = (output / outputs.len(), output % outputs.len());
-    groups[group] + outputs[output] + inputs[input]
+/// The product of a value of this length with constant weights, whose axes are those of the groups, of the
+/// output channels of a group, and of its input channels; and where the weights lie.
+pub(super) fn weight_product(
+    length: usize,
+    weights: &Strided<'_>,
+    axes: &[Vec<usize>; 3],
+) -> TractResult<(ConvGeometry, WeightOffsets)> {
+    let count = |axes: &Vec<usize>| axes.iter().map(|&axis| weights.shape[axis]).product();
+    let [groups, outputs, inputs]: [usize; 3] = axes.each_ref().map(count);
+    let rows = length / (groups * inputs);
+    let geometry = product(rows, groups * inputs, groups * outputs, groups)?;
+    Ok((geometry, WeightOffsets::of_product(weights, axes)))
 }
 
 /// The transposed weights, where another product of this graph reads the same ones: as in the
@@ -141,24 +141,24 @@ pub(super) fn offset(
 fn transposed(
     builder: &Builder<'_>,
     constant: OutletId,
+    weights: &Strided<'_>,
     [groups, outputs, inputs]: &[Vec<usize>; 3],
-    rows: usize,
+    geometry: &ConvGeometry,
 ) -> TractResult<Option<PackedConv>> {
     let Some(packed) = builder.packed(constant) else { return Ok(None) };
-    if packed.offsets != [groups.clone(), inputs.clone(), outputs.clone()] {
+    let axes = [groups.clone(), inputs.clone(), outputs.clone()];
+    if packed.geometry.groups() != geometry.groups()
+        || packed.offsets != WeightOffsets::of_product(weights, &axes)
+    {
         return Ok(None);
     }
-    let geometry = &packed.geometry;
-    if geometry.taps() != 1 || geometry.groups() != groups.len() {
-        return Ok(None);
-    }
-    let (inputs, outputs) = (geometry.inputs(), geometry.outputs());
-    let forward = product(rows, inputs, outputs, geometry.groups())?;
+    let rows = geometry.output_len() / geometry.outputs();
+    let forward = product(rows, geometry.outputs(), geometry.inputs(), geometry.groups())?;
     Ok(packed.weights.transposed(&forward))
 }
 
 /// A matrix product as a convolution of one tap over one row.
-pub(super) fn product(
+fn product(
     rows: usize,
     inputs: usize,
     outputs: usize,

@@ -7,6 +7,7 @@ use super::pool::{axes, channels_last, sum_pooling};
 use super::unary::function;
 use crate::graph_ops::{ConvInputGradient, Derivative, Pool, PoolInputGradient, Relation, Where};
 use crate::program::{Derivative as DerivativeStep, PoolGradient};
+use crate::weights::WeightOffsets;
 use derm_kernels::{ConvGeometry, PoolGeometry, Pooling, Unary};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::cnn::conv::KernelFormat;
@@ -50,7 +51,7 @@ fn convolution(builder: &mut Builder<'_>, node: &TypedNode) -> TractResult<bool>
     let Packed { weights, geometry, offsets } = packed;
     let is_own = [geometry.inputs(), geometry.outputs(), geometry.groups()]
         == [inputs, outputs, groups]
-        && offsets == conv::offsets(builder.weights(node.inputs[1])?.view());
+        && offsets == WeightOffsets::of_window(builder.weights(node.inputs[1])?.view());
     if !is_own {
         return Ok(false);
     }

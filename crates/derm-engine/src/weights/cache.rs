@@ -22,7 +22,7 @@ pub(crate) struct PackedWeightKey {
     pub(crate) channels: [usize; 3],
     /// `[rows, columns]` of the window.
     pub(crate) window: [usize; 2],
-    /// See [`layout_hash`].
+    /// A hash of where the numbers lie in the stored tensor: [`WeightOffsets::layout`](super::WeightOffsets::layout).
     pub(crate) layout: u64,
 }
 
@@ -51,13 +51,6 @@ pub(crate) struct Int8WeightKey {
     pub(crate) channels: [usize; 3],
     pub(crate) window: [usize; 2],
     pub(crate) layout: u64,
-}
-
-/// A hash of where the numbers of each index lie in the stored tensor.
-pub(crate) fn layout_hash(offsets: &[Vec<usize>; 3]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    offsets.hash(&mut hasher);
-    hasher.finish()
 }
 
 impl PackedWeightCache {

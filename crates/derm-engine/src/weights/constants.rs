@@ -1,9 +1,10 @@
 //! Constants: which values of a graph do not depend on its inputs, and what they are.
 
 use super::file::StoredWeights;
+use super::offsets::WeightOffsets;
 use super::strided::{Numbers, Strided};
 use crate::graph_ops::Dequantize;
-use derm_kernels::{ChannelScale, ConvGeometry, Precision};
+use derm_kernels::{ChannelScale, ConvGeometry, Isa, PackedConv, Precision};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tract_onnx::prelude::*;
@@ -248,11 +249,20 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// The weight, as float32, at a sum of offsets of the view.
-    pub(crate) fn value(&self, offset: usize) -> f32 {
+    /// Packs them as floats, in this precision.
+    pub(crate) fn packed(
+        &self,
+        isa: Isa,
+        precision: Precision,
+        geometry: &ConvGeometry,
+        offsets: &WeightOffsets,
+    ) -> PackedConv {
         match self {
-            Weights::Float(view) => view.at(offset),
-            Weights::Int8(weights) => weights.value(offset),
+            Weights::Float(view) => view.packed(isa, precision, geometry, offsets),
+            Weights::Int8(weights) => {
+                let value = |o, i, t| weights.value(offsets.of(o, i, t));
+                PackedConv::new(isa, precision, geometry, None, value)
+            }
         }
     }
 }
@@ -283,18 +293,17 @@ impl Int8Weights<'_> {
         self.scales[offset / self.stride % self.scales.len()]
     }
 
-    /// The scale of each output channel; `None` where it varies within a channel. `offset` finds the
-    /// weight of an output channel, an input channel of its group, and a tap.
+    /// The scale of each output channel; `None` where it varies within a channel.
     pub(crate) fn channel_scales(
         &self,
         geometry: &ConvGeometry,
-        offset: impl Fn(usize, usize, usize) -> usize,
+        offsets: &WeightOffsets,
     ) -> Option<Vec<ChannelScale>> {
         let of_channel = |output| {
-            let scale = self.scale(offset(output, 0, 0));
+            let scale = self.scale(offsets.of(output, 0, 0));
             // The scales vary along one axis: of inputs or of taps.
-            let inputs = (0..geometry.depth()).map(|input| offset(output, input, 0));
-            let taps = (0..geometry.taps()).map(|tap| offset(output, 0, tap));
+            let inputs = (0..geometry.depth()).map(|input| offsets.of(output, input, 0));
+            let taps = (0..geometry.taps()).map(|tap| offsets.of(output, 0, tap));
             inputs.chain(taps).all(|offset| self.scale(offset) == scale).then_some(scale)
         };
         (0..geometry.outputs()).map(of_channel).collect()

@@ -4,11 +4,13 @@
 mod cache;
 mod constants;
 mod file;
+mod offsets;
 mod strided;
 
 pub use cache::PackedWeightCache;
-pub(crate) use cache::{Int8WeightKey, PackedForm, PackedWeightKey, layout_hash};
+pub(crate) use cache::{Int8WeightKey, PackedForm, PackedWeightKey};
 pub use constants::Constants;
 pub(crate) use constants::{Int8Weights, Weights};
 pub use file::{Bytes, Stored, StoredWeights};
+pub(crate) use offsets::WeightOffsets;
 pub(crate) use strided::Strided;

@@ -1,5 +1,7 @@
 //! A strided view: numbers of a constant with axes in any order, read where they lie in the file.
 
+use super::offsets::WeightOffsets;
+use derm_kernels::{ConvGeometry, Isa, PackedConv, Precision};
 use half::f16;
 use std::ops::Range;
 use tract_onnx::prelude::TypedFact;
@@ -69,6 +71,36 @@ impl<'a> Strided<'a> {
     /// All numbers, with the axes in this order.
     pub(crate) fn values(&self, order: &[usize]) -> Vec<f32> {
         self.offsets(order).into_iter().map(|offset| self.at(offset)).collect()
+    }
+
+    /// The numbers as packed weights. What type they are of is asked once, not for each.
+    pub(super) fn packed(
+        &self,
+        isa: Isa,
+        precision: Precision,
+        geometry: &ConvGeometry,
+        offsets: &WeightOffsets,
+    ) -> PackedConv {
+        match &self.numbers {
+            Numbers::F16(bytes) => {
+                let (numbers, _) = bytes.as_chunks();
+                let value = |o, i, t| f16::from_le_bytes(numbers[offsets.of(o, i, t)]);
+                PackedConv::new(isa, precision, geometry, None, value)
+            }
+            Numbers::F32(bytes) => {
+                let (numbers, _) = bytes.as_chunks();
+                let value = |o, i, t| f32::from_le_bytes(numbers[offsets.of(o, i, t)]);
+                PackedConv::new(isa, precision, geometry, None, value)
+            }
+            Numbers::Values(values) => {
+                let value = |o, i, t| values[offsets.of(o, i, t)];
+                PackedConv::new(isa, precision, geometry, None, value)
+            }
+            Numbers::I8(values) => {
+                let value = |o, i, t| values[offsets.of(o, i, t)];
+                PackedConv::new(isa, precision, geometry, None, value)
+            }
+        }
     }
 
     /// The view after an operator that changes axes; `None` where the numbers would have to move.

@@ -1,6 +1,6 @@
 //! Packed weights of a dense convolution: panels of a few output channels.
 
-use super::storage::{Form, WeightStorage};
+use super::storage::{Form, Number, WeightStorage};
 use super::widen::{WeightRows, widened};
 use crate::geometry::conv::ConvGeometry;
 use crate::simd::isa::Isa;
@@ -78,11 +78,11 @@ pub(crate) struct PackedWeights {
 
 impl PackedWeights {
     /// Packs `value(output, input, tap)`; see [`WeightStorage::extend`].
-    pub(super) fn new(
+    pub(super) fn new<N: Number>(
         isa: Isa,
         form: Form<'_>,
         geometry: &ConvGeometry,
-        value: impl Fn(usize, usize, usize) -> f32,
+        value: impl Fn(usize, usize, usize) -> N,
     ) -> PackedWeights {
         let (taps, depth) = (geometry.taps(), geometry.depth());
         let (panels, length) = panels(isa, geometry);
@@ -95,7 +95,7 @@ impl PackedWeights {
             for (tap, input) in (0..taps).flat_map(|tap| (0..depth).map(move |i| (tap, i))) {
                 let channels = panel.channel..panel.channel + panel.channels;
                 weights.extend(channels.map(|output| value(output, input, tap)));
-                weights.extend((panel.channels..panel.width(isa)).map(|_| 0.0));
+                weights.extend((panel.channels..panel.width(isa)).map(|_| 0i8));
             }
         }
         let forward = Forward { isa, weights, panels: panels.clone(), taps, depth };

@@ -11,6 +11,58 @@ pub enum Precision {
     F32,
 }
 
+/// A number that weights are packed from: it can be stored in each form.
+pub trait Number: Copy {
+    /// In half precision, rounded to nearest, as bits.
+    fn to_f16_bits(self) -> u16;
+    /// In single precision.
+    fn to_f32(self) -> f32;
+    /// In 8 bits, rounded towards zero; a number that is no such integer is not packed so.
+    fn to_i8(self) -> i8;
+}
+
+impl Number for f32 {
+    fn to_f16_bits(self) -> u16 {
+        f16::from_f32(self).to_bits()
+    }
+
+    fn to_f32(self) -> f32 {
+        self
+    }
+
+    fn to_i8(self) -> i8 {
+        self as i8
+    }
+}
+
+impl Number for f16 {
+    fn to_f16_bits(self) -> u16 {
+        self.to_bits()
+    }
+
+    fn to_f32(self) -> f32 {
+        f16::to_f32(self)
+    }
+
+    fn to_i8(self) -> i8 {
+        f16::to_f32(self) as i8
+    }
+}
+
+impl Number for i8 {
+    fn to_f16_bits(self) -> u16 {
+        f16::from(self).to_bits()
+    }
+
+    fn to_f32(self) -> f32 {
+        self.into()
+    }
+
+    fn to_i8(self) -> i8 {
+        self
+    }
+}
+
 /// Scale and zero point of an output channel: its 8-bit weight `q` stands for `(q - zero_point) * scale`, as float32.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChannelScale {
@@ -101,14 +153,12 @@ impl WeightStorage {
     }
 
     /// Appends weights; to 8-bit ones, the integers.
-    pub(super) fn extend(&mut self, values: impl Iterator<Item = f32>) {
+    pub(super) fn extend<N: Number>(&mut self, values: impl Iterator<Item = N>) {
         match self {
-            WeightStorage::F16(list) => {
-                list.extend(values.map(|value| f16::from_f32(value).to_bits()));
-            }
-            WeightStorage::F32(list) => list.extend(values),
+            WeightStorage::F16(list) => list.extend(values.map(N::to_f16_bits)),
+            WeightStorage::F32(list) => list.extend(values.map(N::to_f32)),
             WeightStorage::Int8(Int8Storage { values: list, .. }) => {
-                list.extend(values.map(|value| value as i8));
+                list.extend(values.map(N::to_i8));
             }
         }
     }
@@ -131,5 +181,24 @@ impl WeightStorage {
                 size_of_val(&values[..]) + size_of_val(&scales[..]) + size_of_val(&zero_points[..])
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_precision_is_stored_as_the_single_precision_of_the_same_value() {
+        // All but NaN, of which single precision has more.
+        let halves = || (0..=u16::MAX).map(f16::from_bits).filter(|value| !value.is_nan());
+        let new = || WeightStorage::new(Form::Float(Precision::F16), 0, std::iter::empty());
+        let (mut half, mut single) = (new(), new());
+        half.extend(halves());
+        single.extend(halves().map(f16::to_f32));
+        let (WeightStorage::F16(half), WeightStorage::F16(single)) = (half, single) else {
+            panic!("of another form");
+        };
+        assert_eq!(half, single);
     }
 }

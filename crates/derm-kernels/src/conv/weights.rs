@@ -2,7 +2,7 @@
 
 use super::depthwise::DepthwiseWeights;
 use super::packed::PackedWeights;
-use super::storage::{ChannelScale, Form, Precision};
+use super::storage::{ChannelScale, Form, Number, Precision};
 use crate::geometry::conv::ConvGeometry;
 use crate::simd::isa::Isa;
 
@@ -28,12 +28,12 @@ impl PackedConv {
     ///
     /// # Panics
     /// If the bias has another length.
-    pub fn new(
+    pub fn new<N: Number>(
         isa: Isa,
         precision: Precision,
         geometry: &ConvGeometry,
         bias: Option<&[f32]>,
-        value: impl Fn(usize, usize, usize) -> f32,
+        value: impl Fn(usize, usize, usize) -> N,
     ) -> PackedConv {
         PackedConv::of_form(isa, Form::Float(precision), geometry, value).with_bias(bias)
     }
@@ -50,15 +50,14 @@ impl PackedConv {
         value: impl Fn(usize, usize, usize) -> i8,
     ) -> PackedConv {
         assert_eq!(scales.len(), geometry.outputs());
-        let value = |output, input, tap| value(output, input, tap).into();
         PackedConv::of_form(isa, Form::Int8(scales), geometry, value)
     }
 
-    fn of_form(
+    fn of_form<N: Number>(
         isa: Isa,
         form: Form<'_>,
         geometry: &ConvGeometry,
-        value: impl Fn(usize, usize, usize) -> f32,
+        value: impl Fn(usize, usize, usize) -> N,
     ) -> PackedConv {
         let weights = if geometry.is_depthwise() {
             let value = |channel, tap| value(channel, 0, tap);

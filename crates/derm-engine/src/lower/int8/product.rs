@@ -4,11 +4,10 @@ use super::Target;
 use super::pool::channels_last;
 use crate::lower::binary::binary_op;
 use crate::lower::builder::Builder;
-use crate::lower::conv;
-use crate::lower::einsum::{self, column, in_memory_order, product, roles};
+use crate::lower::einsum::{column, in_memory_order, roles, weight_product};
 use crate::lower::value::{Held, Value, completed};
 use crate::program::Int8Conv;
-use crate::weights::Int8Weights;
+use crate::weights::{Int8Weights, WeightOffsets};
 use derm_kernels::{BinaryOp, ConvGeometry, Int8Output, Int8Plan, PackedInt8};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
@@ -24,7 +23,7 @@ struct Product<'a> {
     geometry: ConvGeometry,
     input: Held,
     weights: Int8Weights<'a>,
-    offsets: [Vec<usize>; 3],
+    offsets: WeightOffsets,
     /// For each output channel what is added, as float32.
     bias: Vec<f32>,
     /// The output's shape and order.
@@ -94,10 +93,10 @@ fn convolution(
     {
         return Ok(None);
     }
-    let offsets = conv::offsets(&weights.view);
+    let offsets = WeightOffsets::of_window(&weights.view);
     let order = input.value.order.clone();
     let product = Product { geometry, input, weights, offsets, bias, shape, order };
-    finish(builder, product, conv::offset, target)
+    finish(builder, product, target)
 }
 
 fn matrix_product(
@@ -126,13 +125,10 @@ fn matrix_product(
         return Ok(None);
     };
     let axes = [column(&batch, 1), column(&roles.right, 0), column(&summed, 1)];
-    let offsets = axes.map(|axes| weights.view.offsets(&axes));
-    let [groups, outputs, inputs] = offsets.each_ref().map(Vec::len);
-    let rows = input.value.len() / (groups * inputs);
-    let geometry = product(rows, groups * inputs, groups * outputs, groups)?;
+    let (geometry, offsets) = weight_product(input.value.len(), &weights.view, &axes)?;
     let shape = builder.shape(node.id.into())?;
     let channels = [column(&batch, 2), column(&roles.right, 1)].concat();
-    let mut bias = vec![0.0; groups * outputs];
+    let mut bias = vec![0.0; geometry.outputs()];
     if let Some(added) = added
         && !add_bias(builder, added, &channels, &mut bias)?
     {
@@ -140,7 +136,7 @@ fn matrix_product(
     }
     let order = completed(shape.len(), &[column(&left, 1), channels].concat());
     let product = Product { geometry, input, weights, offsets, bias, shape, order };
-    finish(builder, product, einsum::offset, target)
+    finish(builder, product, target)
 }
 
 /// Adds a constant that varies with the output channel only, whose index is that along `axes`; returns
@@ -175,15 +171,13 @@ fn add_bias(
 fn finish(
     builder: &mut Builder<'_>,
     product: Product<'_>,
-    offset: impl Fn(usize, usize, usize, &[Vec<usize>; 3]) -> usize,
     target: &Target,
 ) -> TractResult<Option<Held>> {
     let Product { geometry, input, weights, offsets, bias, shape, order } = product;
-    let offset = |output: usize, input: usize, tap: usize| offset(output, input, tap, &offsets);
     if !PackedInt8::fits(&geometry) {
         return Ok(None);
     }
-    let Some(channels) = weights.channel_scales(&geometry, offset) else { return Ok(None) };
+    let Some(channels) = weights.channel_scales(&geometry, &offsets) else { return Ok(None) };
     if channels.iter().any(|channel| channel.zero_point != 0) {
         return Ok(None);
     }
@@ -199,7 +193,7 @@ fn finish(
         scales.push(scale);
         sums.push(bias as i32);
     }
-    let packed = builder.pack_int8(&weights, &geometry, &offsets, offset);
+    let packed = builder.pack_int8(&weights, &geometry, &offsets);
     let output = Int8Output {
         input_zero: input.zero_point,
         bias: &sums,

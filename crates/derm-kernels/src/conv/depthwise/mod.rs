@@ -7,7 +7,7 @@ mod window;
 use self::job::Job;
 use super::call::Operands;
 use super::epilogue::SplitEpilogue;
-use super::storage::{Form, WeightStorage};
+use super::storage::{Form, Number, WeightStorage};
 use super::widen::{WeightRows, widened};
 use crate::geometry::conv::ConvGeometry;
 use crate::ring::Ring;
@@ -30,11 +30,11 @@ pub(super) struct DepthwiseWeights {
 
 impl DepthwiseWeights {
     /// Packs `value(channel, tap)`; see [`WeightStorage::extend`].
-    pub(super) fn new(
+    pub(super) fn new<N: Number>(
         isa: Isa,
         form: Form<'_>,
         geometry: &ConvGeometry,
-        value: impl Fn(usize, usize) -> f32,
+        value: impl Fn(usize, usize) -> N,
     ) -> DepthwiseWeights {
         let (channels, taps) = (geometry.inputs(), geometry.taps());
         let mut weights = WeightStorage::new(form, taps * channels, (0..channels).map(Some));

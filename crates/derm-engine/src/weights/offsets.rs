@@ -1,0 +1,45 @@
+//! Offsets of weights: where a convolution or product finds each of them in a strided view.
+
+use super::strided::Strided;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// The offset of a weight is the sum of those of its output channel, of its input channel within the
+/// group, and of its tap.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct WeightOffsets {
+    pub(crate) outputs: Vec<usize>,
+    pub(crate) inputs: Vec<usize>,
+    pub(crate) taps: Vec<usize>,
+}
+
+impl WeightOffsets {
+    /// Of a convolution: `[output channel, input channel of its group, window]`.
+    pub(crate) fn of_window(view: &Strided<'_>) -> WeightOffsets {
+        let window: Vec<usize> = (2..view.shape.len()).collect();
+        let [outputs, inputs] = [view.offsets(&[0]), view.offsets(&[1])];
+        WeightOffsets { outputs, inputs, taps: view.offsets(&window) }
+    }
+
+    /// Of a product: the axes are those of the groups, of the output channels of a group, and of its
+    /// input channels.
+    pub(crate) fn of_product(
+        view: &Strided<'_>,
+        [groups, outputs, inputs]: &[Vec<usize>; 3],
+    ) -> WeightOffsets {
+        let outputs = view.offsets(&[&groups[..], outputs].concat());
+        WeightOffsets { outputs, inputs: view.offsets(inputs), taps: vec![0] }
+    }
+
+    /// A hash of where the weights lie: the layout in which they are stored.
+    pub(crate) fn layout(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// The offset of the weight from an input channel of the group, at a tap, to an output channel.
+    #[inline]
+    pub(crate) fn of(&self, output: usize, input: usize, tap: usize) -> usize {
+        self.outputs[output] + self.inputs[input] + self.taps[tap]
+    }
+}
