@@ -27,6 +27,8 @@ pub struct OpenModel {
     manifest: Arc<Manifest>,
     manifest_text: String,
     seen: Mutex<Seen>,
+    /// Held while the contents are verified, so that they are read once.
+    verifying: Mutex<()>,
     superseded: AtomicBool,
 }
 
@@ -48,7 +50,7 @@ struct Part {
 }
 
 /// What was found when the contents were verified last.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Seen {
     stamps: Vec<Stamp>,
     /// `None` until they were read once.
@@ -106,6 +108,7 @@ impl OpenModel {
             manifest: Arc::new(manifest),
             manifest_text,
             seen: Mutex::new(Seen { stamps, digest: None }),
+            verifying: Mutex::default(),
             superseded: AtomicBool::new(false),
         }
     }
@@ -121,22 +124,41 @@ impl OpenModel {
     /// # Errors
     /// [`Error::Changed`]: the contents are not those that were opened; [`Error::Read`].
     pub fn verify(&self) -> Result<Digest, Error> {
-        let mut seen = self.seen();
+        // Guards no value.
+        let _alone = self.verifying.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.seen().clone();
         let now = self.stamps()?;
-        let changed = || Error::Changed { path: self.path() };
         match seen.digest {
             Some(digest) if now == seen.stamps => return Ok(digest),
-            None if now.iter().zip(&seen.stamps).any(|(now, then)| !now.same_content(then)) => {
-                return Err(changed());
-            }
-            _ => {}
+            None => self.compare(&now, &seen)?,
+            Some(_) => {}
         }
         let digest = self.hash()?;
         if self.stamps()? != now || seen.digest.is_some_and(|known| known != digest) {
-            return Err(changed());
+            return Err(self.changed());
         }
-        *seen = Seen { stamps: now, digest: Some(digest) };
+        *self.seen() = Seen { stamps: now, digest: Some(digest) };
         Ok(digest)
+    }
+
+    /// Verifies what can be verified before the contents are used: while they were never read, there is no digest to
+    /// compare theirs with, only their stamps. [`OpenModel::verify`] may run meanwhile.
+    fn verify_before_use(&self) -> Result<(), Error> {
+        let seen = self.seen().clone();
+        match seen.digest {
+            None => self.compare(&self.stamps()?, &seen),
+            Some(_) => self.verify().map(drop),
+        }
+    }
+
+    /// Compares stamps with those seen, as far as they tell of the contents.
+    fn compare(&self, now: &[Stamp], seen: &Seen) -> Result<(), Error> {
+        let is_same = now.iter().zip(&seen.stamps).all(|(now, then)| now.same_content(then));
+        if is_same { Ok(()) } else { Err(self.changed()) }
+    }
+
+    fn changed(&self) -> Error {
+        Error::Changed { path: self.path() }
     }
 
     /// Bytes of the graph's file and those of its external data.
@@ -165,9 +187,9 @@ impl OpenModel {
         self.superseded.load(Relaxed)
     }
 
-    /// The bytes of the graph's file, verified.
+    /// The bytes of the graph's file, verified. Whoever reads them first verifies them afterwards, too.
     pub(crate) fn map(&self) -> Result<ModelFile, Error> {
-        self.verify()?;
+        self.verify_before_use()?;
         match &self.contents {
             Contents::Embedded(bytes) => Ok(ModelFile::Embedded(bytes)),
             Contents::Files { parts, manifest } => {

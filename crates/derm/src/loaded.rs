@@ -45,11 +45,22 @@ pub struct Footprint {
 }
 
 impl Loaded {
-    /// Loads an opened model.
+    /// Loads an opened model. Its digest is computed on another thread meanwhile.
     pub(crate) fn load(
         model: &Arc<OpenModel>,
         engine: &EngineOptions,
     ) -> Result<Loaded, derm_model::Error> {
+        std::thread::scope(|scope| {
+            let verifying = std::thread::Builder::new().name("digest".to_owned());
+            // Without that thread, or if it fails, the last step of loading does its work and says why.
+            let verifying = verifying.spawn_scoped(scope, || model.verify());
+            let loaded = Loaded::read(model, engine);
+            let _ = verifying.map(|thread| thread.join());
+            loaded
+        })
+    }
+
+    fn read(model: &Arc<OpenModel>, engine: &EngineOptions) -> Result<Loaded, derm_model::Error> {
         let source = ModelSource::Opened(Arc::clone(model));
         let graph = Graph::load(&source)?;
         // What reading needed, heap and code, goes before the weights come.
@@ -57,7 +68,7 @@ impl Loaded {
         let notes = graph.notes().to_vec();
         let input = graph.input().clone();
         let explainers = Explainers::new(source, graph, engine.clone())?;
-        // Nothing of another model was read.
+        // Nothing of another model was read: this waits for the digest, and compares the stamps again.
         let digest = model.verify()?;
         // What only loading needed: the graph, and the code that made it.
         release_unused();
