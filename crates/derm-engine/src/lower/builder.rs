@@ -278,7 +278,7 @@ impl<'a> Builder<'a> {
         offsets: WeightOffsets,
     ) -> PackedConv {
         let int8 = match weights {
-            Weights::Int8(int8) => int8.channel_scales(geometry, &offsets).map(|all| (int8, all)),
+            Weights::Int8(int8) => int8.channel_scales(&offsets).map(|all| (int8, all)),
             Weights::Float(_) => None,
         };
         let stored = || self.constants.precision(outlet);

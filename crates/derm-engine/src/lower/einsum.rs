@@ -158,12 +158,7 @@ fn transposed(
 }
 
 /// A matrix product as a convolution of one tap over one row.
-fn product(
-    rows: usize,
-    inputs: usize,
-    outputs: usize,
-    groups: usize,
-) -> TractResult<ConvGeometry> {
+fn product(rows: usize, inputs: usize, outputs: usize, groups: usize) -> TractResult<ConvGeometry> {
     let axes = [WindowAxis::ONE, WindowAxis::pointwise(rows)?];
     Ok(ConvGeometry::new(axes, inputs, outputs, groups)?)
 }

@@ -144,7 +144,7 @@ impl<'a> Constants<'a> {
             return Ok(view);
         }
         let tensor = self.tensor(outlet)?.cast_to_dt(DatumType::F32)?.into_owned();
-        let values = tensor.to_plain_array_view::<f32>()?.iter().copied().collect();
+        let values = tensor.try_as_plain_ram()?.as_slice::<f32>()?.to_vec();
         Ok(Strided::contiguous(tensor.shape().to_vec(), Numbers::Values(values), 0..0))
     }
 
@@ -193,9 +193,10 @@ impl<'a> Constants<'a> {
         };
         let tensor = self.tensor(source)?;
         let values = if offset == 0 {
-            tensor.to_plain_array_view::<i8>()?.iter().copied().collect()
+            tensor.try_as_plain_ram()?.as_slice::<i8>()?.to_vec()
         } else {
-            tensor.to_plain_array_view::<u8>()?.iter().map(|&w| (w ^ 0x80) as i8).collect()
+            let unsigned = tensor.try_as_plain_ram()?.as_slice::<u8>()?;
+            unsigned.iter().map(|&weight| (weight ^ 0x80) as i8).collect()
         };
         let shape = tensor.shape().to_vec();
         let stride = shape.get(dequantize.axis + 1..).map_or(1, |after| after.iter().product());
@@ -280,33 +281,29 @@ pub(crate) struct Int8Weights<'a> {
 impl Int8Weights<'_> {
     /// The integer at a sum of offsets of the view.
     pub(crate) fn at(&self, offset: usize) -> i8 {
-        self.view.at(offset) as i8
+        self.view.integer_at(offset)
     }
 
     /// What the integer at an offset stands for.
     fn value(&self, offset: usize) -> f32 {
-        let ChannelScale { scale, zero_point } = self.scale(offset);
+        let ChannelScale { scale, zero_point } = self.scales[self.scale_index(offset)];
         (self.view.at(offset) - f32::from(zero_point)) * scale
     }
 
-    fn scale(&self, offset: usize) -> ChannelScale {
-        self.scales[offset / self.stride % self.scales.len()]
+    fn scale_index(&self, offset: usize) -> usize {
+        offset / self.stride % self.scales.len()
     }
 
     /// The scale of each output channel; `None` where it varies within a channel.
-    pub(crate) fn channel_scales(
-        &self,
-        geometry: &ConvGeometry,
-        offsets: &WeightOffsets,
-    ) -> Option<Vec<ChannelScale>> {
-        let of_channel = |output| {
-            let scale = self.scale(offsets.of(output, 0, 0));
-            // The scales vary along one axis: of inputs or of taps.
-            let inputs = (0..geometry.depth()).map(|input| offsets.of(output, input, 0));
-            let taps = (0..geometry.taps()).map(|tap| offsets.of(output, 0, tap));
-            inputs.chain(taps).all(|offset| self.scale(offset) == scale).then_some(scale)
-        };
-        (0..geometry.outputs()).map(of_channel).collect()
+    pub(crate) fn channel_scales(&self, offsets: &WeightOffsets) -> Option<Vec<ChannelScale>> {
+        // What an input channel or a tap adds to the index of the scale, it adds for each output channel.
+        let mut within = offsets.inputs.iter().chain(&offsets.taps);
+        let is_one = self.scales.windows(2).all(|pair| pair[0] == pair[1]);
+        if !is_one && within.any(|&offset| self.scale_index(offset) != 0) {
+            return None;
+        }
+        let of_channel = |&offset| self.scales[self.scale_index(offset)];
+        Some(offsets.outputs.iter().map(of_channel).collect())
     }
 }
 

@@ -54,6 +54,14 @@ impl<'a> Strided<'a> {
         }
     }
 
+    /// The number at a sum of [`Strided::offsets`], which is an 8-bit integer.
+    pub(super) fn integer_at(&self, offset: usize) -> i8 {
+        match &self.numbers {
+            Numbers::I8(values) => values[offset],
+            _ => self.at(offset) as i8,
+        }
+    }
+
     /// The offset from the first number of each index along `axes`, the last axis fastest.
     pub(crate) fn offsets(&self, axes: &[usize]) -> Vec<usize> {
         let mut offsets = vec![0];

@@ -77,7 +77,7 @@ pub(crate) struct PackedWeights {
 }
 
 impl PackedWeights {
-    /// Packs `value(output, input, tap)`; see [`WeightStorage::extend`].
+    /// Packs `value(output, input, tap)`; see [`WeightStorage::fill`].
     pub(super) fn new<N: Number>(
         isa: Isa,
         form: Form<'_>,
@@ -92,11 +92,12 @@ impl PackedWeights {
         });
         let mut weights = WeightStorage::new(form, length, columns);
         for panel in &panels {
-            for (tap, input) in (0..taps).flat_map(|tap| (0..depth).map(move |i| (tap, i))) {
-                let channels = panel.channel..panel.channel + panel.channels;
-                weights.extend(channels.map(|output| value(output, input, tap)));
-                weights.extend((panel.channels..panel.width(isa)).map(|_| 0i8));
-            }
+            let channels = panel.channel..panel.channel + panel.channels;
+            let index = |output, input, tap| {
+                let row = panel.start + (tap * depth + input) * panel.width(isa);
+                row + output - panel.channel
+            };
+            weights.fill(channels, geometry, index, &value);
         }
         let forward = Forward { isa, weights, panels: panels.clone(), taps, depth };
         PackedWeights {

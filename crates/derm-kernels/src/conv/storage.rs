@@ -1,6 +1,9 @@
 //! Weights as they are stored.
 
+use crate::geometry::conv::ConvGeometry;
+use crate::geometry::packing::in_packing_order;
 use half::f16;
+use std::ops::Range;
 
 /// The precision in which weights are stored; they are widened to float32 when used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -128,7 +131,7 @@ pub(super) struct Int8Scales<'a> {
 }
 
 impl WeightStorage {
-    /// No weights, with capacity for `length`. `channels`: the output channel of each column, none where
+    /// As many zeros. `channels`: the output channel of each column, none where
     /// it fills up a row.
     ///
     /// # Panics
@@ -139,26 +142,42 @@ impl WeightStorage {
         channels: impl Iterator<Item = Option<usize>>,
     ) -> WeightStorage {
         match form {
-            Form::Float(Precision::F16) => WeightStorage::F16(Vec::with_capacity(length)),
-            Form::Float(Precision::F32) => WeightStorage::F32(Vec::with_capacity(length)),
+            Form::Float(Precision::F16) => WeightStorage::F16(vec![0; length]),
+            Form::Float(Precision::F32) => WeightStorage::F32(vec![0.0; length]),
             Form::Int8(all) => {
                 let of_channel =
                     |channel: Option<usize>| channel.map_or(ChannelScale::PADDING, |c| all[c]);
                 let (scales, zero_points) =
                     channels.map(of_channel).map(|of| (of.scale, of.zero_point)).unzip();
-                let values = Vec::with_capacity(length);
+                let values = vec![0; length];
                 WeightStorage::Int8(Int8Storage { values, scales, zero_points })
             }
         }
     }
 
-    /// Appends weights; to 8-bit ones, the integers.
-    pub(super) fn extend<N: Number>(&mut self, values: impl Iterator<Item = N>) {
+    /// Sets the weights of some output channels; 8-bit ones to the integers. `index` and `value` are those of
+    /// the weight of an output channel, an input channel of its group, and a tap.
+    ///
+    /// # Panics
+    /// If there is no such index.
+    pub(super) fn fill<N: Number>(
+        &mut self,
+        outputs: Range<usize>,
+        geometry: &ConvGeometry,
+        index: impl Fn(usize, usize, usize) -> usize,
+        value: impl Fn(usize, usize, usize) -> N,
+    ) {
         match self {
-            WeightStorage::F16(list) => list.extend(values.map(N::to_f16_bits)),
-            WeightStorage::F32(list) => list.extend(values.map(N::to_f32)),
+            WeightStorage::F16(list) => in_packing_order(outputs, geometry, |o, i, t| {
+                list[index(o, i, t)] = value(o, i, t).to_f16_bits();
+            }),
+            WeightStorage::F32(list) => in_packing_order(outputs, geometry, |o, i, t| {
+                list[index(o, i, t)] = value(o, i, t).to_f32();
+            }),
             WeightStorage::Int8(Int8Storage { values: list, .. }) => {
-                list.extend(values.map(N::to_i8));
+                in_packing_order(outputs, geometry, |o, i, t| {
+                    list[index(o, i, t)] = value(o, i, t).to_i8();
+                });
             }
         }
     }
@@ -189,16 +208,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_precision_is_stored_as_the_single_precision_of_the_same_value() {
+    fn a_half_is_stored_as_the_single_of_the_same_value() {
         // All but NaN, of which single precision has more.
-        let halves = || (0..=u16::MAX).map(f16::from_bits).filter(|value| !value.is_nan());
-        let new = || WeightStorage::new(Form::Float(Precision::F16), 0, std::iter::empty());
-        let (mut half, mut single) = (new(), new());
-        half.extend(halves());
-        single.extend(halves().map(f16::to_f32));
-        let (WeightStorage::F16(half), WeightStorage::F16(single)) = (half, single) else {
-            panic!("of another form");
-        };
-        assert_eq!(half, single);
+        for value in (0..=u16::MAX).map(f16::from_bits).filter(|value| !value.is_nan()) {
+            assert_eq!(value.to_f16_bits(), value.to_f32().to_f16_bits());
+        }
     }
 }

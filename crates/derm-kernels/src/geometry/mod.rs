@@ -5,5 +5,6 @@
 
 pub(crate) mod conv;
 pub(crate) mod error;
+pub(crate) mod packing;
 pub(crate) mod pool;
 pub(crate) mod window;

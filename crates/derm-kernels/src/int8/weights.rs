@@ -2,6 +2,7 @@
 
 use super::isa::Int8Kind;
 use crate::geometry::conv::ConvGeometry;
+use crate::geometry::packing::in_packing_order;
 use crate::simd::isa::Isa;
 use std::sync::Arc;
 
@@ -56,20 +57,22 @@ impl PackedInt8 {
     ) -> PackedInt8 {
         assert!(PackedInt8::fits(geometry), "sums of more than 32 bits");
         let kind = Int8Kind::of(isa);
-        let sums = (0..geometry.outputs()).map(|output| {
-            let of_input = |input| (0..geometry.taps()).map(move |tap| (input, tap));
-            let each = (0..geometry.depth()).flat_map(of_input);
-            each.map(|(input, tap)| i32::from(value(output, input, tap))).sum::<i32>()
-        });
-        let sums: Arc<[i32]> = sums.collect();
+        let mut sums = vec![0; geometry.outputs()];
+        // Each weight is packed once.
+        let summed = |output: usize, input: usize, tap: usize| {
+            let weight = value(output, input, tap);
+            sums[output] += i32::from(weight);
+            weight
+        };
         let (form, bytes) = if geometry.is_depthwise() {
-            (Form::Depthwise, pack_depthwise(kind, geometry, |channel, tap| value(channel, 0, tap)))
+            (Form::Depthwise, pack_depthwise(kind, geometry, summed))
         } else {
             let panels = panels(kind, geometry);
-            let bytes = pack_dense(kind, geometry, &panels, value);
+            let bytes = pack_dense(kind, geometry, &panels, summed);
             (Form::Dense(panels.into()), bytes)
         };
-        PackedInt8 { kind, form, bytes: bytes.into(), sums, shape: shape(geometry) }
+        let shape = shape(geometry);
+        PackedInt8 { kind, form, bytes: bytes.into(), sums: sums.into(), shape }
     }
 
     /// Whether no sum of products can exceed 32 bits, whatever the values.
@@ -143,21 +146,19 @@ fn pack_dense(
     kind: Int8Kind,
     geometry: &ConvGeometry,
     panels: &[Panel],
-    value: impl Fn(usize, usize, usize) -> i8,
+    mut value: impl FnMut(usize, usize, usize) -> i8,
 ) -> Vec<u8> {
-    let (depth, all) = (geometry.depth(), geometry.taps() * geometry.depth());
-    let mut bytes = Vec::new();
+    let width = |panel: &Panel| panel.vectors * kind.lanes();
+    let length = |panel: &Panel| 4 * width(panel) * quads(geometry);
+    let mut bytes = vec![0; panels.iter().map(length).sum()];
     for panel in panels {
-        for quad in 0..quads(geometry) {
-            for channel in 0..panel.vectors * kind.lanes() {
-                for index in 4 * quad..4 * quad + 4 {
-                    let is_weight = channel < panel.channels && index < all;
-                    let weight = is_weight
-                        .then(|| value(panel.channel + channel, index % depth, index / depth));
-                    bytes.push(weight.unwrap_or(0) as u8);
-                }
-            }
-        }
+        let width = width(panel);
+        let channels = panel.channel..panel.channel + panel.channels;
+        in_packing_order(channels, geometry, |output, input, tap| {
+            let index = tap * geometry.depth() + input;
+            let quad = index / 4 * width + output - panel.channel;
+            bytes[panel.start + 4 * quad + index % 4] = value(output, input, tap) as u8;
+        });
     }
     bytes
 }
@@ -193,7 +194,7 @@ pub(super) fn depthwise_channel(vector: usize, lane: usize) -> usize {
 fn pack_depthwise(
     kind: Int8Kind,
     geometry: &ConvGeometry,
-    value: impl Fn(usize, usize) -> i8,
+    mut value: impl FnMut(usize, usize, usize) -> i8,
 ) -> Vec<u8> {
     let (rows, columns) = (geometry.rows().kernel(), geometry.columns().kernel());
     let mut bytes = Vec::new();
@@ -205,7 +206,8 @@ fn pack_depthwise(
                         let channel = block.channel + depthwise_channel(vector, lane);
                         for row in 4 * quad..4 * quad + 4 {
                             let is_weight = channel < geometry.outputs() && row < rows;
-                            let weight = is_weight.then(|| value(channel, row * columns + column));
+                            let weight =
+                                is_weight.then(|| value(channel, 0, row * columns + column));
                             bytes.push(weight.unwrap_or(0) as u8);
                         }
                     }

@@ -97,16 +97,13 @@ fn whole_count(call: &Call<'_>) -> TractResult<i64> {
     Ok(i64::try_from(count.max(0)).unwrap_or(i64::MAX))
 }
 
-/// `QuantizeLinear`: of 16 bits, made of others; of float32 to 8 bits, the engine's.
+/// `QuantizeLinear` that is not of float32 to 8 bits: of 16 bits, made of others.
 pub(super) fn quantize(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     let wide = if call.has(2) { sixteen_bits(call.datum_type(2)?) } else { None };
     let operands: Vec<String> = (0..3).map(|position| call.operand(position)).collect();
     let Some((kind, lowest, highest)) = wide else {
-        let zeros = if call.has(2) { count(call, 2)? } else { 1 };
-        let is_one = count(call, 1)? == 1 && zeros == 1;
-        let is_own = is_one && call.datum_type(0)? == DatumType::F32;
-        let operator = if is_own { "derm.QuantizeLinear8" } else { "derm.QuantizeLinear" };
-        return Ok(call.forward(operator, &operands, &["block_size", "precision"]));
+        let without = ["block_size", "precision"];
+        return Ok(call.forward("derm.QuantizeLinear", &operands, &without));
     };
     let [scale, zero] = along_axis(call)?;
     let value = call.put("Div", &[&operands[0], &scale], &[]);
@@ -117,24 +114,16 @@ pub(super) fn quantize(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     Ok(vec![call.put("Cast", &[&value], &[With::Int("to", kind as i64)])])
 }
 
-/// `DequantizeLinear`: of 16 bits, made of others; of 8 or 32 bits, the engine's.
+/// `DequantizeLinear` that is not of 8 or 32 bits: of 16 bits, made of others.
 pub(super) fn dequantize(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     let operands: Vec<String> = (0..3).map(|position| call.operand(position)).collect();
     if sixteen_bits(call.datum_type(0)?).is_none() {
-        let own = [DatumType::U8, DatumType::I8, DatumType::I32];
-        let is_own = own.contains(&call.datum_type(0)?);
-        let operator = if is_own { "derm.DequantizeLinear8" } else { "derm.DequantizeLinear" };
-        return Ok(call.forward(operator, &operands, &["block_size"]));
+        return Ok(call.forward("derm.DequantizeLinear", &operands, &["block_size"]));
     }
     let [scale, zero] = along_axis(call)?;
     let value = call.put("Cast", &[&operands[0]], &[With::Int("to", DataType::Float as i64)]);
     let value = call.put("Sub", &[&value, &zero], &[]);
     Ok(vec![call.put("Mul", &[&value, &scale], &[])])
-}
-
-/// Elements of an operand.
-fn count(call: &Call<'_>, position: usize) -> TractResult<i64> {
-    Ok(call.shape(position)?.iter().product())
 }
 
 /// The ONNX type of 16-bit numbers, and its least and largest.

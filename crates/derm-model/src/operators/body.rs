@@ -30,15 +30,21 @@ pub(super) fn read(
     node: &NodeProto,
     write: WriteBody,
 ) -> super::Read {
-    let opset = context.onnx_operator_set_version;
-    Ok((Box::new(Expansion::new(ByBody { node: node.clone(), opset, write })), Vec::new()))
+    Ok((Box::new(Expansion::new(ByBody::new(context, node, write))), Vec::new()))
 }
 
+/// The rule of an operator that a body replaces.
 #[derive(Debug)]
-struct ByBody {
+pub(super) struct ByBody {
     node: NodeProto,
     opset: i64,
     write: WriteBody,
+}
+
+impl ByBody {
+    pub(super) fn new(context: &ParsingContext<'_>, node: &NodeProto, write: WriteBody) -> ByBody {
+        ByBody { node: node.clone(), opset: context.onnx_operator_set_version, write }
+    }
 }
 
 impl Rule for ByBody {

@@ -68,8 +68,8 @@ pub(crate) fn onnx() -> Onnx {
             own.0.insert(format!("derm.{name}"), reader);
         }
     }
-    own.insert("derm.DequantizeLinear8", quantize::read_dequantize);
-    own.insert("derm.QuantizeLinear8", quantize::read_quantize);
+    own.insert("DequantizeLinear", quantize::read_dequantize);
+    own.insert("QuantizeLinear", quantize::read_quantize);
     own.insert(FAKE_QUANTIZE, |_, _| single::read(FakeQuantize));
     own.insert("Celu", celu);
     own.insert("ConstantOfShape", constant_of_shape);
@@ -96,7 +96,6 @@ fn insert_bodies(to: &mut OnnxOpRegister) {
     to.insert("CenterCropPad", |c, node| body::read(c, node, pad::center_crop_pad));
     to.insert("Col2Im", |c, node| body::read(c, node, spatial::col2im));
     to.insert("Compress", |c, node| body::read(c, node, normalization::compress));
-    to.insert("DequantizeLinear", |c, node| body::read(c, node, arithmetic::dequantize));
     to.insert("Einsum", |c, node| body::read(c, node, einsum::einsum));
     to.insert("GlobalLpPool", |c, node| body::read(c, node, pool::global_lp_pool));
     to.insert("IsInf", |c, node| body::read(c, node, arithmetic::is_inf));
@@ -105,7 +104,6 @@ fn insert_bodies(to: &mut OnnxOpRegister) {
     to.insert("MaxUnpool", |c, node| body::read(c, node, pool::max_unpool));
     to.insert("Mod", |c, node| body::read(c, node, arithmetic::modulo));
     to.insert("Pad", |c, node| body::read(c, node, pad::pad));
-    to.insert("QuantizeLinear", |c, node| body::read(c, node, arithmetic::quantize));
     to.insert("Range", |c, node| body::read(c, node, arithmetic::range));
     to.insert("Squeeze", |c, node| body::read(c, node, arithmetic::squeeze));
     to.insert("Upsample", |c, node| body::read(c, node, spatial::upsample));

@@ -24,15 +24,27 @@ impl<T: TypedOp + Clone> Rule for Single<T> {
     }
 
     fn graph(&self, operands: &[TypedFact], _: &Shared) -> TractResult<TypedModel> {
-        let mut model = TypedModel::default();
-        let mut sources = Vec::new();
-        for (number, fact) in operands.iter().enumerate() {
-            sources.push(model.add_source(format!("operand{number}"), fact.clone())?);
-        }
-        let results = model.wire_node("result", self.0.clone(), &sources)?;
-        model.select_output_outlets(&results)?;
-        Ok(model)
+        graph(self.0.clone(), operands, operands.len())
     }
+}
+
+/// A graph of one operator, which reads the first `read` operands.
+///
+/// # Errors
+/// If the operator refuses them.
+pub(super) fn graph(
+    op: impl Into<Box<dyn TypedOp>>,
+    operands: &[TypedFact],
+    read: usize,
+) -> TractResult<TypedModel> {
+    let mut model = TypedModel::default();
+    let mut sources = Vec::new();
+    for (number, fact) in operands.iter().enumerate() {
+        sources.push(model.add_source(format!("operand{number}"), fact.clone())?);
+    }
+    let results = model.wire_node("result", op, &sources[..read])?;
+    model.select_output_outlets(&results)?;
+    Ok(model)
 }
 
 /// The shape of an operand, `N` axes.

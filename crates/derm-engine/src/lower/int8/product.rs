@@ -177,7 +177,7 @@ fn finish(
     if !PackedInt8::fits(&geometry) {
         return Ok(None);
     }
-    let Some(channels) = weights.channel_scales(&geometry, &offsets) else { return Ok(None) };
+    let Some(channels) = weights.channel_scales(&offsets) else { return Ok(None) };
     if channels.iter().any(|channel| channel.zero_point != 0) {
         return Ok(None);
     }

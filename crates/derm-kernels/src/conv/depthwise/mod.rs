@@ -29,7 +29,7 @@ pub(super) struct DepthwiseWeights {
 }
 
 impl DepthwiseWeights {
-    /// Packs `value(channel, tap)`; see [`WeightStorage::extend`].
+    /// Packs `value(channel, tap)`; see [`WeightStorage::fill`].
     pub(super) fn new<N: Number>(
         isa: Isa,
         form: Form<'_>,
@@ -38,9 +38,8 @@ impl DepthwiseWeights {
     ) -> DepthwiseWeights {
         let (channels, taps) = (geometry.inputs(), geometry.taps());
         let mut weights = WeightStorage::new(form, taps * channels, (0..channels).map(Some));
-        for tap in 0..taps {
-            weights.extend((0..channels).map(|channel| value(channel, tap)));
-        }
+        let index = |channel, _, tap| tap * channels + channel;
+        weights.fill(0..channels, geometry, index, |channel, _, tap| value(channel, tap));
         DepthwiseWeights { isa, weights: Arc::new(weights), is_transposed: false, channels }
     }
 
