@@ -24,7 +24,7 @@ impl Colormap {
         match self {
             Colormap::Jet => {
                 let ramp = |centre: f64| {
-                    (255.0 * (1.5 - (4.0 * value - centre).abs()).clamp(0.0, 1.0)).round() as u8
+                    sample(255.0 * (1.5 - (4.0 * value - centre).abs()).clamp(0.0, 1.0))
                 };
                 [ramp(3.0), ramp(2.0), ramp(1.0)]
             }
@@ -33,6 +33,12 @@ impl Colormap {
             Colormap::Turbo => colorous::TURBO.eval_continuous(value).as_array(),
         }
     }
+}
+
+/// A sample of 0..=255: the nearest integer, halves up. `round` is a call to the C library for each where the
+/// processor is not known to have the instruction.
+pub(super) fn sample(value: f64) -> u8 {
+    (value + 0.5) as u8
 }
 
 #[cfg(test)]

@@ -115,14 +115,16 @@ impl Heatmap {
         let (rows, columns) = self.values.dim();
         let down = Taps::new(rows, height as usize);
         let across = Taps::new(columns, width as usize);
-        let values = Array2::from_shape_fn((height as usize, width as usize), |(y, x)| {
-            let ((top, bottom, v), (left, right, h)) = (down.0[y], across.0[x]);
-            let at = |row: usize, column: usize| self.values[[row, column]];
-            let mix = |a: f32, b: f32, share: f32| a + (b - a) * share;
-            let upper = mix(at(top, left), at(top, right), h);
-            let lower = mix(at(bottom, left), at(bottom, right), h);
-            mix(upper, lower, v)
-        });
+        let mix = |a: f32, b: f32, share: f32| a + (b - a) * share;
+        let mut values = Array2::zeros((height as usize, width as usize));
+        for (mut row, &(top, bottom, v)) in values.rows_mut().into_iter().zip(&down.0) {
+            let (top, bottom) = (self.values.row(top), self.values.row(bottom));
+            for (value, &(left, right, h)) in row.iter_mut().zip(&across.0) {
+                let upper = mix(top[left], top[right], h);
+                let lower = mix(bottom[left], bottom[right], h);
+                *value = mix(upper, lower, v);
+            }
+        }
         Heatmap { values: scaled(values, self.scale), range: self.range, scale: self.scale }
     }
 }

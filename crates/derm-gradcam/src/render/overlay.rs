@@ -1,5 +1,6 @@
 //! Overlays: a heatmap blended with a picture, as transparent pixels, as a mask, as a contour.
 
+use super::colormap::sample;
 use super::{Colormap, Heatmap};
 use image::{GrayImage, Luma, Rgb, RgbImage, Rgba, RgbaImage};
 
@@ -12,7 +13,7 @@ pub fn blend(picture: &RgbImage, heatmap: &Heatmap, colormap: Colormap, alpha: f
     for (pixel, value) in result.pixels_mut().zip(heatmap.values()) {
         let color = colormap.color(*value);
         let mix = |under: u8, over: u8| {
-            (f32::from(under) * (1.0 - alpha) + f32::from(over) * alpha).round() as u8
+            sample((f32::from(under) * (1.0 - alpha) + f32::from(over) * alpha).into())
         };
         *pixel = Rgb(std::array::from_fn(|channel| mix(pixel.0[channel], color[channel])));
     }
@@ -25,7 +26,7 @@ pub fn transparent(heatmap: &Heatmap, width: u32, height: u32, colormap: Colorma
     let mut result = RgbaImage::new(width, height);
     for (pixel, value) in result.pixels_mut().zip(heatmap.values()) {
         let [red, green, blue] = colormap.color(*value);
-        *pixel = Rgba([red, green, blue, (value * 255.0).round() as u8]);
+        *pixel = Rgba([red, green, blue, sample((value * 255.0).into())]);
     }
     result
 }
