@@ -299,7 +299,8 @@ impl<'a> Builder<'a> {
         let packed = known.unwrap_or_else(|| {
             let packed = match &int8 {
                 Some((int8, scales)) => {
-                    let value = |output, input, tap| int8.at(offsets.of(output, input, tap));
+                    let (integers, offset) = (int8.integers(), offsets.finder());
+                    let value = move |output, input, tap| integers[offset(output, input, tap)];
                     PackedConv::int8(self.isa, scales, geometry, value)
                 }
                 None => weights.packed(self.isa, precision, geometry, &offsets),
@@ -332,7 +333,8 @@ impl<'a> Builder<'a> {
         });
         let known = key.as_ref().and_then(|key| self.cache.int8(key)).cloned();
         known.unwrap_or_else(|| {
-            let value = |output, input, tap| weights.at(offsets.of(output, input, tap));
+            let (integers, offset) = (weights.integers(), offsets.finder());
+            let value = move |output, input, tap| integers[offset(output, input, tap)];
             let packed = PackedInt8::new(self.isa, geometry, value);
             self.packed_bytes += packed.bytes();
             if let Some(key) = key {

@@ -261,7 +261,8 @@ impl<'a> Weights<'a> {
         match self {
             Weights::Float(view) => view.packed(isa, precision, geometry, offsets),
             Weights::Int8(weights) => {
-                let value = |o, i, t| weights.value(offsets.of(o, i, t));
+                let offset = offsets.finder();
+                let value = |o, i, t| weights.value(offset(o, i, t));
                 PackedConv::new(isa, precision, geometry, None, value)
             }
         }
@@ -279,9 +280,9 @@ pub(crate) struct Int8Weights<'a> {
 }
 
 impl Int8Weights<'_> {
-    /// The integer at a sum of offsets of the view.
-    pub(crate) fn at(&self, offset: usize) -> i8 {
-        self.view.integer_at(offset)
+    /// The integers, at the sums of offsets of the view.
+    pub(crate) fn integers(&self) -> &[i8] {
+        self.view.integers()
     }
 
     /// What the integer at an offset stands for.
@@ -330,4 +331,33 @@ fn topological_order(model: &TypedModel) -> TractResult<Vec<usize>> {
     }
     ensure!(order.len() == missing.len(), "the graph has a cycle");
     Ok(order)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Four weights, `[output channel, input channel]`, that were stored as `[4]`.
+    fn weights(scales: &[f32], stride: usize) -> (Int8Weights<'static>, WeightOffsets) {
+        let view = Strided::contiguous(vec![2, 2], Numbers::I8(vec![1, 2, 3, 4]), 0..0);
+        let offsets = WeightOffsets::of_window(&view);
+        let scales = scales.iter().map(|&scale| ChannelScale { scale, zero_point: 0 }).collect();
+        (Int8Weights { view, scales, stride, origin: None }, offsets)
+    }
+
+    fn channel_scales(scales: &[f32], stride: usize) -> Option<Vec<f32>> {
+        let (weights, offsets) = weights(scales, stride);
+        let found = weights.channel_scales(&offsets)?;
+        Some(found.into_iter().map(|channel| channel.scale).collect())
+    }
+
+    #[test]
+    fn scales_are_of_output_channels_only_where_none_varies_within_one() {
+        assert_eq!(channel_scales(&[0.5], 4), Some(vec![0.5, 0.5]));
+        assert_eq!(channel_scales(&[0.5, 0.25], 2), Some(vec![0.5, 0.25]));
+        assert_eq!(channel_scales(&[0.5, 0.25], 1), None);
+        // One for each weight: the first channel has one scale, the second has two.
+        assert_eq!(channel_scales(&[0.5, 0.5, 0.25, 0.125], 1), None);
+        assert_eq!(channel_scales(&[0.5; 4], 1), Some(vec![0.5, 0.5]));
+    }
 }

@@ -37,9 +37,10 @@ impl WeightOffsets {
         hasher.finish()
     }
 
-    /// The offset of the weight from an input channel of the group, at a tap, to an output channel.
-    #[inline]
-    pub(crate) fn of(&self, output: usize, input: usize, tap: usize) -> usize {
-        self.outputs[output] + self.inputs[input] + self.taps[tap]
+    /// Finds the offset of the weight of an output channel, an input channel of its group, and a tap. The
+    /// lists are its own, so that a loop that writes weights need not read again where they are.
+    pub(crate) fn finder(&self) -> impl Fn(usize, usize, usize) -> usize + Copy {
+        let [outputs, inputs, taps] = [&self.outputs[..], &self.inputs[..], &self.taps[..]];
+        move |output, input, tap| outputs[output] + inputs[input] + taps[tap]
     }
 }

@@ -54,11 +54,11 @@ impl<'a> Strided<'a> {
         }
     }
 
-    /// The number at a sum of [`Strided::offsets`], which is an 8-bit integer.
-    pub(super) fn integer_at(&self, offset: usize) -> i8 {
+    /// The numbers at the sums of [`Strided::offsets`], if they are 8-bit integers; else none.
+    pub(super) fn integers(&self) -> &[i8] {
         match &self.numbers {
-            Numbers::I8(values) => values[offset],
-            _ => self.at(offset) as i8,
+            Numbers::I8(values) => values,
+            _ => &[],
         }
     }
 
@@ -89,23 +89,26 @@ impl<'a> Strided<'a> {
         geometry: &ConvGeometry,
         offsets: &WeightOffsets,
     ) -> PackedConv {
+        let offset = offsets.finder();
         match &self.numbers {
             Numbers::F16(bytes) => {
                 let (numbers, _) = bytes.as_chunks();
-                let value = |o, i, t| f16::from_le_bytes(numbers[offsets.of(o, i, t)]);
+                let value = move |o, i, t| f16::from_le_bytes(numbers[offset(o, i, t)]);
                 PackedConv::new(isa, precision, geometry, None, value)
             }
             Numbers::F32(bytes) => {
                 let (numbers, _) = bytes.as_chunks();
-                let value = |o, i, t| f32::from_le_bytes(numbers[offsets.of(o, i, t)]);
+                let value = move |o, i, t| f32::from_le_bytes(numbers[offset(o, i, t)]);
                 PackedConv::new(isa, precision, geometry, None, value)
             }
             Numbers::Values(values) => {
-                let value = |o, i, t| values[offsets.of(o, i, t)];
+                let values = &values[..];
+                let value = move |o, i, t| values[offset(o, i, t)];
                 PackedConv::new(isa, precision, geometry, None, value)
             }
             Numbers::I8(values) => {
-                let value = |o, i, t| values[offsets.of(o, i, t)];
+                let values = &values[..];
+                let value = move |o, i, t| values[offset(o, i, t)];
                 PackedConv::new(isa, precision, geometry, None, value)
             }
         }

@@ -82,7 +82,7 @@ impl PackedWeights {
         isa: Isa,
         form: Form<'_>,
         geometry: &ConvGeometry,
-        value: impl Fn(usize, usize, usize) -> N,
+        value: impl Fn(usize, usize, usize) -> N + Copy,
     ) -> PackedWeights {
         let (taps, depth) = (geometry.taps(), geometry.depth());
         let (panels, length) = panels(isa, geometry);
@@ -93,11 +93,11 @@ impl PackedWeights {
         let mut weights = WeightStorage::new(form, length, columns);
         for panel in &panels {
             let channels = panel.channel..panel.channel + panel.channels;
-            let index = |output, input, tap| {
-                let row = panel.start + (tap * depth + input) * panel.width(isa);
-                row + output - panel.channel
-            };
-            weights.fill(channels, geometry, index, &value);
+            let &Panel { start, channel, .. } = panel;
+            let width = panel.width(isa);
+            let index =
+                move |output, input, tap| start + (tap * depth + input) * width + output - channel;
+            weights.fill(channels, geometry, index, value);
         }
         let forward = Forward { isa, weights, panels: panels.clone(), taps, depth };
         PackedWeights {

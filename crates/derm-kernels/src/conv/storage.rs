@@ -168,14 +168,21 @@ impl WeightStorage {
         value: impl Fn(usize, usize, usize) -> N,
     ) {
         match self {
-            WeightStorage::F16(list) => in_packing_order(outputs, geometry, |o, i, t| {
-                list[index(o, i, t)] = value(o, i, t).to_f16_bits();
-            }),
-            WeightStorage::F32(list) => in_packing_order(outputs, geometry, |o, i, t| {
-                list[index(o, i, t)] = value(o, i, t).to_f32();
-            }),
+            WeightStorage::F16(list) => {
+                let list = &mut list[..];
+                in_packing_order(outputs, geometry, move |o, i, t| {
+                    list[index(o, i, t)] = value(o, i, t).to_f16_bits();
+                });
+            }
+            WeightStorage::F32(list) => {
+                let list = &mut list[..];
+                in_packing_order(outputs, geometry, move |o, i, t| {
+                    list[index(o, i, t)] = value(o, i, t).to_f32();
+                });
+            }
             WeightStorage::Int8(Int8Storage { values: list, .. }) => {
-                in_packing_order(outputs, geometry, |o, i, t| {
+                let list = &mut list[..];
+                in_packing_order(outputs, geometry, move |o, i, t| {
                     list[index(o, i, t)] = value(o, i, t).to_i8();
                 });
             }

@@ -33,7 +33,7 @@ impl PackedConv {
         precision: Precision,
         geometry: &ConvGeometry,
         bias: Option<&[f32]>,
-        value: impl Fn(usize, usize, usize) -> N,
+        value: impl Fn(usize, usize, usize) -> N + Copy,
     ) -> PackedConv {
         PackedConv::of_form(isa, Form::Float(precision), geometry, value).with_bias(bias)
     }
@@ -47,7 +47,7 @@ impl PackedConv {
         isa: Isa,
         scales: &[ChannelScale],
         geometry: &ConvGeometry,
-        value: impl Fn(usize, usize, usize) -> i8,
+        value: impl Fn(usize, usize, usize) -> i8 + Copy,
     ) -> PackedConv {
         assert_eq!(scales.len(), geometry.outputs());
         PackedConv::of_form(isa, Form::Int8(scales), geometry, value)
@@ -57,10 +57,10 @@ impl PackedConv {
         isa: Isa,
         form: Form<'_>,
         geometry: &ConvGeometry,
-        value: impl Fn(usize, usize, usize) -> N,
+        value: impl Fn(usize, usize, usize) -> N + Copy,
     ) -> PackedConv {
         let weights = if geometry.is_depthwise() {
-            let value = |channel, tap| value(channel, 0, tap);
+            let value = move |channel, tap| value(channel, 0, tap);
             ConvWeights::Depthwise(DepthwiseWeights::new(isa, form, geometry, value))
         } else {
             ConvWeights::Dense(PackedWeights::new(isa, form, geometry, value))

@@ -38,8 +38,8 @@ impl DepthwiseWeights {
     ) -> DepthwiseWeights {
         let (channels, taps) = (geometry.inputs(), geometry.taps());
         let mut weights = WeightStorage::new(form, taps * channels, (0..channels).map(Some));
-        let index = |channel, _, tap| tap * channels + channel;
-        weights.fill(0..channels, geometry, index, |channel, _, tap| value(channel, tap));
+        let index = move |channel, _, tap| tap * channels + channel;
+        weights.fill(0..channels, geometry, index, move |channel, _, tap| value(channel, tap));
         DepthwiseWeights { isa, weights: Arc::new(weights), is_transposed: false, channels }
     }
 
