@@ -8,7 +8,7 @@ use common::{Answer, FORM, Server, copy_bundled, form, output, picture};
 use serde_json::Value;
 
 /// A budget that holds one of the models, and hardly two.
-const ONE: (&str, &str) = ("MEMORY_BUDGET_MB", "40");
+const ONE: (&str, &str) = ("MEMORY_BUDGET_MB", "38");
 const JPEG: &str = "Content-Type: image/jpeg\r\n";
 
 /// A folder of copies of the bundled model, whose manifests say their names and these lines.
