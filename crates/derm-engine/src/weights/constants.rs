@@ -291,6 +291,7 @@ impl Int8Weights<'_> {
         (self.view.at(offset) - f32::from(zero_point)) * scale
     }
 
+    /// Which of the scales is that of the integer at an offset.
     fn scale_index(&self, offset: usize) -> usize {
         offset / self.stride % self.scales.len()
     }

@@ -3,8 +3,8 @@
 use super::strided::Strided;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// The offset of a weight is the sum of those of its output channel, of its input channel within the
-/// group, and of its tap.
+/// Weight offsets: where each weight lies in a view, at the sum of the offsets of its output channel, of
+/// its input channel within the group, and of its tap.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct WeightOffsets {
     pub(crate) outputs: Vec<usize>,
@@ -37,8 +37,8 @@ impl WeightOffsets {
         hasher.finish()
     }
 
-    /// Finds the offset of the weight of an output channel, an input channel of its group, and a tap. The
-    /// lists are its own, so that a loop that writes weights need not read again where they are.
+    /// A function that finds the offset of the weight of an output channel, an input channel of its group,
+    /// and a tap. It has the slices by value: a loop that writes weights need not load them again.
     pub(crate) fn finder(&self) -> impl Fn(usize, usize, usize) -> usize + Copy {
         let [outputs, inputs, taps] = [&self.outputs[..], &self.inputs[..], &self.taps[..]];
         move |output, input, tap| outputs[output] + inputs[input] + taps[tap]

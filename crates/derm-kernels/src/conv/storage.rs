@@ -169,22 +169,13 @@ impl WeightStorage {
     ) {
         match self {
             WeightStorage::F16(list) => {
-                let list = &mut list[..];
-                in_packing_order(outputs, geometry, move |o, i, t| {
-                    list[index(o, i, t)] = value(o, i, t).to_f16_bits();
-                });
+                fill(list, outputs, geometry, index, |o, i, t| value(o, i, t).to_f16_bits());
             }
             WeightStorage::F32(list) => {
-                let list = &mut list[..];
-                in_packing_order(outputs, geometry, move |o, i, t| {
-                    list[index(o, i, t)] = value(o, i, t).to_f32();
-                });
+                fill(list, outputs, geometry, index, |o, i, t| value(o, i, t).to_f32());
             }
             WeightStorage::Int8(Int8Storage { values: list, .. }) => {
-                let list = &mut list[..];
-                in_packing_order(outputs, geometry, move |o, i, t| {
-                    list[index(o, i, t)] = value(o, i, t).to_i8();
-                });
+                fill(list, outputs, geometry, index, |o, i, t| value(o, i, t).to_i8());
             }
         }
     }
@@ -208,6 +199,19 @@ impl WeightStorage {
             }
         }
     }
+}
+
+#[inline(always)]
+fn fill<T>(
+    list: &mut [T],
+    outputs: Range<usize>,
+    geometry: &ConvGeometry,
+    index: impl Fn(usize, usize, usize) -> usize,
+    value: impl Fn(usize, usize, usize) -> T,
+) {
+    in_packing_order(outputs, geometry, move |output, input, tap| {
+        list[index(output, input, tap)] = value(output, input, tap);
+    });
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ fn read(context: &ParsingContext<'_>, node: &NodeProto, of: Make, body: WriteBod
 /// Makes the operator of 8 bits for these operands; `None` where they are of other types.
 type Make = fn(&Constants, &[TypedFact]) -> TractResult<Option<Box<dyn TypedOp>>>;
 
-/// One of both operators.
+/// The rule of either operator: of 8 bits one of the engine's, else a body.
 #[derive(Debug)]
 struct EightBits {
     constants: Constants,
