@@ -158,11 +158,18 @@ impl<'a> GraphBuilder<'a> {
         *self.again.get(&outlet).unwrap_or(&self.forward[&outlet])
     }
 
-    /// Appends a second copy of node `id`, which reads the latest values.
+    /// Appends a second copy of node `id`, which reads the latest values. Where one of these is of
+    /// another type, so may be what the copy computes.
     pub(super) fn copy_again(&mut self, id: usize) -> TractResult<()> {
-        let inputs = self.model.node(id).inputs.iter();
-        let inputs: TVec<OutletId> = inputs.map(|&input| self.latest(input)).collect();
-        self.copy_node(id, &inputs)
+        let node = self.model.node(id);
+        let inputs: TVec<OutletId> = node.inputs.iter().map(|&input| self.latest(input)).collect();
+        self.added += 1;
+        let name = format!("{}.again{}", node.name, self.added);
+        let outlets = self.graph.wire_node(name, node.op.clone(), &inputs)?;
+        for (slot, outlet) in outlets.into_iter().enumerate() {
+            self.replace(OutletId::new(id, slot), outlet);
+        }
+        Ok(())
     }
 
     fn copy_node(&mut self, id: usize, inputs: &[OutletId]) -> TractResult<()> {

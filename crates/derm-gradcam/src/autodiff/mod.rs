@@ -8,9 +8,12 @@
 
 mod builder;
 mod checkpoint;
+mod replay;
 mod rules;
 #[cfg(test)]
 mod test_weights;
+
+pub(crate) use replay::replay_graph;
 
 use crate::Error;
 use crate::layers::name_of;
@@ -48,35 +51,6 @@ pub(crate) fn backward_graph(
         return Ok(builder.graph);
     }
     Ok(with_gradient(model, &constants, target, outputs, &checkpoints)?.graph)
-}
-
-/// The graph, followed by a second copy of the nodes between `target` and the logits, for another
-/// value of the target.
-///
-/// Inputs of the result: those of the graph, then the target's other value. Outputs: `outputs`, then
-/// the logits of the second copy.
-///
-/// # Errors
-/// [`Error::Failed`].
-pub(crate) fn replay_graph(
-    model: &TypedModel,
-    weights: &StoredWeights,
-    target: OutletId,
-    outputs: &[OutletId],
-) -> Result<TypedModel, Error> {
-    let (constants, checkpoints) = (Constants::of(model, weights)?, Checkpoints::All);
-    let mut builder = GraphBuilder::new(model, &constants, &checkpoints);
-    builder.copy_forward()?;
-    let logits = logits(model)?;
-    let fact = model.outlet_fact(target)?.without_value();
-    let source = builder.graph.add_source("replayed", fact)?;
-    builder.replace(target, source);
-    for id in nodes_between(model, target, logits)? {
-        builder.copy_again(id)?;
-    }
-    let replayed = builder.latest(logits);
-    builder.select_outputs(outputs, replayed)?;
-    Ok(builder.graph)
 }
 
 fn with_gradient<'a>(
