@@ -3,9 +3,9 @@
 /// Configures glibc's malloc so that freed memory returns to the system. Call once at start, before
 /// other threads exist.
 ///
-/// Blocks of at least 64 KiB that fit no hole of the heap get their own mapping, which `free` unmaps at once (by
-/// default the threshold grows to 32 MiB as blocks are freed, and a model's weights end up scattered over the
-/// heap). All threads share two heaps instead of eight per core.
+/// Mapping threshold: a block of at least 64 KiB that fits no hole of the heap gets its own mapping, which
+/// `free` unmaps at once (by default the threshold grows to 32 MiB as blocks are freed, and a model's weights
+/// end up scattered over the heap). All threads share two heaps instead of eight per core.
 pub fn tune_allocator() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: mallopt only stores two numbers; the caller runs before other threads exist.

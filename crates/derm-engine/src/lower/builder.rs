@@ -42,7 +42,7 @@ pub(crate) struct Builder<'a> {
     pub(super) name: String,
 }
 
-/// Weights that were packed, and how.
+/// Packed weights, the geometry that they were packed for, and where each of them lay.
 #[derive(Debug, Clone)]
 pub(super) struct Packed {
     pub(super) weights: PackedConv,
@@ -299,9 +299,7 @@ impl<'a> Builder<'a> {
         let packed = known.unwrap_or_else(|| {
             let packed = match &int8 {
                 Some((int8, scales)) => {
-                    let (integers, offset) = (int8.integers(), offsets.finder());
-                    let value = move |output, input, tap| integers[offset(output, input, tap)];
-                    PackedConv::int8(self.isa, scales, geometry, value)
+                    PackedConv::int8(self.isa, scales, geometry, int8.finder(&offsets))
                 }
                 None => weights.packed(self.isa, precision, geometry, &offsets),
             };
@@ -333,9 +331,7 @@ impl<'a> Builder<'a> {
         });
         let known = key.as_ref().and_then(|key| self.cache.int8(key)).cloned();
         known.unwrap_or_else(|| {
-            let (integers, offset) = (weights.integers(), offsets.finder());
-            let value = move |output, input, tap| integers[offset(output, input, tap)];
-            let packed = PackedInt8::new(self.isa, geometry, value);
+            let packed = PackedInt8::new(self.isa, geometry, weights.finder(offsets));
             self.packed_bytes += packed.bytes();
             if let Some(key) = key {
                 self.cache.insert_int8(key, packed.clone());

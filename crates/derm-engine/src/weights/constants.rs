@@ -280,9 +280,13 @@ pub(crate) struct Int8Weights<'a> {
 }
 
 impl Int8Weights<'_> {
-    /// The integers, at the sums of offsets of the view.
-    pub(crate) fn integers(&self) -> &[i8] {
-        self.view.integers()
+    /// A function that finds the integer of an output channel, an input channel of its group, and a tap.
+    pub(crate) fn finder(
+        &self,
+        offsets: &WeightOffsets,
+    ) -> impl Fn(usize, usize, usize) -> i8 + Copy {
+        let (integers, offset) = (self.view.integers(), offsets.finder());
+        move |output, input, tap| integers[offset(output, input, tap)]
     }
 
     /// What the integer at an offset stands for.
@@ -296,7 +300,7 @@ impl Int8Weights<'_> {
         offset / self.stride % self.scales.len()
     }
 
-    /// The scale of each output channel; `None` where it varies within a channel.
+    /// Channel scales: the scale of each output channel; `None` where it varies within a channel.
     pub(crate) fn channel_scales(&self, offsets: &WeightOffsets) -> Option<Vec<ChannelScale>> {
         // What an input channel or a tap adds to the index of the scale, it adds for each output channel.
         let mut within = offsets.inputs.iter().chain(&offsets.taps);

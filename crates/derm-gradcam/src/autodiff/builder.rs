@@ -158,23 +158,19 @@ impl<'a> GraphBuilder<'a> {
         *self.again.get(&outlet).unwrap_or(&self.forward[&outlet])
     }
 
-    /// Appends a second copy of node `id`, which reads the latest values. Where one of these is of
-    /// another type, so may be what the copy computes.
+    /// Appends a second copy of node `id`, which reads the latest values.
     pub(super) fn copy_again(&mut self, id: usize) -> TractResult<()> {
-        let node = self.model.node(id);
-        let inputs: TVec<OutletId> = node.inputs.iter().map(|&input| self.latest(input)).collect();
-        self.added += 1;
-        let name = format!("{}.again{}", node.name, self.added);
-        let outlets = self.graph.wire_node(name, node.op.clone(), &inputs)?;
-        for (slot, outlet) in outlets.into_iter().enumerate() {
-            self.replace(OutletId::new(id, slot), outlet);
-        }
-        Ok(())
+        let inputs = self.model.node(id).inputs.iter();
+        let inputs: TVec<OutletId> = inputs.map(|&input| self.latest(input)).collect();
+        self.copy_node(id, &inputs)
     }
 
     fn copy_node(&mut self, id: usize, inputs: &[OutletId]) -> TractResult<()> {
         let node = self.model.node(id);
-        let facts = node.outputs.iter().map(|output| output.fact.without_value()).collect();
+        // Of what it reads here, which a replay may have made float32.
+        let read = inputs.iter().map(|&input| Ok(self.graph.outlet_fact(input)?.without_value()));
+        let read = read.collect::<TractResult<TVec<TypedFact>>>()?;
+        let facts = node.op.output_facts(&read.iter().collect::<TVec<_>>())?;
         self.added += 1;
         let name = format!("{}.again{}", node.name, self.added);
         let copy = self.graph.add_node(name, node.op.clone(), facts)?;
@@ -205,6 +201,11 @@ impl<'a> GraphBuilder<'a> {
     pub(crate) fn constant(&mut self, tensor: Tensor) -> TractResult<OutletId> {
         self.added += 1;
         self.graph.add_const(format!("gradient.constant{}", self.added), tensor)
+    }
+
+    /// Adds a number as a constant of this rank, every dimension 1.
+    pub(crate) fn number(&mut self, value: f32, rank: usize) -> TractResult<OutletId> {
+        self.constant(Tensor::from_shape(&vec![1; rank], &[value])?)
     }
 
     /// Adds a node with one output.

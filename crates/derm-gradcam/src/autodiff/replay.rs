@@ -63,7 +63,7 @@ fn replay(builder: &mut GraphBuilder<'_>, node: &TypedNode) -> TractResult<()> {
     Ok(())
 }
 
-/// `x / scale + zero point` within the bounds of the type, as float32.
+/// Saturation: `x / scale + zero point` within the bounds of the type, as float32.
 fn saturated(
     builder: &mut GraphBuilder<'_>,
     node: &TypedNode,
@@ -78,7 +78,8 @@ fn saturated(
     Ok(Some(value))
 }
 
-/// `(q - zero point) * scale` of a `q` that [`saturated`] has left in float32; `None` of integers.
+/// Dequantisation: `(q - zero point) * scale` of a `q` that [`saturated`] computed; `None` where `q` is
+/// an integer.
 fn unquantized(
     builder: &mut GraphBuilder<'_>,
     node: &TypedNode,
@@ -101,7 +102,7 @@ fn with_number(
     number: f32,
 ) -> TractResult<OutletId> {
     let rank = builder.graph.outlet_fact(value)?.rank();
-    let number = builder.constant(Tensor::from_shape(&vec![1; rank], &[number])?)?;
+    let number = builder.number(number, rank)?;
     builder.wire(op, &[value, number])
 }
 

@@ -16,11 +16,11 @@ pub enum Precision {
 
 /// A number that weights are packed from: it can be stored in each form.
 pub trait Number: Copy {
-    /// In half precision, rounded to nearest, as bits.
+    /// Half precision: the bits of the nearest one.
     fn to_f16_bits(self) -> u16;
-    /// In single precision.
+    /// Single precision.
     fn to_f32(self) -> f32;
-    /// In 8 bits, rounded towards zero; a number that is no such integer is not packed so.
+    /// 8 bits: the integer, rounded towards zero; other numbers than integers are not packed so.
     fn to_i8(self) -> i8;
 }
 

@@ -97,7 +97,8 @@ fn whole_count(call: &Call<'_>) -> TractResult<i64> {
     Ok(i64::try_from(count.max(0)).unwrap_or(i64::MAX))
 }
 
-/// `QuantizeLinear` that is not of float32 to 8 bits: of 16 bits, made of others.
+/// `QuantizeLinear` where [`super::quantize`] has no operator for it: to 16 bits, a graph of other operators;
+/// else tract's.
 pub(super) fn quantize(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     let wide = if call.has(2) { sixteen_bits(call.datum_type(2)?) } else { None };
     let operands: Vec<String> = (0..3).map(|position| call.operand(position)).collect();
@@ -114,7 +115,8 @@ pub(super) fn quantize(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     Ok(vec![call.put("Cast", &[&value], &[With::Int("to", kind as i64)])])
 }
 
-/// `DequantizeLinear` that is not of 8 or 32 bits: of 16 bits, made of others.
+/// `DequantizeLinear` where [`super::quantize`] has no operator for it: of 16 bits, a graph of other operators;
+/// else tract's.
 pub(super) fn dequantize(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     let operands: Vec<String> = (0..3).map(|position| call.operand(position)).collect();
     if sixteen_bits(call.datum_type(0)?).is_none() {
@@ -127,7 +129,7 @@ pub(super) fn dequantize(call: &mut Call<'_>) -> TractResult<Vec<String>> {
 }
 
 /// The ONNX type of 16-bit numbers, and its least and largest.
-fn sixteen_bits(datum_type: DatumType) -> Option<(DataType, f32, f32)> {
+pub(super) fn sixteen_bits(datum_type: DatumType) -> Option<(DataType, f32, f32)> {
     match datum_type {
         DatumType::U16 => Some((DataType::Uint16, 0.0, 65535.0)),
         DatumType::I16 => Some((DataType::Int16, -32768.0, 32767.0)),

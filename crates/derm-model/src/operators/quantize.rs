@@ -67,7 +67,7 @@ fn quantize(
     let is_one = |fact: &TypedFact| fact.shape.volume().is_one();
     let has_one =
         is_one(operand(operands, 1)?) && constants.zero_point(operands).is_none_or(is_one);
-    let is_wide = matches!(to, Some(DatumType::U16 | DatumType::I16));
+    let is_wide = to.is_some_and(|to| arithmetic::sixteen_bits(to).is_some());
     if is_wide || !has_one || operand(operands, 0)?.datum_type != DatumType::F32 {
         return Ok(None);
     }

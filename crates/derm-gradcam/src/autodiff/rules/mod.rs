@@ -118,7 +118,7 @@ impl RuleContext<'_, '_> {
 
     /// A scalar constant of this rank, every dimension 1.
     fn number(&mut self, value: f32, rank: usize) -> TractResult<OutletId> {
-        self.builder.constant(Tensor::from_shape(&vec![1; rank], &[value])?)
+        self.builder.number(value, rank)
     }
 
     /// The sum over axes, which stay with length 1.
