@@ -4,6 +4,7 @@ use crate::model::ModelOption;
 use derm::{Classifier, Comparison, Operators, Options, Reference, Verdict};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Check a model: load it, run it once, and say what it is, what it takes and whether it can be explained
@@ -62,9 +63,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     found.against =
         arguments.against.as_deref().map(|file| compare(&model, &classifier, file)).transpose()?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&found)?);
+        writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&found)?)?;
     } else {
-        print(&found, &operators);
+        print(&found, &operators)?;
     }
     match found.against.map(|verdict| verdict.agreement) {
         Some(agreement) if !agreement.is_within_tolerance() => {
@@ -74,26 +75,35 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-fn print(found: &Found, operators: &Operators) {
+fn print(found: &Found, operators: &Operators) -> io::Result<()> {
+    let out = &mut io::stdout();
     let Found { name, version, input: [height, width], classes, layers, .. } = found;
-    println!("model       {name} {version}");
-    println!("license     {}", found.license.as_deref().unwrap_or("not stated"));
-    println!("digest      {}", found.digest);
-    println!("input       {width}x{height} pixels");
-    println!("classes     {}: {}", classes.len(), shortened(classes));
-    println!("load        {:.0} ms, one inference {:.1} ms", found.load_ms, found.infer_ms);
-    println!("memory      weights {:.1} MiB, arena {:.1} MiB", found.weights_mib, found.arena_mib);
-    println!("operators   {operators}");
+    writeln!(out, "model       {name} {version}")?;
+    writeln!(out, "license     {}", found.license.as_deref().unwrap_or("not stated"))?;
+    writeln!(out, "digest      {}", found.digest)?;
+    writeln!(out, "input       {width}x{height} pixels")?;
+    writeln!(out, "classes     {}: {}", classes.len(), shortened(classes))?;
+    writeln!(out, "load        {:.0} ms, one inference {:.1} ms", found.load_ms, found.infer_ms)?;
+    writeln!(
+        out,
+        "memory      weights {:.1} MiB, arena {:.1} MiB",
+        found.weights_mib, found.arena_mib
+    )?;
+    writeln!(out, "operators   {operators}")?;
     match &found.unexplained {
-        Some(reason) => println!("heatmaps    none: {reason}"),
-        None => println!("heatmaps    of {layers} layers"),
+        Some(reason) => writeln!(out, "heatmaps    none: {reason}")?,
+        None => writeln!(out, "heatmaps    of {layers} layers")?,
     }
-    let unverified = |node| println!("unverified  {node}: not compared with onnxruntime");
-    found.unverified_operators.iter().for_each(unverified);
-    found.notes.iter().for_each(|note| println!("note        {note}"));
+    for node in &found.unverified_operators {
+        writeln!(out, "unverified  {node}: not compared with onnxruntime")?;
+    }
+    for note in &found.notes {
+        writeln!(out, "note        {note}")?;
+    }
     if let Some(verdict) = &found.against {
-        println!("against     {verdict}");
+        writeln!(out, "against     {verdict}")?;
     }
+    Ok(())
 }
 
 /// Compares with the probabilities in a CSV file.

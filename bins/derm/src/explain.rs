@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use derm::{Classifier, Drawing, Explain, Layer, Limits, Method, Options, Request};
 use font8x8::UnicodeFonts;
 use image::{Rgb, RgbImage};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -72,7 +72,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Outcome> {
         };
         drawn.save(&file).with_context(|| file.display().to_string())?;
         if !arguments.quiet {
-            println!("{} -> {}", path.display(), file.display());
+            writeln!(io::stdout(), "{} -> {}", path.display(), file.display())?;
         }
     }
     Ok(outcome)
@@ -118,7 +118,12 @@ fn tiles(
         let report = classifier.classify(&picture, &request, deadline)?;
         let explanations = report.explanations.context("nothing was explained")??;
         if !arguments.quiet {
-            println!("{:22} {:9.1} ms", method.to_string(), start.elapsed().as_secs_f64() * 1e3);
+            writeln!(
+                io::stdout(),
+                "{:22} {:9.1} ms",
+                method.to_string(),
+                start.elapsed().as_secs_f64() * 1e3
+            )?;
         }
         for explanation in explanations {
             let file = explanation.rendering.file().context("nothing was drawn")?;

@@ -57,7 +57,10 @@ fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Quantize(arguments) => quantize::run(&arguments)?,
         Command::Profile(arguments) => profile::run(&arguments)?,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Command::command(), "derm", &mut io::stdout());
+            // Into memory, where writing cannot fail.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Command::command(), "derm", &mut script);
+            io::stdout().write_all(&script)?;
         }
         Command::Man { folder } => {
             std::fs::create_dir_all(&folder)?;

@@ -8,6 +8,7 @@ use derm_model::{EngineOptions, Graph, Isa, PackedWeightCache, Plan, StepTime, T
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -76,14 +77,20 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let total = median(totals).context("no runs")?;
     let [float, int8] = [peak(register_flops), peak(register_int8_operations)]
         .map(|of_core| of_core * arguments.threads.max(1) as f64);
-    println!("graph {:.1} ms, weights packed {:.1} ms", ms(parsed), ms(loaded - parsed));
-    println!(
+    writeln!(
+        io::stdout(),
+        "graph {:.1} ms, weights packed {:.1} ms",
+        ms(parsed),
+        ms(loaded - parsed)
+    )?;
+    writeln!(
+        io::stdout(),
         "one inference {:.3} ms; weights {:.2} MiB, arena {:.2} MiB; \
          peak {float:.0} GOP/s of floats, {int8:.0} of 8-bit integers",
         ms(total),
         plan.weight_bytes() as f64 / derm::memory::MIB,
         plan.arena_bytes() as f64 / derm::memory::MIB,
-    );
+    )?;
     let mut steps: Vec<StepTime> = steps
         .into_iter()
         .filter_map(|all| {
@@ -95,16 +102,20 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let share = step.time.as_secs_f64() / total.as_secs_f64() * 100.0;
         let speed = step.operations as f64 / 1e9 / step.time.as_secs_f64();
         let of_peak = speed / if step.is_int8 { int8 } else { float } * 100.0;
-        println!("{:8.3} {share:5.1} {speed:8.1} {of_peak:5.0}  {what}", ms(step.time));
+        writeln!(
+            io::stdout(),
+            "{:8.3} {share:5.1} {speed:8.1} {of_peak:5.0}  {what}",
+            ms(step.time)
+        )
     };
-    println!("\n      ms     %    GOP/s  of peak, %; by kind");
+    writeln!(io::stdout(), "\n      ms     %    GOP/s  of peak, %; by kind")?;
     for step in of_kinds(&steps).iter().take(arguments.top) {
-        row(step, kind(step));
+        row(step, kind(step))?;
     }
-    println!("\nby step");
+    writeln!(io::stdout(), "\nby step")?;
     steps.sort_by_key(|step| Reverse(step.time));
     for step in steps.iter().take(arguments.top) {
-        row(step, &format!("{}: {}", step.kind, step.name));
+        row(step, &format!("{}: {}", step.kind, step.name))?;
     }
     Ok(())
 }

@@ -54,6 +54,30 @@ fn a_folder_is_classified_in_order_and_what_cannot_be_read_is_named() {
 }
 
 #[test]
+fn a_reader_that_has_gone_is_no_failure() {
+    let folder = pictures();
+    std::fs::write(folder.path().join("labels.csv"), "image_id,dx\na,nv\n").unwrap();
+    for arguments in [
+        "check",
+        "check --json",
+        "profile --runs 1",
+        "predict a.jpg",
+        "predict a.jpg --csv",
+        "explain a.jpg -o heatmaps",
+        "completions bash",
+        "evaluate --data . --labels labels.csv",
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_derm"));
+        command.current_dir(folder.path()).args(arguments.split(' ')).stdout(writer);
+        let output = command.output().unwrap();
+        let errors = text(&output.stderr);
+        assert!(output.status.success() && !errors.contains("panicked"), "{arguments}: {errors}");
+    }
+}
+
+#[test]
 fn the_model_of_8_bits_answers_as_the_bundled_one() {
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/derm-lite0/int8");
     let folder = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@ use super::Seen;
 use super::metrics::Scored;
 use anyhow::{Context, ensure};
 use derm::{Manifest, Output};
+use std::io::{self, Write as _};
 
 /// Share of the labelled pictures that must not be called uncertain.
 const PASSING: f64 = 0.95;
@@ -16,16 +17,16 @@ pub(super) fn print(
     requested: &[String],
 ) -> anyhow::Result<()> {
     let mut scored: Vec<Scored> = seen.iter().map(|one| one.scored.clone()).collect();
-    println!("\nfor the manifest, from these {} pictures:", scored.len());
+    writeln!(io::stdout(), "\nfor the manifest, from these {} pictures:", scored.len())?;
     if manifest.output == Output::Logits {
         let factor = best_factor(&scored);
-        println!("temperature = {:.3}", f64::from(manifest.temperature) / factor);
+        writeln!(io::stdout(), "temperature = {:.3}", f64::from(manifest.temperature) / factor)?;
         scored.iter_mut().for_each(|one| sharpen(&mut one.probabilities, factor));
     }
     let scores: Vec<f32> =
         seen.iter().filter_map(|one| one.uncertainty).map(|known| known.score).collect();
     if !scores.is_empty() {
-        println!("uncertain.threshold = {:.4}", quantile(scores, PASSING));
+        writeln!(io::stdout(), "uncertain.threshold = {:.4}", quantile(scores, PASSING))?;
     }
     for request in requested {
         let (class, share) = request.split_once('=').context("give CLASS=SENSITIVITY")?;
@@ -36,7 +37,7 @@ pub(super) fn print(
         ensure!(!reached.is_empty(), "no picture is of class {class:?}");
         // Rounded down: the last one that counts must reach it.
         let threshold = (quantile(reached, 1.0 - share) * 1e4).floor() / 1e4;
-        println!("{class}: threshold = {threshold:.4}");
+        writeln!(io::stdout(), "{class}: threshold = {threshold:.4}")?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Bins of the expected calibration error.
 const BINS: usize = 15;
@@ -40,12 +41,24 @@ pub(crate) struct Figures {
     pub(crate) ece: f64,
 }
 
-/// A metric with its 95 % bootstrap interval.
+/// A metric with its 95 % bootstrap interval; not a number where these pictures do not define it, as the AUROC
+/// of pictures of one class.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Interval {
     pub(crate) value: f64,
     pub(crate) low: f64,
     pub(crate) high: f64,
+}
+
+/// The value with as many decimals as the precision says, and its interval; a dash where it is not defined.
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Interval { value, low, high } = self;
+        if value.is_nan() {
+            return f.pad("-");
+        }
+        write!(f, "{value:.*} ({low:.3}-{high:.3})", f.precision().unwrap_or(3))
+    }
 }
 
 /// Pictures sorted once, so that each resample is scored in one pass.
@@ -166,7 +179,10 @@ impl<'a> Sorted<'a> {
         let interval = |of: fn(&Figures) -> f64| {
             let mut values: Vec<f64> = rounds.iter().map(of).filter(|v| v.is_finite()).collect();
             values.sort_by(f64::total_cmp);
-            let at = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];
+            let at = |share: f64| {
+                let last = values.len().checked_sub(1);
+                last.map_or(f64::NAN, |last| values[(last as f64 * share).round() as usize])
+            };
             Interval { value: of(&whole), low: at(0.025), high: at(0.975) }
         };
         BTreeMap::from([

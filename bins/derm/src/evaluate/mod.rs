@@ -108,15 +108,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         None => BTreeMap::new(),
     };
     let report = report::Report::new(manifest, &kept, &seen, &left_out, &negatives, arguments.tta);
-    report.print();
-    if arguments.calibrate {
-        calibrate::print(manifest, &seen, &arguments.sensitivity)?;
-    }
+    report.print()?;
     if let Some(path) = &arguments.json {
         report.write_json(path)?;
     }
     if let Some(path) = &arguments.html {
         page::write(path, &report)?;
+    }
+    if arguments.calibrate {
+        calibrate::print(manifest, &seen, &arguments.sensitivity)?;
     }
     Ok(())
 }

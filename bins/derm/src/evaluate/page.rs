@@ -1,6 +1,6 @@
 //! HTML report: the metrics as a page with its charts inside.
 
-use super::report::Report;
+use super::report::{Report, share};
 use crate::plot::{self, Curve};
 use anyhow::Context;
 use askama::Template;

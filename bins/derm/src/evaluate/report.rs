@@ -8,6 +8,7 @@ use anyhow::Context;
 use derm::{Manifest, Uncertainty};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 /// All results; serialised as the JSON report.
@@ -121,56 +122,64 @@ impl Report {
         }
     }
 
-    pub(crate) fn print(&self) {
+    pub(crate) fn print(&self) -> io::Result<()> {
+        let out = &mut io::stdout();
         let Report { model, version, tta, pictures, groups, .. } = self;
-        println!("{model} {version}: {pictures} pictures of {groups} groups, {tta} views each");
-        println!("inference: {:.1} ms a picture (median)", self.infer_ms);
+        writeln!(
+            out,
+            "{model} {version}: {pictures} pictures of {groups} groups, {tta} views each"
+        )?;
+        writeln!(out, "inference: {:.1} ms a picture (median)", self.infer_ms)?;
         for (name, interval) in &self.figures {
-            let Interval { value, low, high } = interval;
-            println!("{name:<27} {value:.3}  ({low:.3}-{high:.3})");
+            writeln!(out, "{name:<27} {interval:.3}")?;
         }
-        println!("\n{:<12} {:>8} {:>7} {:>7}", "class", "pictures", "recall", "AUROC");
+        writeln!(out, "\n{:<12} {:>8} {:>7} {:>7}", "class", "pictures", "recall", "AUROC")?;
         for class in &self.classes {
-            let auroc = class.auroc.map_or("-".to_owned(), |auroc| format!("{auroc:.3}"));
-            print!("{:<12} {:>8} {:>7.3} {auroc:>7}", class.id, class.pictures, class.recall);
+            let (recall, auroc) = (share(class.recall), share(class.auroc.unwrap_or(f64::NAN)));
+            write!(out, "{:<12} {:>8} {recall:>7} {auroc:>7}", class.id, class.pictures)?;
             if let Some((threshold, sensitivity, specificity)) = class.threshold {
-                print!("  from {threshold:.3} on: sensitivity {sensitivity:.3}, ");
-                print!("specificity {specificity:.3}");
+                let [sensitivity, specificity] = [sensitivity, specificity].map(share);
+                write!(out, "  from {threshold:.3} on: sensitivity {sensitivity}, ")?;
+                write!(out, "specificity {specificity}")?;
             }
-            println!();
+            writeln!(out)?;
         }
-        println!("\nconfusion (rows: the truth, columns: the answer)");
+        writeln!(out, "\nconfusion (rows: the truth, columns: the answer)")?;
         for (class, row) in self.classes.iter().zip(&self.confusion) {
             let cells: Vec<String> = row.iter().map(|count| format!("{count:>6}")).collect();
-            println!("{:<12}{}", class.id, cells.concat());
+            writeln!(out, "{:<12}{}", class.id, cells.concat())?;
         }
         for (what, groups) in &self.subgroups {
-            println!(
+            writeln!(
+                out,
                 "\n{what:<18} {:>8} {:>9} {:>18}",
                 "pictures", "accuracy", "balanced accuracy"
-            );
+            )?;
             for (name, pictures, accuracy, balanced) in groups {
-                println!("{name:<18} {pictures:>8} {accuracy:>9.3} {balanced:>18.3}");
+                writeln!(out, "{name:<18} {pictures:>8} {accuracy:>9.3} {balanced:>18.3}")?;
             }
         }
         if let Some(uncertain) = &self.uncertain {
-            println!("\nuncertain: {:.1} % of these pictures", 100.0 * uncertain.flagged);
+            writeln!(out, "\nuncertain: {:.1} % of these pictures", 100.0 * uncertain.flagged)?;
             for (kind, pictures, flagged, auroc) in &uncertain.negatives {
-                println!(
+                writeln!(
+                    out,
                     "{kind:<24} {pictures:>5} pictures, {flagged:>5.2} flagged, AUROC {auroc:.3}"
-                );
+                )?;
             }
         }
         if let Some(Heatmaps { pictures, energy, pointing_game, area }) = &self.heatmaps {
-            println!(
+            writeln!(
+                out,
                 "\nheatmaps of {pictures} pictures with masks: {energy:.3} of the energy inside, "
-            );
-            println!("pointing game {pointing_game:.3}; at random {area:.3}");
+            )?;
+            writeln!(out, "pointing game {pointing_game:.3}; at random {area:.3}")?;
         }
-        println!("\nleft out: {}", self.left_out.len());
+        writeln!(out, "\nleft out: {}", self.left_out.len())?;
         for (image, reason) in self.left_out.iter().take(20) {
-            println!("  {image}: {reason}");
+            writeln!(out, "  {image}: {reason}")?;
         }
+        Ok(())
     }
 
     pub(crate) fn write_json(&self, path: &Path) -> anyhow::Result<()> {
@@ -227,4 +236,9 @@ fn heatmaps(seen: &[Seen]) -> Option<Heatmaps> {
         pointing_game: mean(|overlap| f64::from(u8::from(overlap.hit))),
         area: mean(|overlap| overlap.area),
     })
+}
+
+/// A share as the report prints it: a dash where no picture defines it.
+pub(super) fn share(value: f64) -> String {
+    if value.is_nan() { "-".to_owned() } else { format!("{value:.3}") }
 }

@@ -3,34 +3,37 @@
 use super::{Arguments, manifest};
 use anyhow::{Context, bail};
 use derm::{Classifier, ModelSource, Options, Report, Request};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Writes the file, and compares both where there are pictures.
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let stdout = &mut io::stdout();
     let input = &arguments.input;
     let out = arguments.out.clone().unwrap_or_else(|| input.with_extension("f16.onnx"));
     let mut model = derm_onnx::read(input)?;
     let report = derm_onnx::narrow(&mut model).with_context(|| input.display().to_string())?;
     derm_onnx::write(&model, &out)?;
 
-    println!("{} -> {}", input.display(), out.display());
+    writeln!(stdout, "{} -> {}", input.display(), out.display())?;
     let share = 100.0 * report.bytes_after as f64 / report.bytes_before as f64;
-    println!("{} -> {} bytes ({share:.1} %)", report.bytes_before, report.bytes_after);
-    println!("{} tensors are float16 now", report.narrowed);
+    writeln!(stdout, "{} -> {} bytes ({share:.1} %)", report.bytes_before, report.bytes_after)?;
+    writeln!(stdout, "{} tensors are float16 now", report.narrowed)?;
     for kept in &report.kept {
-        println!("{:?} stays float32: {}", kept.name, kept.reason);
+        writeln!(stdout, "{:?} stays float32: {}", kept.name, kept.reason)?;
     }
     match &arguments.images {
         Some(folder) => compare(arguments, &out, folder),
         None => {
-            println!("answers were not compared: --images DIR does");
+            writeln!(stdout, "answers were not compared: --images DIR does")?;
             Ok(())
         }
     }
 }
 
 fn compare(arguments: &Arguments, out: &Path, folder: &Path) -> anyhow::Result<()> {
+    let stdout = &mut io::stdout();
     let beside = [out.to_owned(), arguments.input.clone()];
     let manifest = manifest(arguments, beside)?;
     let classifier = |model: &Path| {
@@ -50,7 +53,7 @@ fn compare(arguments: &Arguments, out: &Path, folder: &Path) -> anyhow::Result<(
         let bytes = std::fs::read(path)?;
         let first = match classify(&wide, &bytes) {
             Err(derm::Error::Picture(error)) => {
-                println!("{} is left out: {error}", path.display());
+                writeln!(stdout, "{} is left out: {error}", path.display())?;
                 continue;
             }
             result => result?.predictions,
@@ -69,9 +72,9 @@ fn compare(arguments: &Arguments, out: &Path, folder: &Path) -> anyhow::Result<(
     if pictures == 0 {
         bail!("no picture in {} can be read", folder.display());
     }
-    println!("compared on {pictures} pictures, probabilities 0..=1:");
-    println!("  largest difference {largest:.6}, mean {:.6}", sum / values as f64);
+    writeln!(stdout, "compared on {pictures} pictures, probabilities 0..=1:")?;
+    writeln!(stdout, "  largest difference {largest:.6}, mean {:.6}", sum / values as f64)?;
     let share = 100.0 * agreeing as f64 / pictures as f64;
-    println!("  top-1 agreement {agreeing} of {pictures} ({share:.2} %)");
+    writeln!(stdout, "  top-1 agreement {agreeing} of {pictures} ({share:.2} %)")?;
     Ok(())
 }

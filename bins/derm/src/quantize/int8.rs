@@ -12,6 +12,7 @@ use derm_preprocess::RgbImage;
 use derm_quantize::{LayerReport, Progress, Report, Settings, quantize};
 use indicatif::{ParallelProgressIterator, ProgressBar};
 use rayon::prelude::*;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -72,13 +73,13 @@ pub(super) fn run(arguments: &Arguments, images: &Path) -> anyhow::Result<()> {
         std::fs::write(&beside, &text).with_context(|| beside.display().to_string())?;
     }
 
-    println!("{} -> {} (and {})", input.display(), out.display(), beside.display());
+    writeln!(io::stdout(), "{} -> {} (and {})", input.display(), out.display(), beside.display())?;
     let after = std::fs::metadata(&out)?.len();
     let share = 100.0 * after as f64 / before as f64;
-    println!("{before} -> {after} bytes ({share:.1} %)");
-    print(&quantized.report);
+    writeln!(io::stdout(), "{before} -> {after} bytes ({share:.1} %)")?;
+    print(&quantized.report)?;
     let Some(judged) = judged else {
-        println!("accuracy was not measured: --labels CSV does");
+        writeln!(io::stdout(), "accuracy was not measured: --labels CSV does")?;
         return Ok(());
     };
     judged.print([(&input, &manifest_path), (&out, &beside)], allow_unverified)
@@ -105,7 +106,7 @@ fn views(folder: &Path, count: usize, manifest: &Manifest) -> anyhow::Result<Vec
     for (path, view) in chosen.into_iter().zip(views) {
         match view {
             Ok(view) => read.push(view),
-            Err(error) => println!("{} is left out: {error:#}", path.display()),
+            Err(error) => writeln!(io::stdout(), "{} is left out: {error:#}", path.display())?,
         }
     }
     ensure!(!read.is_empty(), "no picture in {} can be read", folder.display());
@@ -148,43 +149,44 @@ impl Judged {
         };
         let [before, after] = files;
         let ((pictures, before), (_, after)) = (figures(before)?, figures(after)?);
-        println!("\n{pictures} labelled pictures, 95 % intervals");
-        println!("{:<27} {:<21} {:<21} change", "", "float", "int8");
+        writeln!(io::stdout(), "\n{pictures} labelled pictures, 95 % intervals")?;
+        writeln!(io::stdout(), "{:<27} {:<21} {:<21} change", "", "float", "int8")?;
         for (name, old) in &before {
             let new = &after[name];
-            let shown = |Interval { value, low, high }: &Interval| {
-                format!("{value:.4} ({low:.3}-{high:.3})")
-            };
-            let change = new.value - old.value;
-            println!("{name:<27} {:<21} {:<21} {change:+.4}", shown(old), shown(new));
+            let (change, shown) = (new.value - old.value, |of: &Interval| format!("{of:.4}"));
+            let (old, new) = (shown(old), shown(new));
+            writeln!(io::stdout(), "{name:<27} {old:<21} {new:<21} {change:+.4}")?;
         }
         Ok(())
     }
 }
 
-fn print(report: &Report) {
-    println!("\nsignal to noise of each integer layer, dB, with all before it quantised too");
+fn print(report: &Report) -> io::Result<()> {
+    let out = &mut io::stdout();
+    writeln!(out, "\nsignal to noise of each integer layer, dB, with all before it quantised too")?;
     for LayerReport { value, operator, method, range: (low, high), sqnr } in &report.layers {
         let method = method.name();
-        println!("{sqnr:6.1}  {operator:<18} {low:9.3}..{high:<9.3} {method:<10}  {value}");
+        writeln!(out, "{sqnr:6.1}  {operator:<18} {low:9.3}..{high:<9.3} {method:<10}  {value}")?;
     }
     let used = |is_used: bool| if is_used { "used" } else { "not used (no gain)" };
-    println!("cross-layer equalisation: {}", used(report.is_equalized));
-    println!("bias correction: {}", used(report.corrects_bias));
+    writeln!(out, "cross-layer equalisation: {}", used(report.is_equalized))?;
+    writeln!(out, "bias correction: {}", used(report.corrects_bias))?;
     let weights = if report.half { "float16" } else { "float32" };
     match &report.in_float[..] {
-        [] => println!("no layer stays in float"),
-        names => println!(
+        [] => writeln!(out, "no layer stays in float")?,
+        names => writeln!(
+            out,
             "{} layers stay in float ({weights} weights): {}",
             names.len(),
             names.join(", ")
-        ),
+        )?,
     }
-    println!("{}", report.operators);
+    writeln!(out, "{}", report.operators)?;
     let Report { agreeing, pictures, score_sqnr, .. } = report;
     let share = 100.0 * *agreeing as f64 / *pictures as f64;
-    println!("scores against float, {pictures} calibration pictures: {score_sqnr:.1} dB");
-    println!("top-1 agreement {agreeing} of {pictures} ({share:.2} %)");
+    writeln!(out, "scores against float, {pictures} calibration pictures: {score_sqnr:.1} dB")?;
+    writeln!(out, "top-1 agreement {agreeing} of {pictures} ({share:.2} %)")?;
+    Ok(())
 }
 
 /// A progress bar for each part of the work.
