@@ -333,6 +333,7 @@ impl<'a> Builder<'a> {
         known.unwrap_or_else(|| {
             let packed = PackedInt8::new(self.isa, geometry, weights.finder(offsets));
             self.packed_bytes += packed.bytes();
+            self.weights.release(&weights.view);
             if let Some(key) = key {
                 self.cache.insert_int8(key, packed.clone());
             }

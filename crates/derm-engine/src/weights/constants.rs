@@ -8,7 +8,7 @@ use derm_kernels::{ChannelScale, ConvGeometry, Isa, PackedConv, Precision};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::{AxisOp, TractErrorContext, ensure};
+use tract_onnx::tract_core::internal::{AxisOp, TractErrorContext, bail, ensure};
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::source::TypedSource;
 
@@ -191,16 +191,9 @@ impl<'a> Constants<'a> {
         let Some(scales) = channels.collect::<Option<Vec<ChannelScale>>>() else {
             return Ok(None);
         };
-        let tensor = self.tensor(source)?;
-        let values = if offset == 0 {
-            tensor.try_as_plain_ram()?.as_slice::<i8>()?.to_vec()
-        } else {
-            let unsigned = tensor.try_as_plain_ram()?.as_slice::<u8>()?;
-            unsigned.iter().map(|&weight| (weight ^ 0x80) as i8).collect()
-        };
-        let shape = tensor.shape().to_vec();
-        let stride = shape.get(dequantize.axis + 1..).map_or(1, |after| after.iter().product());
-        let mut view = Strided::contiguous(shape, Numbers::I8(values), 0..0);
+        let mut view = self.integers(source)?;
+        let after = view.shape.get(dequantize.axis + 1..);
+        let stride = after.map_or(1, |after| after.iter().product());
         for (change, outlet) in changes.into_iter().rev() {
             match view.with_axes(change, self.model.outlet_fact(outlet)?) {
                 Some(changed) => view = changed,
@@ -208,6 +201,22 @@ impl<'a> Constants<'a> {
             }
         }
         Ok(Some(Int8Weights { view, scales, stride, origin: self.origin(source) }))
+    }
+
+    /// A constant of 8-bit integers, read where it lies in the file if it is stored as it is.
+    fn integers(&self, outlet: OutletId) -> TractResult<Strided<'a>> {
+        if let Some(view) = self.weights.view(self.model, outlet) {
+            return Ok(view);
+        }
+        let tensor = self.tensor(outlet)?;
+        let plain = tensor.try_as_plain_ram()?;
+        let bytes = plain.as_bytes().to_vec().into();
+        let numbers = match plain.datum_type() {
+            DatumType::I8 => Numbers::I8(bytes),
+            DatumType::U8 => Numbers::U8(bytes),
+            other => bail!("integers of 8 bits are of type {other:?}"),
+        };
+        Ok(Strided::contiguous(tensor.shape().to_vec(), numbers, 0..0))
     }
 
     fn stored_view(&self, outlet: OutletId) -> TractResult<Option<Strided<'a>>> {
@@ -286,13 +295,13 @@ impl Int8Weights<'_> {
         offsets: &WeightOffsets,
     ) -> impl Fn(usize, usize, usize) -> i8 + Copy {
         let (integers, offset) = (self.view.integers(), offsets.finder());
-        move |output, input, tap| integers[offset(output, input, tap)]
+        move |output, input, tap| integers.at(offset(output, input, tap))
     }
 
     /// What the integer at an offset stands for.
     fn value(&self, offset: usize) -> f32 {
         let ChannelScale { scale, zero_point } = self.scales[self.scale_index(offset)];
-        (self.view.at(offset) - f32::from(zero_point)) * scale
+        (f32::from(self.view.integers().at(offset)) - f32::from(zero_point)) * scale
     }
 
     /// Which of the scales is that of the integer at an offset.
@@ -344,7 +353,7 @@ mod tests {
 
     /// Four weights, `[output channel, input channel]`, that were stored as `[4]`.
     fn weights(scales: &[f32], stride: usize) -> (Int8Weights<'static>, WeightOffsets) {
-        let view = Strided::contiguous(vec![2, 2], Numbers::I8(vec![1, 2, 3, 4]), 0..0);
+        let view = Strided::contiguous(vec![2, 2], Numbers::I8(vec![1, 2, 3, 4].into()), 0..0);
         let offsets = WeightOffsets::of_window(&view);
         let scales = scales.iter().map(|&scale| ChannelScale { scale, zero_point: 0 }).collect();
         (Int8Weights { view, scales, stride, origin: None }, offsets)

@@ -80,13 +80,15 @@ impl StoredWeights {
         self.entry(model, outlet).map(|(stored, _)| stored)
     }
 
-    /// The same, read where it lies in the file, if its numbers are floats.
+    /// The same, read where it lies in the file.
     pub(super) fn view(&self, model: &TypedModel, outlet: OutletId) -> Option<Strided<'_>> {
         let (stored, range) = self.entry(model, outlet)?;
         let bytes = &self.file.bytes()[range.clone()];
         let numbers = match stored.datum_type {
             DatumType::F16 => Numbers::F16(bytes),
             DatumType::F32 => Numbers::F32(bytes),
+            DatumType::I8 => Numbers::I8(bytes.into()),
+            DatumType::U8 => Numbers::U8(bytes.into()),
             _ => return None,
         };
         Some(Strided::contiguous(stored.shape.clone(), numbers, range.clone()))

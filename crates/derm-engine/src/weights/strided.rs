@@ -3,6 +3,7 @@
 use super::offsets::WeightOffsets;
 use derm_kernels::{ConvGeometry, Isa, PackedConv, Precision};
 use half::f16;
+use std::borrow::Cow;
 use std::ops::Range;
 use tract_onnx::prelude::TypedFact;
 use tract_onnx::tract_core::internal::AxisOp;
@@ -21,7 +22,24 @@ pub(super) enum Numbers<'a> {
     F16(&'a [u8]),
     F32(&'a [u8]),
     Values(Vec<f32>),
-    I8(Vec<i8>),
+    I8(Cow<'a, [u8]>),
+    U8(Cow<'a, [u8]>),
+}
+
+/// 8-bit integers as signed ones: of unsigned ones 128 is subtracted.
+#[derive(Clone, Copy)]
+pub(super) struct Integers<'a> {
+    bytes: &'a [u8],
+    /// The bits of each byte to invert: of an unsigned one the highest, which subtracts 128.
+    inverted: u8,
+}
+
+impl Integers<'_> {
+    /// The integer at a sum of [`Strided::offsets`].
+    #[inline(always)]
+    pub(super) fn at(self, offset: usize) -> i8 {
+        (self.bytes[offset] ^ self.inverted) as i8
+    }
 }
 
 impl<'a> Strided<'a> {
@@ -50,15 +68,17 @@ impl<'a> Strided<'a> {
                 f32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
             }
             Numbers::Values(values) => values[offset],
-            Numbers::I8(values) => values[offset].into(),
+            Numbers::I8(bytes) => (bytes[offset] as i8).into(),
+            Numbers::U8(bytes) => bytes[offset].into(),
         }
     }
 
-    /// The numbers at the sums of [`Strided::offsets`], if they are 8-bit integers; else none.
-    pub(super) fn integers(&self) -> &[i8] {
+    /// The numbers, if they are 8-bit integers; else none.
+    pub(super) fn integers(&self) -> Integers<'_> {
         match &self.numbers {
-            Numbers::I8(values) => values,
-            _ => &[],
+            Numbers::I8(bytes) => Integers { bytes, inverted: 0 },
+            Numbers::U8(bytes) => Integers { bytes, inverted: 0x80 },
+            _ => Integers { bytes: &[], inverted: 0 },
         }
     }
 
@@ -106,9 +126,14 @@ impl<'a> Strided<'a> {
                 let value = move |o, i, t| values[offset(o, i, t)];
                 PackedConv::new(isa, precision, geometry, None, value)
             }
-            Numbers::I8(values) => {
-                let values = &values[..];
-                let value = move |o, i, t| values[offset(o, i, t)];
+            Numbers::I8(bytes) => {
+                let bytes = &bytes[..];
+                let value = move |o, i, t| bytes[offset(o, i, t)] as i8;
+                PackedConv::new(isa, precision, geometry, None, value)
+            }
+            Numbers::U8(bytes) => {
+                let bytes = &bytes[..];
+                let value = move |o, i, t| f32::from(bytes[offset(o, i, t)]);
                 PackedConv::new(isa, precision, geometry, None, value)
             }
         }
@@ -154,6 +179,17 @@ fn contiguous(shape: &[usize]) -> Vec<usize> {
 mod tests {
     use super::*;
     use tract_onnx::prelude::{Datum, tvec};
+
+    #[test]
+    fn unsigned_integers_are_read_as_they_are_and_as_signed_ones() {
+        let bytes: &[u8] = &[0, 127, 128, 255];
+        let unsigned = Strided::contiguous(vec![4], Numbers::U8(bytes.into()), 0..4);
+        assert_eq!(unsigned.values(&[0]), [0.0, 127.0, 128.0, 255.0]);
+        assert_eq!([0, 1, 2, 3].map(|at| unsigned.integers().at(at)), [-128, -1, 0, 127]);
+        let signed = Strided::contiguous(vec![4], Numbers::I8(bytes.into()), 0..4);
+        assert_eq!(signed.values(&[0]), [0.0, 127.0, -128.0, -1.0]);
+        assert_eq!([0, 1, 2, 3].map(|at| signed.integers().at(at)), [0, 127, -128, -1]);
+    }
 
     #[test]
     fn values_follow_the_axes() {
