@@ -10,6 +10,7 @@ pub(crate) use layout::SpatialLayout;
 use crate::Error;
 use crate::reachability::ancestors;
 use default_layer::default_layer;
+use derm_engine::graph_ops::{Dequantize, Quantize};
 use derm_model::Graph;
 use propagate::layouts;
 use tract_onnx::prelude::*;
@@ -46,7 +47,8 @@ pub struct LayerInfo {
     pub shape: Vec<usize>,
 }
 
-/// The layers at which a graph can be explained, in evaluation order.
+/// The layers at which a graph can be explained, in evaluation order. `QuantizeLinear` and
+/// `DequantizeLinear` are none: they say how the value of another layer is stored.
 ///
 /// # Errors
 /// [`derm_model::Error::Graph`].
@@ -63,7 +65,11 @@ fn named_layers(graph: &Graph) -> TractResult<Vec<LayerInfo>> {
     let outlets = order.map(|id| OutletId::new(id, 0));
     Ok(outlets
         .filter(|outlet| *outlet != source && layouts.contains_key(outlet))
-        .filter(|outlet| graph.has_layer(&typed.node(outlet.node).name))
+        .filter(|outlet| {
+            let node = typed.node(outlet.node);
+            let is_stored_form = node.op_is::<Quantize>() || node.op_is::<Dequantize>();
+            !is_stored_form && graph.has_layer(&node.name)
+        })
         .map(|outlet| {
             let fact = typed.outlet_fact(outlet).ok();
             let shape = fact.and_then(|fact| fact.shape.as_concrete()).unwrap_or_default();
