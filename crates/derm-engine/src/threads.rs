@@ -72,19 +72,28 @@ impl Team<'_> {
         });
     }
 
-    /// Calls `work` on each piece.
-    pub(crate) fn share_each(
+    /// Cuts rows of `width` values into one part for each thread, and calls `work` with the number of a
+    /// part's first row and the part.
+    pub(crate) fn share_rows(
         &self,
-        pieces: Vec<&mut [f32]>,
+        width: usize,
+        values: &mut [f32],
         work: impl Fn(usize, &mut [f32]) + Sync,
     ) {
-        let pieces: Vec<Mutex<&mut [f32]>> = pieces.into_iter().map(Mutex::new).collect();
+        let threads = self.pool.map_or(0, |pool| pool.helpers.len()) + 1;
+        let rows = values.len() / width.max(1);
+        if threads == 1 || rows <= 1 {
+            return work(0, values);
+        }
+        let each = rows.div_ceil(threads);
+        let parts: Vec<Mutex<&mut [f32]>> =
+            values.chunks_mut(each * width).map(Mutex::new).collect();
         let next = AtomicUsize::new(0);
         self.on_all(|_, _| {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some(piece) = pieces.get(number) else { return };
-                work(number, &mut piece.lock().expect("each piece is taken once"));
+                let Some(part) = parts.get(number) else { return };
+                work(number * each, &mut part.lock().expect("each part is taken once"));
             }
         });
     }
@@ -271,6 +280,23 @@ mod tests {
             });
         }
         assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 500));
+    }
+
+    #[test]
+    fn every_row_is_done_once_with_its_number() {
+        for threads in 1..=4 {
+            let threads = ThreadPool::new(threads);
+            for rows in 0..=9 {
+                let mut values = vec![0.0; 3 * rows];
+                threads.begin().share_rows(3, &mut values, |first, part| {
+                    for (row, values) in part.chunks_exact_mut(3).enumerate() {
+                        values.iter_mut().for_each(|value| *value += (first + row + 1) as f32);
+                    }
+                });
+                let expected: Vec<f32> = (0..3 * rows).map(|i| (i / 3 + 1) as f32).collect();
+                assert_eq!(values, expected);
+            }
+        }
     }
 
     #[test]

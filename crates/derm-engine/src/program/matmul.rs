@@ -1,7 +1,7 @@
 use super::operation::{Operation, Resident, Work};
 use super::{BufferId, RunContext};
 use crate::RunError;
-use derm_kernels::{ConvCall, ConvGeometry, ConvPlan, OutputPart, PackedConv, Precision};
+use derm_kernels::{ConvCall, ConvGeometry, ConvPlan, Isa, OutputPart, PackedConv, Precision};
 
 /// Matrix product of two computed values: `[batch, m, k] x [batch, k, n] -> [batch, m, n]`.
 #[derive(Debug)]
@@ -40,18 +40,15 @@ impl Operation for MatMul {
         let (output, _, reads) = context.open();
         let (left, right) = (reads.get(self.left), reads.get(self.right));
         let [m, k, n] = self.shape();
-        let geometry = &self.geometry;
-        let blocks: Vec<&mut [f32]> = output.chunks_mut(m * n).collect();
-        team.share_each(blocks, |number, output| {
-            let left = &left[number * m * k..][..m * k];
-            let right = &right[number * k * n..][..k * n];
-            let weight =
-                |o: usize, i: usize, _| right[if self.right_is_kn { i * n + o } else { o * k + i }];
-            let packed = PackedConv::new(isa, Precision::F32, geometry, None, weight);
-            let plan = ConvPlan::new(packed, geometry);
-            let scratch = &mut vec![0.0; plan.scratch_len()];
-            let output = OutputPart::whole(output);
-            plan.run(ConvCall { input: left, output, epilogue: &[], scratch });
+        team.share_rows(n, output, |mut first, mut output| {
+            while !output.is_empty() {
+                // Some rows of one product of the batch, in most cases all.
+                let rows = (m - first % m).min(output.len() / n);
+                let (part, rest) = output.split_at_mut(rows * n);
+                let (left, right) = (&left[first * k..][..rows * k], &right[first / m * k * n..]);
+                self.multiply(isa, left, &right[..k * n], part);
+                (first, output) = (first + rows, rest);
+            }
         });
         Ok(())
     }
@@ -60,6 +57,20 @@ impl Operation for MatMul {
 impl MatMul {
     /// Columns by which packing can widen the right operand, at most, and the scratch beside it.
     const PADDING: usize = 64;
+
+    /// Multiplies some rows, `[rows, k]`, by a right operand.
+    fn multiply(&self, isa: Isa, left: &[f32], right: &[f32], output: &mut [f32]) {
+        let [_, k, n] = self.shape();
+        let geometry = ConvGeometry::product(output.len() / n, k, n);
+        let geometry = geometry.expect("at most as many rows as were checked");
+        let weight =
+            |o: usize, i: usize, _| right[if self.right_is_kn { i * n + o } else { o * k + i }];
+        let packed = PackedConv::new(isa, Precision::F32, &geometry, None, weight);
+        let plan = ConvPlan::new(packed, &geometry);
+        let scratch = &mut vec![0.0; plan.scratch_len()];
+        let output = OutputPart::whole(output);
+        plan.run(ConvCall { input: left, output, epilogue: &[], scratch });
+    }
 
     /// `[m, k, n]`.
     fn shape(&self) -> [usize; 3] {

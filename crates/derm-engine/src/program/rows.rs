@@ -40,13 +40,15 @@ impl Operation for Rows {
     }
 
     fn run(&self, context: &mut RunContext<'_>) -> Result<(), RunError> {
-        let isa = context.isa;
+        let (isa, team) = (context.isa, context.team);
         let values = context.output_from(self.input);
         match self.function {
-            RowFunction::Softmax { width } => derm_kernels::softmax(isa, width, values),
-            RowFunction::RmsNorm { width, epsilon } => {
-                derm_kernels::rms_norm(isa, width, epsilon, values);
+            RowFunction::Softmax { width } => {
+                team.share_rows(width, values, |_, rows| derm_kernels::softmax(isa, width, rows));
             }
+            RowFunction::RmsNorm { width, epsilon } => team.share_rows(width, values, |_, rows| {
+                derm_kernels::rms_norm(isa, width, epsilon, rows);
+            }),
             RowFunction::FakeQuantize => derm_kernels::fake_quantize(isa, values),
         }
         Ok(())
