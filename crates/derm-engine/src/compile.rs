@@ -2,7 +2,7 @@
 
 use crate::engine::{Engine, Output};
 use crate::lower::{Lowered, lower};
-use crate::passes::{conv_chain, epilogue, in_place, int8, liveness};
+use crate::passes::{conv_chain, epilogue, hard_swish, in_place, int8, liveness};
 use crate::program::{Layout, Program, Step};
 use crate::{Options, PackedWeightCache, Passes, StoredWeights};
 use tract_onnx::prelude::*;
@@ -56,6 +56,7 @@ fn largest(program: &Program) -> String {
 /// epilogues.
 fn rewrite(program: &mut Program, passes: Passes) {
     if passes.epilogue {
+        hard_swish::recognise(program);
         epilogue::fold(program);
         int8::fold(program);
     }

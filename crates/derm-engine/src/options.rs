@@ -40,7 +40,7 @@ impl Default for Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Passes {
     /// Epilogue fusion: folds biases, activations, additions and derivatives into the convolution
-    /// that computes their operand.
+    /// that computes their operand. A hard swish in several steps becomes one before.
     pub epilogue: bool,
     /// Convolution chaining: runs convolutions a few rows at a time where what lies between them
     /// would outgrow the cache.
