@@ -88,12 +88,9 @@ impl Team<'_> {
         let each = rows.div_ceil(threads);
         let parts: Vec<Mutex<&mut [f32]>> =
             values.chunks_mut(each * width).map(Mutex::new).collect();
-        let next = AtomicUsize::new(0);
-        self.on_all(|_, _| {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some(part) = parts.get(number) else { return };
-                work(number * each, &mut part.lock().expect("each part is taken once"));
+        self.on_all(|number, count| {
+            for number in (number..parts.len()).step_by(count) {
+                work(number * each, &mut parts[number].lock().expect("a thread's own part"));
             }
         });
     }

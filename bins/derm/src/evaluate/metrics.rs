@@ -41,8 +41,8 @@ pub(crate) struct Figures {
     pub(crate) ece: f64,
 }
 
-/// A metric with its 95 % bootstrap interval; not a number where these pictures do not define it, as the AUROC
-/// of pictures of one class.
+/// Confidence interval: a metric with its 95 % bootstrap interval. It is NaN where these pictures do not define
+/// the metric: pictures of one class have no AUROC.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Interval {
     pub(crate) value: f64,

@@ -1,5 +1,5 @@
-//! Hard swish: x clamp(x / 6 + 1/2, 0, 1), recognised where a graph has it as the product of a value and its
-//! hard sigmoid (ONNX before version 14 has no operator for it), becomes one step, which can be folded.
+//! Hard swish: finds x clamp(x / 6 + 1/2, 0, 1) where a graph computes it in several steps (ONNX has no operator
+//! for it before version 14, but `HardSigmoid` and `Mul`), and makes one step of it, which can be folded.
 
 use crate::program::{Binary, BufferId, DefUse, Op, Operand, Program, Unary};
 use derm_kernels::{BinaryOp, BroadcastAxis, Unary as Function};
@@ -58,7 +58,7 @@ fn hard_sigmoid(
     gate.is_hard_sigmoid().then_some(steps)
 }
 
-/// clamp(slope x + offset, low, high), with a slope above 0.
+/// Clamped line: clamp(slope x + offset, low, high), with a slope above 0.
 #[derive(Debug, Clone, Copy)]
 struct ClampedLine {
     slope: f32,
@@ -85,7 +85,7 @@ impl ClampedLine {
         }
     }
 
-    /// Whether this is clamp(x / 6 + 1/2, 0, 1), which is 0 up to -3 and 1 from 3 on.
+    /// Hard sigmoid: whether this is clamp(x / 6 + 1/2, 0, 1), which is 0 up to -3 and 1 from 3 on.
     fn is_hard_sigmoid(self) -> bool {
         let ClampedLine { slope, offset, low, high } = self;
         [(slope, 1.0 / 6.0), (offset, 0.5), (low, 0.0), (high, 1.0)]

@@ -203,7 +203,7 @@ impl<'a> GraphBuilder<'a> {
         self.graph.add_const(format!("gradient.constant{}", self.added), tensor)
     }
 
-    /// Adds a number as a constant of this rank, every dimension 1.
+    /// Constant: adds a number as a tensor of this rank, with every dimension 1.
     pub(crate) fn number(&mut self, value: f32, rank: usize) -> TractResult<OutletId> {
         self.constant(Tensor::from_shape(&vec![1; rank], &[value])?)
     }

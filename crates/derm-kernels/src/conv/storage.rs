@@ -16,7 +16,7 @@ pub enum Precision {
 
 /// A number that weights are packed from: it can be stored in each form.
 pub trait Number: Copy {
-    /// Half precision: the bits of the nearest one.
+    /// Half precision: the bits of the nearest float16.
     fn to_f16_bits(self) -> u16;
     /// Single precision.
     fn to_f32(self) -> f32;

@@ -97,8 +97,8 @@ fn whole_count(call: &Call<'_>) -> TractResult<i64> {
     Ok(i64::try_from(count.max(0)).unwrap_or(i64::MAX))
 }
 
-/// `QuantizeLinear` where [`super::quantize`] has no operator for it: to 16 bits, a graph of other operators;
-/// else tract's.
+/// `QuantizeLinear` where [`super::quantize`] has no operator for it: to 16 bits it becomes a graph of other
+/// operators, else it is tract's.
 pub(super) fn quantize(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     let wide = if call.has(2) { sixteen_bits(call.datum_type(2)?) } else { None };
     let operands: Vec<String> = (0..3).map(|position| call.operand(position)).collect();
@@ -115,8 +115,8 @@ pub(super) fn quantize(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     Ok(vec![call.put("Cast", &[&value], &[With::Int("to", kind as i64)])])
 }
 
-/// `DequantizeLinear` where [`super::quantize`] has no operator for it: of 16 bits, a graph of other operators;
-/// else tract's.
+/// `DequantizeLinear` where [`super::quantize`] has no operator for it: of 16 bits it becomes a graph of other
+/// operators, else it is tract's.
 pub(super) fn dequantize(call: &mut Call<'_>) -> TractResult<Vec<String>> {
     let operands: Vec<String> = (0..3).map(|position| call.operand(position)).collect();
     if sixteen_bits(call.datum_type(0)?).is_none() {
